@@ -1,0 +1,199 @@
+"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`; never pickles."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from insitu.data.dataset import Dataset, Split
+from insitu.data.request import Request
+from insitu.data.selection import SPLIT_SEED, TEST_FRACTION, head, split_labels, split_rows, spread
+from insitu.data.validate import as_labels, check_finite, check_labels, check_lengths, check_rank
+from insitu.errors import ConfigError, DataError
+
+OPTIONS = ("task", "layout", "classes", "test_fraction", "split_seed")
+LICENCE = "the user's own"
+_SAVE = "Store them with numpy.savez(file, x=..., y=...) or with x_train, y_train, x_test, y_test."
+_JOINT = ("x", "y")
+_SPLITS = ("x_train", "y_train", "x_test", "y_test")
+_CHANNELS = (1, 3, 4)
+# An index far above the number of samples is an identifier, not a class: it would make a giant output layer.
+_PLAUSIBLE_CLASSES = 1000
+
+
+def load_npz(path: Path, request: Request) -> Dataset:
+    """Read, split and scale a file.
+
+    Integer y (N,) means classification, float y (N,) or (N, K) means regression; option `task`
+    ("classification" or "regression") decides otherwise. x: (N, F), (N, H, W) which becomes (N, 1, H, W),
+    or (N, C, H, W); uint8 is scaled by 1/255 to [0, 1], other numbers are only converted to float32. uint8
+    images whose last axis is the channels are turned to (N, C, H, W); option `layout` ("nchw" or "nhwc")
+    decides otherwise. `x, y` alone is split 80/20 (`test_fraction`, `split_seed`), stratified. `classes`
+    overrides the number of classes (largest + 1).
+    """
+    request.allow_options(OPTIONS)
+    keys = array_names(path, _SAVE)
+    wanted = _SPLITS if any(key in keys for key in _SPLITS) and not set(_JOINT) <= set(keys) else _JOINT
+    extra = ("class_names",) if "class_names" in keys else ()
+    arrays = read_arrays(path, (*wanted, *extra), _SAVE)
+    name = str(path)
+    parts = _joint_parts(name, arrays, request) if wanted is _JOINT else _stored_parts(name, arrays, request)
+    (x_train, y_train), (x_test, y_test) = parts
+    classes, class_names = _classes(name, y_train, y_test, arrays.get("class_names"), request)
+    train_rows = (head if wanted is _JOINT else spread)(len(y_train), request.limit_train)
+    test_rows = (head if wanted is _JOINT else spread)(len(y_test), request.limit_test)
+    train = Split(x_train[train_rows], y_train[train_rows])
+    test = Split(x_test[test_rows], y_test[test_rows])
+    return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE)
+
+
+def array_names(path: Path, remedy: str) -> tuple[str, ...]:
+    """The keys in an `.npz` file; raises `DataError` when it is no zip archive."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return tuple(member.removesuffix(".npy") for member in archive.namelist())
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz file ({error}). {remedy}") from error
+
+
+def read_arrays(path: Path, wanted: Sequence[str], remedy: str) -> dict[str, np.ndarray]:
+    """The arrays `wanted`; raises `DataError` for missing keys (listing those found), pickles and damage."""
+    keys = array_names(path, remedy)
+    lacking = [key for key in wanted if key not in keys]
+    if lacking:
+        raise DataError(
+            f"{path}: lacks {', '.join(lacking)}; it holds {', '.join(keys) or 'nothing'}. {remedy}"
+        )
+    arrays = {}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for key in wanted:
+                arrays[key] = archive[key]
+    except (
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        RuntimeError,
+        MemoryError,
+        zlib.error,
+        zipfile.BadZipFile,
+    ) as error:
+        reason = (
+            "holds pickled Python objects, which are never opened"
+            if "allow_pickle" in str(error)
+            else f"({error})"
+        )
+        raise DataError(f"{path}: array '{key}' cannot be read: {reason}. {remedy}") from error
+    for key, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path}: '{key}' is not a NumPy array. {remedy}")
+    return arrays
+
+
+def as_samples(name: str, where: str, raw: np.ndarray, layout: str = "auto") -> np.ndarray:
+    """x as float32, channels first; see `load_npz` for the rules. Raises `DataError` for other types."""
+    if raw.dtype.kind not in "biuf":
+        raise DataError(f"data '{name}', {where}: x has type {raw.dtype}. Store numbers (uint8 or float32).")
+    check_rank(name, where, raw)
+    if raw.ndim == 3:
+        raw = raw[:, None]
+    elif raw.ndim == 4 and (layout == "nhwc" or (layout == "auto" and _channels_last(raw))):
+        raw = raw.transpose(0, 3, 1, 2)
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which check_finite reports
+        x = np.ascontiguousarray(raw, dtype=np.float32)
+    return x / np.float32(255.0) if raw.dtype == np.uint8 else x
+
+
+def _channels_last(raw: np.ndarray) -> bool:
+    return raw.dtype == np.uint8 and raw.shape[3] in _CHANNELS and raw.shape[1] not in _CHANNELS
+
+
+def _joint_parts(
+    name: str, arrays: dict[str, np.ndarray], request: Request
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    x, y = _pair(name, "whole file", arrays["x"], arrays["y"], request)
+    fraction = request.fraction("test_fraction", TEST_FRACTION)
+    seed = request.whole("split_seed", SPLIT_SEED, 0) or 0
+    if y.ndim == 1:
+        train, test = split_labels(name, y, fraction, seed)
+    else:
+        train, test = split_rows(name, len(y), fraction, seed)
+    return (x[train], y[train]), (x[test], y[test])
+
+
+def _stored_parts(
+    name: str, arrays: dict[str, np.ndarray], request: Request
+) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    for key in ("test_fraction", "split_seed"):
+        if key in request.options:
+            raise ConfigError(
+                f"data '{name}' stores its own splits, so option '{key}' has no use. Remove it."
+            )
+    parts = []
+    for part in ("train", "test"):
+        parts.append(_pair(name, f"{part} split", arrays[f"x_{part}"], arrays[f"y_{part}"], request))
+    if parts[0][1].ndim != parts[1][1].ndim:
+        raise DataError(
+            f"data '{name}': y_train is {arrays['y_train'].dtype} but y_test is {arrays['y_test'].dtype}. "
+            "Store both as integers (classes) or both as floats (regression), or set option task."
+        )
+    return tuple(parts)
+
+
+def _pair(
+    name: str, where: str, raw_x: np.ndarray, raw_y: np.ndarray, request: Request
+) -> tuple[np.ndarray, np.ndarray]:
+    """x and y converted and checked before any selection, so that errors name the user's own row numbers."""
+    check_lengths(name, where, raw_x, raw_y)
+    layout = request.choice("layout", "auto", ("auto", "nchw", "nhwc"))
+    x, y = as_samples(name, where, raw_x, layout), _targets(name, where, raw_y, request)
+    check_finite(name, where, x, "x")
+    if y.ndim == 2:
+        check_finite(name, where, y, "y")
+    return x, y
+
+
+def _targets(name: str, where: str, raw: np.ndarray, request: Request) -> np.ndarray:
+    """int64 (N,) for classification, float32 (N, K) for regression."""
+    task = request.choice("task", "auto", ("auto", "classification", "regression"))
+    if task == "classification" or (task == "auto" and raw.dtype.kind != "f"):
+        labels = as_labels(name, where, raw)
+        if labels.min() < 0:
+            check_labels(name, where, labels, int(labels.max()) + 1)
+        return labels
+    if raw.dtype.kind not in "biuf" or raw.ndim > 2:
+        raise DataError(
+            f"data '{name}', {where}: regression targets of type {raw.dtype} and shape {raw.shape}. "
+            "Store floats as (N,) or (N, K)."
+        )
+    with np.errstate(over="ignore"):
+        return raw.reshape(len(raw), -1).astype(np.float32)
+
+
+def _classes(
+    name: str, y_train: np.ndarray, y_test: np.ndarray, names: np.ndarray | None, request: Request
+) -> tuple[int | None, tuple[str, ...]]:
+    """The number of classes (option, else `class_names`, else largest training label + 1) and their names."""
+    if y_train.ndim == 2:
+        return None, ()
+    largest = int(y_train.max())
+    classes = request.whole("classes", None, 1)
+    if classes is None and names is not None:
+        classes = names.size
+    if classes is None:
+        classes = largest + 1
+        if classes > max(_PLAUSIBLE_CLASSES, len(y_train) + len(y_test)):
+            raise DataError(
+                f"data '{name}': the largest label is {largest}, too many classes for "
+                f"{len(y_train) + len(y_test)} samples. Number the classes from 0, or set option classes."
+            )
+    for where, labels in (("train split", y_train), ("test split", y_test)):
+        check_labels(name, where, labels, classes)
+    if names is not None and names.size == classes:
+        return classes, tuple(str(n) for n in names.ravel())
+    return classes, tuple(str(n) for n in range(classes))

@@ -1,0 +1,277 @@
+"""The builder that learning rules write with: layers, errors, adjoints and updates of one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from insitu.errors import NetworkError
+from insitu.network.graph import INPUT, WEIGHTED, Block, Layer, Network
+from insitu.numbers.formats import F32, Float, unsigned
+from insitu.ops.conv import GEOMETRY
+from insitu.ops.loss import LOSSES, mean_scale
+from insitu.ops.state import Optimizer
+from insitu.step.builder import Builder as StepBuilder
+from insitu.step.ir import Hole, Init, Op, Phase, Role, Step, Value
+
+LINEAR = ("matmul", "conv2d")
+"""Ops whose adjoint may be given another matrix."""
+
+Through = Callable[[Op, Value], Value]
+"""``(linear op, its error) -> the error below it``: how a rule passes an error through a weighted layer."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What the forward pass of one block emitted.
+
+    Attributes:
+        values: output value of each layer by its name.
+        ops: the forward ops, in order.
+    """
+
+    block: Block
+    input: Value
+    output: Value
+    values: dict[str, Value]
+    ops: tuple[Op, ...]
+
+    @property
+    def activation(self) -> Value:
+        """Output of the block's last activation function (before a pool behind it); else the block's output."""
+        layer = self.block.activation
+        return self.output if layer is None else self.values[layer.name]
+
+
+class Builder(StepBuilder):
+    """Emits the training step of one network.
+
+    Args:
+        net: the network.
+        batch: samples per step.
+        optimizer: how gradients change weights.
+        loss: ``xent``, ``bce``, ``mse`` or ``hinge``.
+        targets: labels are class indices (``False``) or arrays of the output's shape (``True``).
+        with_loss: the step also returns the loss (for learning curves; not part of a deployed step).
+        real: format of all real numbers.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        batch: int,
+        *,
+        name: str = "step",
+        optimizer: Optimizer | None = None,
+        loss: str = "xent",
+        targets: bool = False,
+        with_loss: bool = False,
+        real: Float = F32,
+        training: bool = True,
+    ) -> None:
+        super().__init__(name, batch, real)
+        if loss not in LOSSES:
+            raise NetworkError(f"loss {loss!r} is unknown; use one of {', '.join(LOSSES)}")
+        self.net = net
+        self.optimizer = optimizer or Optimizer()
+        self.loss = loss
+        self.targets = targets
+        self.with_loss = with_loss
+        self.training = training
+        self.classes = net.outputs
+        self.x = self.input("x", (batch, *net.input_shape), Role.ACTIVATION)
+        self._label: Value | None = None
+
+    # --- forward -------------------------------------------------------------------------------------------
+
+    @property
+    def label(self) -> Value:
+        """The labels: class indices [B], or targets of the output's shape."""
+        if self._label is None:
+            shape = (self.batch, *self.net.blocks[-1].shape) if self.targets else (self.batch,)
+            fmt = self.real if self.targets else unsigned(max(self.classes, 2))
+            self._label = self.input("label", shape, Role.LABEL, fmt)
+        return self._label
+
+    def param(self, layer: Layer, suffix: str) -> Value:
+        """A parameter (role weight) or running statistic (role state) of a layer."""
+        name = layer.param(suffix)
+        role = Role.STATE if suffix.startswith("running_") else Role.WEIGHT
+        return self.resident(name, layer.params[suffix], role, Init("param", name))
+
+    def forward(self, block: Block, x: Value, *, again: bool = False) -> Trace:
+        """Emits the forward pass of a block; ``again``: a recomputation, which tracks no running statistics."""
+        start = len(self.ops)
+        values: dict[str, Value] = {}
+        for layer in block.layers:
+            sources = [values.get(name, x) for name in layer.inputs]
+            with self.at(layer.name):
+                values[layer.name] = self._layer_forward(layer, sources, again)
+        return Trace(block, x, values[block.layers[-1].name], values, tuple(self.ops[start:]))
+
+    def _layer_forward(self, layer: Layer, sources: list[Value], again: bool) -> Value:
+        style: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD, "name": layer.name}
+        params = [self.param(layer, s) for s in ("weight", "bias") if s in layer.params]
+        (x, *_) = sources
+        if layer.kind == "dense":
+            return self.emit1("matmul", x, *params, **style)
+        if layer.kind == "conv2d":
+            return self.emit1("conv2d", x, *params, **layer.attrs, **style)
+        if layer.kind == "batch_norm":
+            return self._batch_norm(layer, x, params, style, again)
+        if layer.kind == "dropout":
+            if not self.training or layer.attrs["p"] == 0:
+                return x
+            return self.emit1("dropout", x, p=layer.attrs["p"], stream=f"{layer.name}.dropout", **style)
+        if layer.kind == "reshape":
+            return self.emit1("reshape", x, shape=(self.batch, *layer.shape), **style)
+        kind = {"activation": "activate"}.get(layer.kind, layer.kind)
+        return self.emit(kind, *sources, **layer.attrs, **style)[0]
+
+    def _batch_norm(
+        self, layer: Layer, x: Value, params: list[Value], style: dict[str, Any], again: bool
+    ) -> Value:
+        running = [self.param(layer, s) for s in ("running_mean", "running_var")]
+        eps = layer.attrs["eps"]
+        if not self.training:
+            return self.emit1("bn_apply", x, *running, *params, eps=eps, frozen=True, **style)
+        stats = self.emit("bn_stats", x, **(style | {"name": f"{layer.name}.stats"}))
+        if not again:
+            count = x.size // x.shape[1]
+            momentum = layer.attrs["momentum"]
+            operands = (*stats, *running)
+            self.emit(
+                "bn_track", *operands, momentum=momentum, count=count, role=Role.STATE, phase=Phase.UPDATE
+            )
+        return self.emit1("bn_apply", x, *stats, *params, eps=eps, frozen=False, **style)
+
+    def output_error(self, z: Value) -> Value:
+        """e = ∂L/∂z of the loss, averaged as PyTorch does (see :func:`insitu.ops.loss.mean_scale`)."""
+        with self.at("output"):
+            outputs = self.emit(
+                f"{self.loss}_error",
+                z,
+                self.label,
+                scale=mean_scale(self.loss, z.shape),
+                with_loss=self.with_loss,
+                role=Role.ERROR,
+                phase=Phase.ERROR,
+                name="error",
+            )
+        if self.with_loss:
+            self.output(outputs[1])
+        return outputs[0]
+
+    # --- backward ------------------------------------------------------------------------------------------
+
+    def backward(
+        self,
+        trace: Trace,
+        error: Value,
+        *,
+        at: Value | None = None,
+        want_input: bool = True,
+        through: Through | None = None,
+    ) -> Value | None:
+        """Emits the adjoint of a block and the updates of its parameters.
+
+        Each layer's update comes right behind its own adjoint, so that its gradient dies at once and the adjoint
+        still sees the old weights.
+
+        Args:
+            error: ∂L/∂(value ``at``).
+            at: a value of the block; its output where ``None``.
+            want_input: also emit the error at the block's input.
+            through: how the error passes a weighted layer; its own transpose where ``None``.
+
+        Returns:
+            The error at the block's input, or ``None``.
+        """
+        wanted = self._differentiable(trace, want_input)
+        pending: dict[Value, list[Value]] = {at or trace.output: [error]}
+        for op in reversed(trace.ops):
+            parts = [pending.pop(out, []) for out in op.outputs]
+            if not any(parts):
+                continue
+            cotangents = [self.add_cotangents(p) if p else None for p in parts]
+            for source, value in self._pass_down(op, cotangents, wanted, through):
+                pending.setdefault(source, []).append(value)
+            self._learn(op, cotangents)
+        errors = pending.get(trace.input)
+        return self.add_cotangents(errors) if want_input and errors else None
+
+    def _differentiable(self, trace: Trace, want_input: bool) -> set[Value]:
+        """Values of the block through which an error must pass."""
+        wanted = {trace.input} if want_input else set()
+        for op in trace.ops:
+            if isinstance(op.record.adjoint, Hole):
+                continue
+            if any(v in wanted or self._trainable(v) for v in op.inputs):
+                wanted.update(op.outputs)
+        return wanted
+
+    @staticmethod
+    def _trainable(value: Value) -> bool:
+        return value.resident and value.role in (Role.WEIGHT, Role.HEAD)
+
+    def _pass_down(
+        self, op: Op, cotangents: list[Value | None], wanted: set[Value], through: Through | None
+    ) -> Iterable[tuple[Value, Value]]:
+        needs = [i for i, v in enumerate(op.inputs) if v in wanted and not (op.kind == "bn_apply" and i)]
+        if not needs:
+            return
+        if through is not None and op.kind in LINEAR:
+            (d,) = cotangents
+            assert d is not None
+            with self.at(op.where.layer):
+                yield op.inputs[0], through(op, d)
+            return
+        for i, value in self.adjoint(op, cotangents, needs).items():
+            yield op.inputs[i], value
+
+    def _learn(self, op: Op, cotangents: list[Value | None]) -> None:
+        needs = [i for i, v in enumerate(op.inputs) if self._trainable(v)]
+        if not needs:
+            return
+        gradients = self.adjoint(op, cotangents, needs)
+        for i, gradient in gradients.items():
+            with self.at(op.where.layer):
+                self.update(op.inputs[i], gradient)
+
+    def linear_dx(self, op: Op, d: Value, matrix: Value, *more: Value, **view: Any) -> Value:
+        """The error below a weighted layer through another matrix (or a view of it) in place of its weights."""
+        style: dict[str, Any] = {"role": Role.ERROR, "phase": Phase.ERROR}
+        if op.kind == "conv2d":
+            geometry = {k: op.attrs[k] for k in GEOMETRY}
+            return self.emit1("conv2d_dx", d, matrix, *more, shape=op.inputs[0].shape, **geometry, **view, **style)
+        return self.emit1("matmul_dx", d, matrix, *more, **view, **style)
+
+    def update(self, param: Value, gradient: Value) -> None:
+        """Changes a parameter by its gradient; the optimiser's state becomes resident."""
+        states = [
+            self.resident(f"{param.name}.{s}", param.shape, Role.STATE, Init("zeros"))
+            for s in self.optimizer.states
+        ]
+        self.emit(
+            "update",
+            param,
+            gradient,
+            *states,
+            optimizer=self.optimizer,
+            role=Role.WEIGHT,
+            phase=Phase.UPDATE,
+        )
+
+
+def inference_step(net: Network, batch: int, *, real: Float = F32) -> Step:
+    """The forward pass alone, with running statistics and without dropout; returns the outputs."""
+    b = Builder(net, batch, name=f"infer-{net.name}", real=real, training=False)
+    h = b.x
+    for block in net.blocks:
+        h = b.forward(block, h).output
+    b.output(h)
+    return b.finish()
+
+
+__all__ = ["INPUT", "LINEAR", "WEIGHTED", "Builder", "Trace", "inference_step"]

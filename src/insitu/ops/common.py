@@ -1,0 +1,46 @@
+"""Small helpers that the op records share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from insitu.errors import StepError
+from insitu.step.ir import Counts, Inferred, Op, Phase, Value
+
+
+def require(condition: bool, reason: str) -> None:
+    """Raises ``StepError(reason)`` unless the condition holds."""
+    if not condition:
+        raise StepError(reason)
+
+
+def same_as(index: int) -> Callable[[Sequence[Value], Any], Inferred]:
+    """Infers one output with the shape and format of input ``index``."""
+    return lambda inputs, _attrs: [(inputs[index].shape, inputs[index].format)]
+
+
+def no_outputs(_inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    return []
+
+
+def free(_op: Op) -> Counts:
+    """Counts of an op that moves nothing."""
+    return Counts()
+
+
+def per_output(op: Op) -> Counts:
+    """One simple operation per output element."""
+    return Counts(other={op.phase: op.outputs[0].size})
+
+
+def macs(op: Op, n: int, other: int = 0) -> Counts:
+    """``n`` multiply-accumulates (and ``other`` simple operations) in the op's own phase."""
+    return Counts(macs={op.phase: n}, other={op.phase: other} if other else {})
+
+
+def error_attrs() -> dict[str, Any]:
+    """Role and phase of everything that an adjoint passes down."""
+    from insitu.step.ir import Role
+
+    return {"role": Role.ERROR, "phase": Phase.ERROR}

@@ -1,0 +1,141 @@
+"""Two-dimensional convolutions: the product and its two adjoints.
+
+Legend: B batch, C input channels, K output channels, H W input plane, P Q output plane, R S kernel, G groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.ops.common import error_attrs, macs, require
+from insitu.ops.matmul import feedback_view, view_random
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+
+GEOMETRY = ("stride", "padding", "dilation", "groups")
+
+
+def plane(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
+    """Output length along one axis."""
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    x, w = inputs[0], inputs[1]
+    require(
+        len(x.shape) == 4 and len(w.shape) == 4 and x.shape[1] == w.shape[1] * attrs["groups"],
+        f"conv2d with groups={attrs['groups']} needs x [B,C,H,W] and weights [K,C/groups,R,S], got "
+        f"{list(x.shape)} and {list(w.shape)}",
+    )
+    out = [
+        plane(x.shape[2 + i], w.shape[2 + i], attrs["stride"][i], attrs["padding"][i], attrs["dilation"][i])
+        for i in (0, 1)
+    ]
+    require(min(out) > 0, f"the kernel {list(w.shape[2:])} is larger than the padded plane {list(x.shape[2:])}")
+    return [((x.shape[0], w.shape[0], *out), x.format)]
+
+
+def _torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    conv = torch.conv2d
+    geometry = tuple(op.attrs[k] for k in GEOMETRY)
+    return lambda x, w, bias=None: conv(x, w, bias, *geometry)
+
+
+def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+    (d,) = cotangents
+    x, w = op.inputs[0], op.inputs[1]
+    geometry = {k: op.attrs[k] for k in GEOMETRY}
+    grads: dict[int, Value] = {}
+    if 0 in needs:
+        grads[0] = b.emit1("conv2d_dx", d, w, shape=x.shape, **geometry, **error_attrs())
+    if 1 in needs:
+        grads[1] = b.emit1(
+            "conv2d_dw", d, x, kernel=w.shape, role=Role.SCRATCH, phase=Phase.GRADIENT, **geometry
+        )
+    if 2 in needs:
+        grads[2] = b.emit1("sum_to_channels", d, role=Role.SCRATCH, phase=Phase.GRADIENT)
+    return grads
+
+
+def _count(d: Value, w_shape: Sequence[int]) -> int:
+    """B·K·P·Q·(C/G)·R·S, padding counted."""
+    return d.size * w_shape[1] * w_shape[2] * w_shape[3]
+
+
+register(
+    OpRecord(
+        kind="conv2d",
+        doc="z_BKPQ = conv(x_BCHW, w_K(C/G)RS) (+ bias_K); stride, padding, dilation, groups",
+        infer=_infer,
+        torch=_torch,
+        counts=lambda op: macs(op, _count(op.outputs[0], op.inputs[1].shape)),
+        adjoint=_adjoint,
+    )
+)
+
+
+def _dx_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    d, w = inputs[0], inputs[1]
+    require(d.shape[1] == w.shape[0], f"error {list(d.shape)} does not fit the kernel {list(w.shape)}")
+    return [(tuple(attrs["shape"]), d.format)]
+
+
+def _dx_torch(op: Op, rt: Any) -> Any:
+    import torch
+
+    backward = torch.ops.aten.convolution_backward
+    stride, padding, dilation, groups = (op.attrs[k] for k in GEOMETRY)
+    shape = op.outputs[0].shape
+
+    def dx(d: Any, w: Any, *m: Any) -> Any:
+        x = d.new_empty(1).expand(shape)
+        w = feedback_view(op, rt, w, *m)
+        mask = (True, False, False)
+        return backward(d, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)[0]
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="conv2d_dx",
+        doc="e_BCHW = transposed conv(d_BKPQ, w), also with a feedback kernel or a sign view in place of w",
+        infer=_dx_infer,
+        torch=_dx_torch,
+        counts=lambda op: Counts(
+            macs={op.phase: _count(op.inputs[0], op.inputs[1].shape)}, random=view_random(op)
+        ),
+    )
+)
+
+
+def _dw_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    return [(tuple(attrs["kernel"]), inputs[0].format)]
+
+
+def _dw_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    backward = torch.ops.aten.convolution_backward
+    stride, padding, dilation, groups = (op.attrs[k] for k in GEOMETRY)
+    kernel = tuple(op.attrs["kernel"])
+
+    def dw(d: Any, x: Any) -> Any:
+        w = d.new_empty(1).expand(kernel)
+        mask = (False, True, False)
+        return backward(d, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)[1]
+
+    return dw
+
+
+register(
+    OpRecord(
+        kind="conv2d_dw",
+        doc="g_K(C/G)RS = correlation of x_BCHW with d_BKPQ",
+        infer=_dw_infer,
+        torch=_dw_torch,
+        counts=lambda op: macs(op, _count(op.inputs[0], op.attrs["kernel"])),
+    )
+)

@@ -1,0 +1,109 @@
+"""Losses: each op gives the output error e = ∂L/∂z at once; the loss itself only where it is asked for.
+
+``scale`` multiplies the summed error: 1/B for a mean over the batch (PyTorch's ``reduction="mean"``).
+Labels are class indices [B], or for ``mse`` and ``bce`` targets of the output's shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+from insitu.ops.common import require
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+
+def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    z, label = inputs
+    fits = label.shape == (z.shape[0],) and len(z.shape) == 2 or label.shape == z.shape
+    require(fits, f"labels {list(label.shape)} do not fit the output {list(z.shape)}")
+    error = (z.shape, z.format)
+    return [error, ((), z.format)] if attrs["with_loss"] else [error]
+
+
+def one_hot(label: Any, z: Any) -> Any:
+    """Class indices [B] as {0, 1} of z's type and shape; targets pass through."""
+    import torch
+
+    if label.dim() == z.dim():
+        return label
+    classes = torch.arange(z.shape[1], dtype=label.dtype, device=z.device)
+    return (label.unsqueeze(1) == classes).to(z.dtype)
+
+
+def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+    import torch
+
+    t = one_hot(label, z)
+    loss = (z.logsumexp(1).sum() - (z * t).sum()) * scale if with_loss else None
+    p = torch.softmax(z, 1) if out is None else torch.softmax(z, 1, out=out)
+    return p.sub_(t).mul_(scale), loss
+
+
+def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+    import torch
+
+    t = one_hot(label, z)
+    loss = (torch.nn.functional.softplus(z).sum() - (z * t).sum()) * scale if with_loss else None
+    p = z.sigmoid() if out is None else z.sigmoid_()
+    return p.sub_(t).mul_(scale), loss
+
+
+def _mse(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+    t = one_hot(label, z)
+    e = z - t if out is None else z.sub_(t)
+    loss = e.square().sum() * scale if with_loss else None
+    return e.mul_(2 * scale), loss
+
+
+def _hinge(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+    """Multi-class hinge: sum over j ≠ y of max(0, 1 - z_y + z_j)."""
+    t = one_hot(label, z)
+    right = (z * t).sum(1, keepdim=True)
+    margin = (z - right + 1).mul_(1 - t)
+    loss = margin.clamp(min=0).sum() * scale if with_loss else None
+    wrong = (margin > 0).to(z.dtype)
+    e = wrong.sub_(t * wrong.sum(1, keepdim=True)).mul_(scale)
+    return (e if out is None else out.copy_(e)), loss
+
+
+LossFunction = Callable[[Any, Any, float, Any, bool], Any]
+LOSSES: dict[str, LossFunction] = {"xent": _xent, "bce": _bce, "mse": _mse, "hinge": _hinge}
+
+
+def mean_scale(loss: str, shape: Sequence[int]) -> float:
+    """The scale that gives PyTorch's mean reduction: 1/B; for bce, mse and hinge 1/(B·outputs)."""
+    return 1.0 / shape[0] if loss == "xent" else 1.0 / prod(shape)
+
+
+def _torch(function: LossFunction) -> Callable[[Op, Any], Any]:
+    def lower(op: Op, _rt: Any) -> Any:
+        scale, with_loss, inplace = op.attrs["scale"], op.attrs["with_loss"], op.inplace == 0
+
+        def error(z: Any, label: Any) -> Any:
+            e, loss = function(z, label, scale, z if inplace else None, with_loss)
+            return (e, loss) if with_loss else e
+
+        return error
+
+    return lower
+
+
+_DOCS = {
+    "xent": "e = scale · (softmax(z) - t), softmax cross-entropy",
+    "bce": "e = scale · (sigmoid(z) - t), binary cross-entropy per output",
+    "mse": "e = scale · 2 (z - t)",
+    "hinge": "e = scale · subgradient of the multi-class hinge loss, margin 1",
+}
+for _name, _function in LOSSES.items():
+    register(
+        OpRecord(
+            kind=f"{_name}_error",
+            doc=_DOCS[_name],
+            infer=_infer,
+            torch=_torch(_function),
+            counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+            inplace=(0,),
+        )
+    )

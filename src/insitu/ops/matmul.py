@@ -1,0 +1,158 @@
+"""Dense layers: the product and its two adjoints.
+
+Legend: B batch, I inputs, O outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.ops.common import error_attrs, macs, require
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+
+
+def _infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    x, w = inputs[0], inputs[1]
+    require(
+        len(x.shape) == 2 and len(w.shape) == 2 and x.shape[1] == w.shape[1],
+        f"dense needs x [B,I] and weights [O,I], got {list(x.shape)} and {list(w.shape)}; flatten the input",
+    )
+    require(len(inputs) == 2 or inputs[2].shape == (w.shape[0],), "the bias must have one element per output")
+    return [((x.shape[0], w.shape[0]), x.format)]
+
+
+def _torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    return torch.nn.functional.linear
+
+
+def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+    (d,) = cotangents
+    grads: dict[int, Value] = {}
+    if 0 in needs:
+        grads[0] = b.emit1("matmul_dx", d, op.inputs[1], **error_attrs())
+    if 1 in needs:
+        grads[1] = b.emit1("matmul_dw", d, op.inputs[0], role=Role.SCRATCH, phase=Phase.GRADIENT)
+    if 2 in needs:
+        grads[2] = b.emit1("sum_to_channels", d, role=Role.SCRATCH, phase=Phase.GRADIENT)
+    return grads
+
+
+register(
+    OpRecord(
+        kind="matmul",
+        doc="z_BO = x_BI w_OIᵀ (+ bias_O)",
+        infer=_infer,
+        torch=_torch,
+        counts=lambda op: macs(op, op.outputs[0].size * op.inputs[0].shape[1]),
+        adjoint=_adjoint,
+    )
+)
+
+
+def feedback_view(op: Op, rt: Any, w: Any, magnitude: Any = None) -> Any:
+    """The matrix that an adjoint multiplies by: the operand itself, or its sign view, made as it is read.
+
+    ``view=sign``: ``scale · sign(w)``; ``view=sign-magnitude``: ``|m| · sign(w)`` with ``m`` the third operand;
+    ``view=sign-fresh``: the same with new magnitudes ``|U(-scale, scale)|`` at every step.
+    """
+    import torch
+
+    from insitu.numbers import prng
+
+    view = op.attrs.get("view")
+    if view is None:
+        return w
+    sign = torch.sign(w)
+    if view == "sign":
+        return sign.mul_(op.attrs["scale"])
+    if view == "sign-magnitude":
+        return sign.mul_(magnitude.abs())
+    k = prng.key(rt.seed, op.attrs["stream"], rt.t)
+    fresh = prng.uniform_torch(k, torch.arange(w.numel(), device=w.device), op.attrs["scale"])
+    return sign.mul_(fresh.abs_().to(w.dtype).view_as(w))
+
+
+def view_random(op: Op) -> int:
+    """Random words that the view draws."""
+    return op.inputs[1].size if op.attrs.get("view") == "sign-fresh" else 0
+
+
+def _dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    d, w = inputs[0], inputs[1]
+    require(
+        len(d.shape) == 2 and len(w.shape) == 2 and d.shape[1] == w.shape[0],
+        f"the error {list(d.shape)} does not fit the matrix {list(w.shape)}; it needs [B,O] and [O,I]",
+    )
+    return [((d.shape[0], w.shape[1]), d.format)]
+
+
+def _dx_torch(op: Op, rt: Any) -> Any:
+    import torch
+
+    if op.attrs.get("view") is None:
+        return torch.mm
+    return lambda d, w, *m: torch.mm(d, feedback_view(op, rt, w, *m))
+
+
+register(
+    OpRecord(
+        kind="matmul_dx",
+        doc="e_BI = d_BO w_OI, also with a feedback matrix or a sign view in place of w",
+        infer=_dx_infer,
+        torch=_dx_torch,
+        counts=lambda op: Counts(
+            macs={op.phase: op.outputs[0].size * op.inputs[0].shape[1]}, random=view_random(op)
+        ),
+    )
+)
+
+
+def _dw_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    d, x = inputs[0], inputs[1]
+    require(d.shape[0] == x.shape[0], f"error {list(d.shape)} and input {list(x.shape)} differ in batch")
+    return [((d.shape[1], x.shape[1]), d.format)]
+
+
+def _dw_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    return lambda d, x: torch.mm(d.t(), x)
+
+
+register(
+    OpRecord(
+        kind="matmul_dw",
+        doc="g_OI = d_BOᵀ x_BI",
+        infer=_dw_infer,
+        torch=_dw_torch,
+        counts=lambda op: macs(op, op.inputs[0].size * op.inputs[1].shape[1]),
+    )
+)
+
+
+def _sum_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    return [((inputs[0].shape[1],), inputs[0].format)]
+
+
+def sum_dims(v: Value) -> list[int]:
+    """All dimensions but the channel."""
+    return [i for i in range(len(v.shape)) if i != 1]
+
+
+def _sum_torch(op: Op, _rt: Any) -> Any:
+    dims = sum_dims(op.inputs[0])
+    return lambda d: d.sum(dims)
+
+
+register(
+    OpRecord(
+        kind="sum_to_channels",
+        doc="g_C = sum of d over the batch and space: the bias gradient",
+        infer=_sum_infer,
+        torch=_sum_torch,
+        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+    )
+)

@@ -1,0 +1,221 @@
+"""Normalisations: batch norm (split into statistics, application and adjoints) and per-sample RMS norm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.ops.common import error_attrs, no_outputs, require, same_as
+from insitu.ops.matmul import sum_dims
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+
+
+def _channels(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    count = x.size // x.shape[1]
+    require(
+        count > 1,
+        "batch norm needs more than one value per channel to estimate a variance; "
+        "use a batch of 2 or more, or an RMS norm",
+    )
+    return [((x.shape[1],), x.format), ((x.shape[1],), x.format)]
+
+
+def _touch(times: int) -> Any:
+    """``times`` operations per element of the first input."""
+    return lambda op: Counts(other={op.phase: times * op.inputs[0].size})
+
+
+def _stats_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    dims = sum_dims(op.inputs[0])
+    return lambda x: tuple(reversed(torch.var_mean(x, dims, unbiased=False)))
+
+
+register(
+    OpRecord(
+        kind="bn_stats",
+        doc="mean_C and biased variance_C of x over the batch and space",
+        infer=_channels,
+        torch=_stats_torch,
+        counts=_touch(3),
+    )
+)
+
+
+def _track_torch(op: Op, _rt: Any) -> Any:
+    momentum = op.attrs["momentum"]
+    n = op.attrs["count"]
+
+    def track(mean: Any, var: Any, running_mean: Any, running_var: Any) -> None:
+        running_mean.lerp_(mean, momentum)
+        running_var.lerp_(var * (n / (n - 1)), momentum)
+
+    return track
+
+
+register(
+    OpRecord(
+        kind="bn_track",
+        doc="running mean and unbiased variance move by momentum towards the batch's (written)",
+        infer=no_outputs,
+        torch=_track_torch,
+        counts=lambda op: Counts(other={op.phase: 4 * op.inputs[0].size}),
+        writes=lambda n: (n - 2, n - 1),
+    )
+)
+
+
+def _shape_to(x: Any, c: Any) -> Any:
+    return c.view(1, -1, *(1,) * (x.dim() - 2))
+
+
+def _apply_torch(op: Op, _rt: Any) -> Any:
+    eps = op.attrs["eps"]
+
+    def apply(x: Any, mean: Any, var: Any, *affine: Any) -> Any:
+        scale = (var + eps).rsqrt()
+        if affine:
+            scale = scale * affine[0]
+        shift = -mean * scale if len(affine) < 2 else affine[1] - mean * scale
+        scale, shift = _shape_to(x, scale), _shape_to(x, shift)
+        return (x.mul_(scale) if op.inplace == 0 else x * scale).add_(shift)
+
+    return apply
+
+
+def _apply_adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+    (d,) = cotangents
+    x, mean, var = op.inputs[:3]
+    grads: dict[int, Value] = {}
+    if 0 in needs:
+        frozen = op.attrs["frozen"]
+        operands = (d, x, mean, var, *op.inputs[3:4])
+        grads[0] = b.emit1("bn_dx", *operands, eps=op.attrs["eps"], frozen=frozen, **error_attrs())
+    scratch: dict[str, Any] = {"role": Role.SCRATCH, "phase": Phase.GRADIENT}
+    if 3 in needs:
+        grads[3] = b.emit1("bn_dgamma", d, x, mean, var, eps=op.attrs["eps"], **scratch)
+    if 4 in needs:
+        grads[4] = b.emit1("sum_to_channels", d, **scratch)
+    return grads
+
+
+register(
+    OpRecord(
+        kind="bn_apply",
+        doc="y = (x - mean_C) / sqrt(var_C + eps) (⊙ gamma_C + beta_C); frozen: running statistics, constant",
+        infer=same_as(0),
+        torch=_apply_torch,
+        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+        adjoint=_apply_adjoint,
+        inplace=(0,),
+    )
+)
+
+
+def _bn_dx_torch(op: Op, _rt: Any) -> Any:
+    eps, frozen, dims = op.attrs["eps"], op.attrs["frozen"], sum_dims(op.inputs[0])
+
+    def dx(d: Any, x: Any, mean: Any, var: Any, *gamma: Any) -> Any:
+        inv = (var + eps).rsqrt()
+        scale = _shape_to(x, inv * gamma[0] if gamma else inv)
+        if frozen:
+            return d * scale
+        x_hat = (x - _shape_to(x, mean)).mul_(_shape_to(x, inv))
+        projection = (d * x_hat).mean(dims, keepdim=True)
+        return x_hat.mul_(-projection).add_(d).sub_(d.mean(dims, keepdim=True)).mul_(scale)
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="bn_dx",
+        doc="the error below a batch norm; x, mean and variance are the forward ones",
+        infer=same_as(0),
+        torch=_bn_dx_torch,
+        counts=_touch(6),
+    )
+)
+
+
+def _bn_dgamma_torch(op: Op, _rt: Any) -> Any:
+    eps, dims = op.attrs["eps"], sum_dims(op.inputs[0])
+
+    def dgamma(d: Any, x: Any, mean: Any, var: Any) -> Any:
+        return (x - _shape_to(x, mean)).mul_(d).sum(dims).mul_((var + eps).rsqrt())
+
+    return dgamma
+
+
+register(
+    OpRecord(
+        kind="bn_dgamma",
+        doc="g_C = sum of d ⊙ x̂ over the batch and space",
+        infer=lambda inputs, _attrs: [((inputs[0].shape[1],), inputs[0].format)],
+        torch=_bn_dgamma_torch,
+        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+    )
+)
+
+
+def _rms_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    return [(x.shape, x.format), ((x.shape[0],), x.format)]
+
+
+def _per_sample(x: Any, r: Any) -> Any:
+    return r.view(-1, *(1,) * (x.dim() - 1))
+
+
+def _rms_torch(op: Op, _rt: Any) -> Any:
+    eps = op.attrs["eps"]
+
+    def rms(x: Any) -> Any:
+        r = x.flatten(1).square().mean(1).add_(eps).rsqrt_()
+        scale = _per_sample(x, r)
+        return (x.mul_(scale) if op.inplace == 0 else x * scale), r
+
+    return rms
+
+
+def _rms_adjoint(
+    b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Sequence[int]
+) -> dict[int, Value]:
+    y, r = op.outputs
+    return {0: b.emit1("rms_norm_dx", cotangents[0], y, r, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="rms_norm",
+        doc="y = x · r_B, r = 1/sqrt(mean(x²) + eps) over all features of a sample",
+        infer=_rms_infer,
+        torch=_rms_torch,
+        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}, other={op.phase: op.inputs[0].size}),
+        adjoint=_rms_adjoint,
+        inplace=(0,),
+    )
+)
+
+
+def _rms_dx_torch(op: Op, _rt: Any) -> Any:
+    def dx(d: Any, y: Any, r: Any) -> Any:
+        along = (d * y).flatten(1).mean(1)
+        out = d if op.inplace == 0 else d.clone()
+        return out.addcmul_(y, _per_sample(d, along), value=-1).mul_(_per_sample(d, r))
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="rms_norm_dx",
+        doc="e = r_B (d - y · mean(d ⊙ y))",
+        infer=same_as(0),
+        torch=_rms_dx_torch,
+        counts=lambda op: Counts(macs={op.phase: 2 * op.inputs[0].size}, other={op.phase: op.inputs[0].size}),
+        inplace=(0,),
+    )
+)

@@ -1,0 +1,254 @@
+"""Element-wise ops: activation functions and their gates, addition, scaling, sign, views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from insitu.ops.common import error_attrs, free, per_output, require, same_as
+from insitu.step.ir import Inferred, Op, OpRecord, Value, register
+
+
+@dataclass(frozen=True)
+class Function:
+    """An activation function.
+
+    ``gate_from`` says whether its derivative is read from the ``output`` (the input may die) or the ``input``.
+    ``forward`` and ``gate`` take ``(tensors..., slope, out)``; ``out`` is the tensor to write, or ``None``.
+    """
+
+    gate_from: str
+    forward: Callable[[Any, float, Any], Any]
+    gate: Callable[[Any, Any, float, Any], Any]
+
+
+def _aten() -> Any:
+    import torch
+
+    return torch.ops.aten
+
+
+def _relu(x: Any, _slope: float, out: Any) -> Any:
+    return x.relu() if out is None else x.relu_()
+
+
+def _relu_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+    op = _aten().threshold_backward
+    return op.default(d, y, 0) if out is None else op.grad_input(d, y, 0, grad_input=out)
+
+
+def _leaky(x: Any, slope: float, out: Any) -> Any:
+    op = _aten().leaky_relu
+    return op.default(x, slope) if out is None else op.out(x, slope, out=out)
+
+
+def _leaky_gate(d: Any, y: Any, slope: float, out: Any) -> Any:
+    op = _aten().leaky_relu_backward
+    return op.default(d, y, slope, True) if out is None else op.grad_input(d, y, slope, True, grad_input=out)
+
+
+def _tanh(x: Any, _slope: float, out: Any) -> Any:
+    return x.tanh() if out is None else x.tanh_()
+
+
+def _tanh_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+    op = _aten().tanh_backward
+    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
+
+
+def _sigmoid(x: Any, _slope: float, out: Any) -> Any:
+    return x.sigmoid() if out is None else x.sigmoid_()
+
+
+def _sigmoid_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+    op = _aten().sigmoid_backward
+    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
+
+
+def _hardtanh(x: Any, _slope: float, out: Any) -> Any:
+    return x.clamp(-1, 1) if out is None else x.clamp_(-1, 1)
+
+
+def _hardtanh_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+    op = _aten().hardtanh_backward
+    return op.default(d, y, -1, 1) if out is None else op.grad_input(d, y, -1, 1, grad_input=out)
+
+
+def _sign(x: Any, _slope: float, out: Any) -> Any:
+    """±1; sign(0) = +1, as a stored sign bit reads."""
+    y = (x >= 0).to(x.dtype).mul_(2).sub_(1)
+    return y if out is None else out.copy_(y)
+
+
+FUNCTIONS: dict[str, Function] = {
+    "relu": Function("output", _relu, _relu_gate),
+    "leaky_relu": Function("output", _leaky, _leaky_gate),
+    "tanh": Function("output", _tanh, _tanh_gate),
+    "sigmoid": Function("output", _sigmoid, _sigmoid_gate),
+    "hardtanh": Function("output", _hardtanh, _hardtanh_gate),
+    # straight-through: the derivative of hard tanh at the input (Hubara 2016)
+    "sign": Function("input", _sign, _hardtanh_gate),
+}
+
+
+def _activate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    fn = attrs["fn"]
+    require(fn in FUNCTIONS, f"activation function {fn!r} is unknown; use {', '.join(FUNCTIONS)}")
+    return [(inputs[0].shape, inputs[0].format)]
+
+
+def _activate_torch(op: Op, _rt: Any) -> Any:
+    forward, slope = FUNCTIONS[op.attrs["fn"]].forward, op.attrs.get("slope", 0.0)
+    if op.inplace is None:
+        return lambda x: forward(x, slope, None)
+    return lambda x: forward(x, slope, x)
+
+
+def _activate_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    fn = op.attrs["fn"]
+    kept = op.outputs[0] if FUNCTIONS[fn].gate_from == "output" else op.inputs[0]
+    extra = {"slope": op.attrs["slope"]} if "slope" in op.attrs else {}
+    return {0: b.emit1("gate", cotangents[0], kept, fn=fn, **extra, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="activate",
+        doc="h = f(z), f one of " + ", ".join(FUNCTIONS) + " (sign: ±1, straight-through)",
+        infer=_activate_infer,
+        torch=_activate_torch,
+        counts=per_output,
+        adjoint=_activate_adjoint,
+        inplace=(0,),
+    )
+)
+
+
+def _gate_torch(op: Op, _rt: Any) -> Any:
+    gate, slope = FUNCTIONS[op.attrs["fn"]].gate, op.attrs.get("slope", 0.0)
+    if op.inplace is None:
+        return lambda d, kept: gate(d, kept, slope, None)
+    return lambda d, kept: gate(d, kept, slope, d)
+
+
+register(
+    OpRecord(
+        kind="gate",
+        doc="e = d ⊙ f′, with f′ read from the activation's output (sign: from its input)",
+        infer=same_as(0),
+        torch=_gate_torch,
+        counts=per_output,
+        inplace=(0,),
+    )
+)
+
+
+def _add_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    a, b = inputs
+    require(a.shape == b.shape, f"add needs equal shapes, got {list(a.shape)} and {list(b.shape)}")
+    return [(a.shape, a.format)]
+
+
+def _binary(name: str) -> Callable[[Op, Any], Any]:
+    def lower(op: Op, _rt: Any) -> Any:
+        import torch
+
+        if op.inplace is None:
+            return getattr(torch, name)
+        into = op.inplace
+        method = getattr(torch.Tensor, f"{name}_")
+        return lambda *xs: method(xs[into], xs[1 - into])
+
+    return lower
+
+
+register(
+    OpRecord(
+        kind="add",
+        doc="a + b, equal shapes: residual connections and the sum of errors",
+        infer=_add_infer,
+        torch=_binary("add"),
+        counts=per_output,
+        adjoint=lambda b, op, cotangents, needs: {i: cotangents[0] for i in needs},
+        inplace=(0, 1),
+    )
+)
+
+
+register(
+    OpRecord(
+        kind="mul",
+        doc="a ⊙ b, equal shapes",
+        infer=_add_infer,
+        torch=_binary("mul"),
+        counts=per_output,
+        inplace=(0, 1),
+    )
+)
+
+
+def _scale_torch(op: Op, _rt: Any) -> Any:
+    factor = op.attrs["by"]
+    return (lambda x: x * factor) if op.inplace is None else (lambda x: x.mul_(factor))
+
+
+register(
+    OpRecord(
+        kind="scale",
+        doc="by · x, a constant factor",
+        infer=same_as(0),
+        torch=_scale_torch,
+        counts=per_output,
+        adjoint=lambda b, op, cotangents, needs: {
+            0: b.emit1("scale", cotangents[0], by=op.attrs["by"], **error_attrs())
+        },
+        inplace=(0,),
+    )
+)
+
+
+def _sign_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    return torch.sign if op.inplace is None else torch.Tensor.sign_
+
+
+register(
+    OpRecord(
+        kind="sign",
+        doc="sign(x) in {-1, 0, 1}: the one-bit error of sDFA",
+        infer=same_as(0),
+        torch=_sign_torch,
+        counts=per_output,
+        inplace=(0,),
+    )
+)
+
+
+def _reshape_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (x,) = inputs
+    shape = tuple(attrs["shape"])
+    require(prod(shape) == x.size, f"cannot view {list(x.shape)} as {list(shape)}")
+    return [(shape, x.format)]
+
+
+def _reshape_torch(op: Op, _rt: Any) -> Any:
+    shape = tuple(op.attrs["shape"])
+    return lambda x: x.view(shape)
+
+
+register(
+    OpRecord(
+        kind="reshape",
+        doc="the same numbers in another shape: a view, no memory and no operation",
+        infer=_reshape_infer,
+        torch=_reshape_torch,
+        counts=free,
+        adjoint=lambda b, op, cotangents, needs: {
+            0: b.emit1("reshape", cotangents[0], shape=op.inputs[0].shape, **error_attrs())
+        },
+        alias=True,
+    )
+)

@@ -1,0 +1,171 @@
+"""Pooling and its adjoints.
+
+A max pool also gives the flat position of each maximum in its input plane, so that its input need not be kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from insitu.numbers.formats import unsigned
+from insitu.ops.common import error_attrs, require
+from insitu.ops.conv import plane
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
+
+
+def _out_shape(x: Value, attrs: Any) -> Shape:
+    require(len(x.shape) == 4, f"pooling needs [B,C,H,W], got {list(x.shape)}")
+    if attrs.get("size") is not None:
+        return (*x.shape[:2], *attrs["size"])
+    out = [
+        plane(x.shape[2 + i], attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]) for i in (0, 1)
+    ]
+    require(min(out) > 0, f"the window {attrs['kernel']} is larger than the plane {list(x.shape[2:])}")
+    return (*x.shape[:2], *out)
+
+
+def _window(op: Op) -> int:
+    """Input elements read per output element (for adaptive pools: at most)."""
+    if op.attrs.get("kernel") is not None:
+        return prod(op.attrs["kernel"])
+    x, y = op.inputs[0].shape, op.outputs[0].shape
+    return prod(-(-x[2 + i] // y[2 + i]) for i in (0, 1))
+
+
+def _reads(op: Op) -> Counts:
+    return Counts(other={op.phase: op.outputs[0].size * _window(op)})
+
+
+def _spread(op: Op) -> Counts:
+    return Counts(other={op.phase: op.outputs[0].size})
+
+
+POOL = ("kernel", "stride", "padding", "size")
+
+
+def _max_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (x,) = inputs
+    shape = _out_shape(x, attrs)
+    return [(shape, x.format), (shape, unsigned(x.shape[2] * x.shape[3]))]
+
+
+def _integer_type(bits: int) -> Any:
+    import torch
+
+    return {8: torch.uint8, 16: torch.uint16, 32: torch.int32}[bits]
+
+
+def _max_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    kind = _integer_type(op.outputs[1].format.bits)
+    size = op.attrs.get("size")
+    if size is not None:
+        pool, arguments = torch.ops.aten.adaptive_max_pool2d.default, (size,)
+    else:
+        pool = torch.ops.aten.max_pool2d_with_indices.default
+        arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+
+    def forward(x: Any) -> Any:
+        y, index = pool(x, *arguments)
+        return y, index.to(kind)
+
+    return forward
+
+
+def _max_adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Any) -> dict[int, Value]:
+    d = cotangents[0]
+    assert d is not None
+    return {0: b.emit1("max_unpool", d, op.outputs[1], shape=op.inputs[0].shape, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="max_pool",
+        doc="y_BCPQ and the position of each maximum; by kernel, stride, padding, or adaptive to a size",
+        infer=_max_infer,
+        torch=_max_torch,
+        counts=_reads,
+        adjoint=_max_adjoint,
+    )
+)
+
+
+def _max_unpool_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    shape = op.outputs[0].shape
+    planes = shape[2] * shape[3]
+
+    def backward(d: Any, index: Any) -> Any:
+        flat = d.new_zeros((shape[0], shape[1], planes))
+        flat.scatter_add_(2, index.flatten(2).to(torch.int64), d.flatten(2))
+        return flat.view(shape)
+
+    return backward
+
+
+register(
+    OpRecord(
+        kind="max_unpool",
+        doc="e_BCHW = d_BCPQ put back at the positions of the maxima, zero elsewhere",
+        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), inputs[0].format)],
+        torch=_max_unpool_torch,
+        counts=_spread,
+    )
+)
+
+
+def _avg_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    size = op.attrs.get("size")
+    if size is not None:
+        adaptive = torch.ops.aten._adaptive_avg_pool2d.default
+        return lambda x: adaptive(x, size)
+    pool = torch.ops.aten.avg_pool2d.default
+    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+    return lambda x: pool(x, *arguments)
+
+
+def _avg_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    geometry = {k: op.attrs.get(k) for k in POOL}
+    return {
+        0: b.emit1("avg_unpool", cotangents[0], shape=op.inputs[0].shape, **geometry, **error_attrs())
+    }
+
+
+register(
+    OpRecord(
+        kind="avg_pool",
+        doc="y_BCPQ = mean over each window (padding counts as zero), or adaptive to a size",
+        infer=lambda inputs, attrs: [(_out_shape(inputs[0], attrs), inputs[0].format)],
+        torch=_avg_torch,
+        counts=_reads,
+        adjoint=_avg_adjoint,
+    )
+)
+
+
+def _avg_unpool_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    aten = torch.ops.aten
+    shape = op.outputs[0].shape
+    if op.attrs.get("size") is not None:
+        return lambda d: aten._adaptive_avg_pool2d_backward.default(d, d.new_empty(1).expand(shape))
+    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"], False, True, None)
+    return lambda d: aten.avg_pool2d_backward.default(d, d.new_empty(1).expand(shape), *arguments)
+
+
+register(
+    OpRecord(
+        kind="avg_unpool",
+        doc="e_BCHW = each error spread evenly over its window",
+        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), inputs[0].format)],
+        torch=_avg_unpool_torch,
+        counts=_spread,
+    )
+)

@@ -1,0 +1,200 @@
+"""Parameter updates: the only ops, beside running statistics, that change a value.
+
+An :class:`Optimizer` is part of the program (it decides which state lives from step to step); the learning rate
+and the step count come from the runtime. ``update(w, g, *state)`` applies a gradient; ``<gradient op>_update``
+makes and applies it in one pass, so that no whole gradient is ever stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any
+
+from insitu.errors import ConfigError
+from insitu.ops.common import no_outputs
+from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, register
+
+KINDS = ("sgd", "momentum", "nesterov", "adam", "sign")
+_STATES = {"sgd": (), "sign": (), "momentum": ("m",), "nesterov": ("m",), "adam": ("m", "v")}
+_MACS = {"sgd": 1, "sign": 0, "momentum": 2, "nesterov": 3, "adam": 4}  # per weight
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """How a gradient changes a weight. Weight decay is added to the gradient, as in ``torch.optim``; for
+    ``sign`` it is decoupled: w ← w - lr (sign(g) + decay · w).
+    """
+
+    kind: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(f"optimizer {self.kind!r} is unknown; use one of {', '.join(KINDS)}")
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Suffixes of the arrays that it keeps per weight."""
+        return _STATES[self.kind]
+
+    def __str__(self) -> str:
+        parts = [self.kind]
+        if self.kind in ("momentum", "nesterov"):
+            parts.append(f"momentum={self.momentum:g}")
+        if self.weight_decay:
+            parts.append(f"decay={self.weight_decay:g}")
+        return ":".join(parts)
+
+
+Accumulate = Callable[[Any, float, float], Any]
+"""``(into, beta, alpha)``: into ← beta · into + alpha · gradient, without storing the gradient."""
+
+
+def _sgd(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate) -> None:
+    accumulate(w, 1.0 - rt.lr * o.weight_decay, -rt.lr)
+
+
+def _momentum(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate, m: Any) -> None:
+    if o.weight_decay:
+        m.add_(w, alpha=o.weight_decay / o.momentum)
+    accumulate(m, o.momentum, 1.0)
+    w.add_(m, alpha=-rt.lr)
+
+
+def _nesterov(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate, m: Any) -> None:
+    """w - lr (g + µ m'), m' = µ m + g, with g = m' - µ m: the gradient itself is never needed."""
+    mu, lr, decay = o.momentum, rt.lr, o.weight_decay
+    m.mul_(mu)
+    w.add_(m, alpha=lr)
+    if decay:
+        m.mul_(1.0 - decay * lr).add_(w, alpha=decay)
+    accumulate(m, 1.0, 1.0)
+    w.add_(m, alpha=-lr * (1.0 + mu))
+
+
+def _adam(o: Optimizer, rt: Any, w: Any, g: Any, m: Any, v: Any) -> None:
+    if o.weight_decay:
+        g = g.add(w, alpha=o.weight_decay)
+    m.lerp_(g, 1.0 - o.beta1)
+    v.mul_(o.beta2).addcmul_(g, g, value=1.0 - o.beta2)
+    t = rt.t + 1
+    denominator = v.sqrt().div_(sqrt(1.0 - o.beta2**t)).add_(o.eps)
+    w.addcdiv_(m, denominator, value=-rt.lr / (1.0 - o.beta1**t))
+
+
+def _sign(o: Optimizer, rt: Any, w: Any, g: Any) -> None:
+    w.mul_(1.0 - rt.lr * o.weight_decay).add_(g.sign(), alpha=-rt.lr)
+
+
+_LINEAR = {"sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov}
+_ELEMENTWISE = {"adam": _adam, "sign": _sign}
+
+
+def _from_gradient(g: Any) -> Accumulate:
+    return lambda into, beta, alpha: (into if beta == 1.0 else into.mul_(beta)).add_(g, alpha=alpha)
+
+
+def apply(o: Optimizer, rt: Any, w: Any, g: Any, state: Sequence[Any]) -> None:
+    """One update from a whole gradient."""
+    if o.kind in _LINEAR:
+        _LINEAR[o.kind](o, rt, w, _from_gradient(g), *state)
+    else:
+        _ELEMENTWISE[o.kind](o, rt, w, g, *state)
+
+
+def _update_torch(op: Op, rt: Any) -> Any:
+    o = op.attrs["optimizer"]
+    return lambda w, g, *state: apply(o, rt, w, g, state)
+
+
+def _update_counts(o: Optimizer, size: int) -> Counts:
+    return Counts(macs={Phase.UPDATE: _MACS[o.kind] * size}, other={Phase.UPDATE: size})
+
+
+register(
+    OpRecord(
+        kind="update",
+        doc="w (and the optimiser's state) move by a gradient: update(w, g, *state)",
+        infer=no_outputs,
+        torch=_update_torch,
+        counts=lambda op: _update_counts(op.attrs["optimizer"], op.inputs[0].size),
+        writes=lambda n: (0, *range(2, n)),
+    )
+)
+
+
+def _dense_accumulate(d: Any, x: Any) -> Accumulate:
+    """into ← beta · into + alpha · dᵀx; a rank-1 update at batch 1."""
+    if d.shape[0] == 1:
+        return lambda into, beta, alpha: into.addr_(d[0], x[0], beta=beta, alpha=alpha)
+    dt = d.t()
+    return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
+
+
+ROWS = 64  # rows of a gradient that the torch executor holds at a time where the update needs them
+
+
+def _dense_update_torch(op: Op, rt: Any) -> Any:
+    """The gradient is never whole: accumulated in place, or made a few rows at a time."""
+    o: Optimizer = op.attrs["optimizer"]
+    if o.kind in _LINEAR:
+        linear = _LINEAR[o.kind]
+        return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
+
+    def by_rows(d: Any, x: Any, w: Any, *state: Any) -> None:
+        for i in range(0, w.shape[0], ROWS):
+            rows = slice(i, i + ROWS)
+            apply(o, rt, w[rows], d[:, rows].t() @ x, [s[rows] for s in state])
+
+    return by_rows
+
+
+def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
+    """Makes the gradient as a workspace of the op, then applies it (convolutions, biases: small)."""
+
+    def lower(op: Op, rt: Any) -> Any:
+        o, n = op.attrs["optimizer"], op.attrs["operands"]
+        make = OPS[gradient].torch(op, rt)
+
+        def run(*tensors: Any) -> None:
+            apply(o, rt, tensors[n], make(*tensors[:n]), tensors[n + 1 :])
+
+        return run
+
+    return lower
+
+
+def _fused_counts(gradient: str) -> Callable[[Op], Counts]:
+    def counts(op: Op) -> Counts:
+        made = OPS[gradient].counts(op)
+        applied = _update_counts(op.attrs["optimizer"], op.inputs[op.attrs["operands"]].size)
+        return Counts({**made.macs, **applied.macs}, {**made.other, **applied.other}, made.random)
+
+    return counts
+
+
+def _register_fused(gradient: str, operands: int, lower: Callable[[Op, Any], Any]) -> None:
+    register(
+        OpRecord(
+            kind=f"{gradient}_update",
+            doc=f"{gradient} and update in one pass; no gradient is stored",
+            infer=no_outputs,
+            torch=lower,
+            counts=_fused_counts(gradient),
+            writes=lambda n: tuple(range(operands, n)),
+        )
+    )
+
+
+FUSED = {"matmul_dw": 2, "conv2d_dw": 2, "sum_to_channels": 1, "bn_dgamma": 4}
+"""Gradient ops that have a fused update, and how many operands they take."""
+
+for _gradient, _operands in FUSED.items():
+    _lower = _dense_update_torch if _gradient == "matmul_dw" else _whole_update_torch(_gradient)
+    _register_fused(_gradient, _operands, _lower)

@@ -1,0 +1,92 @@
+"""Fusion: gradients into updates, gates before unpools, and outputs in place of operands that die."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from insitu.ops.pointwise import FUNCTIONS
+from insitu.ops.state import FUSED
+from insitu.step.ir import Op, Phase, Step, Value
+from insitu.step.liveness import roots, storages
+
+
+def users(step: Step) -> dict[Value, list[Op]]:
+    """The ops that read each value, in order."""
+    found: dict[Value, list[Op]] = {}
+    for op in step.ops:
+        for value in op.inputs:
+            found.setdefault(value, []).append(op)
+    return found
+
+
+def makers(step: Step) -> dict[Value, Op]:
+    """The op that defines each value."""
+    return {out: op for op in step.ops for out in op.outputs}
+
+
+def fuse_updates(step: Step) -> Step:
+    """``update(w, dw(d, x))`` becomes ``dw_update(d, x, w)``: the gradient is applied as it is made."""
+    made, used = makers(step), users(step)
+    gone: set[Op] = set()
+    fused: dict[Op, Op] = {}
+    for op in step.ops:
+        if op.kind != "update":
+            continue
+        gradient = op.inputs[1]
+        maker = made.get(gradient)
+        if maker is None or maker.kind not in FUSED or used[gradient] != [op]:
+            continue
+        attrs = {**maker.attrs, "optimizer": op.attrs["optimizer"], "operands": FUSED[maker.kind]}
+        inputs = (*maker.inputs, op.inputs[0], *op.inputs[2:])
+        fused[op] = Op(f"{maker.kind}_update", inputs, (), attrs, Phase.GRADIENT, maker.where)
+        gone.add(maker)
+    ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
+    return replace(step, ops=ops).verify()
+
+
+def gate_before_unpool(step: Step) -> Step:
+    """``gate(max_unpool(d), h)`` becomes ``max_unpool(gate(d, y))`` where ``y = max_pool(h)``.
+
+    At the position of a maximum h equals y, elsewhere the error is zero: the same result on fewer elements, and h
+    need not be kept.
+    """
+    made, used = makers(step), users(step)
+    replaced: dict[Op, list[Op]] = {}
+    for gate in step.ops:
+        if gate.kind != "gate" or FUNCTIONS[gate.attrs["fn"]].gate_from != "output":
+            continue
+        unpool = made.get(gate.inputs[0])
+        if unpool is None or unpool.kind != "max_unpool" or used[unpool.outputs[0]] != [gate]:
+            continue
+        pool = made[unpool.inputs[1]]
+        if pool.inputs[0] is not gate.inputs[1]:
+            continue
+        d, index = unpool.inputs
+        small = replace(unpool.outputs[0], shape=d.shape)
+        replaced[unpool] = []
+        replaced[gate] = [
+            replace(gate, inputs=(d, pool.outputs[0]), outputs=(small,)),
+            replace(unpool, inputs=(small, index), outputs=gate.outputs),
+        ]
+    ops = tuple(new for op in step.ops for new in replaced.get(op, [op]))
+    return replace(step, ops=ops).verify()
+
+
+def in_place(step: Step) -> Step:
+    """Marks outputs that take over the storage of an operand at its last use; inputs and residents stay whole."""
+    ops = list(step.ops)
+    for i in range(len(ops)):
+        op = ops[i]
+        if not op.record.inplace or op.inplace is not None:
+            continue
+        current = replace(step, ops=tuple(ops))
+        root = roots(current)
+        dying = {s.root for s in storages(current) if s.death == i and s.birth >= 0}
+        for k in op.record.inplace:
+            operand, out = op.inputs[k], op.outputs[0]
+            same = operand.shape == out.shape and operand.format == out.format
+            others = [v for j, v in enumerate(op.inputs) if j != k]
+            if same and root[operand] in dying and all(root[v] is not root[operand] for v in others):
+                ops[i] = replace(op, inplace=k)
+                break
+    return replace(step, ops=tuple(ops)).verify()

@@ -1,0 +1,158 @@
+"""Runs a step with torch: no autograd, every buffer freed at its last use, updates in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from insitu.errors import StepError
+from insitu.run.state import State
+from insitu.step.ir import Step, Value
+
+_LABELS = {8: torch.uint8, 16: torch.int32, 32: torch.int32}
+
+
+@dataclass
+class Runtime:
+    """What changes from step to step: read by updates (``lr``, ``t``) and random ops (``seed``, ``t``)."""
+
+    lr: float
+    seed: int
+    t: int
+    real: torch.dtype
+    device: Any
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    run: Callable[..., Any]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    frees: tuple[int, ...]
+
+
+class TorchExecutor:
+    """A step, flattened once into a list of torch calls.
+
+    Args:
+        step: a lowered step (see :func:`insitu.passes.lower`).
+        state: resident tensors by name; changed in place and shared between executors.
+        seed: of the run, for dropout and regenerated feedback.
+        dtype: of all real numbers; ``float64`` serves as an oracle.
+        device: any torch device; residents must be there.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        state: State,
+        *,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float32,
+        device: Any = "cpu",
+    ) -> None:
+        self.step = step
+        self.state = state
+        self.runtime = Runtime(lr=0.0, seed=seed, t=0, real=dtype, device=torch.device(device))
+        self._slots: dict[Value, int] = {}
+        values = (*step.inputs, *step.residents, *(out for op in step.ops for out in op.outputs))
+        for value in values:
+            self._slots[value] = len(self._slots)
+        self._resident_slots = [(self._slots[v], v.name) for v in step.residents]
+        self._program = self._flatten()
+
+    def _flatten(self) -> list[_Instruction]:
+        last: dict[Value, int] = {}
+        for i, op in enumerate(self.step.ops):
+            last.update(dict.fromkeys((*op.inputs, *op.outputs), i))
+        kept = {*self.step.outputs, *self.step.residents}
+        program = []
+        for i, op in enumerate(self.step.ops):
+            frees = tuple(self._slots[v] for v, end in last.items() if end == i and v not in kept)
+            program.append(
+                _Instruction(
+                    op.record.torch(op, self.runtime),
+                    tuple(self._slots[v] for v in op.inputs),
+                    tuple(self._slots[v] for v in op.outputs),
+                    frees,
+                )
+            )
+        return program
+
+    def convert(self, x: Any, label: Any | None = None) -> list[torch.Tensor]:
+        """Inputs in the types that the step wants: reals in ``dtype``, class indices as small integers.
+
+        Raises:
+            StepError: if a shape is not the step's.
+        """
+        given = {"x": x, "label": label}
+        tensors = []
+        for value in self.step.inputs:
+            tensor = torch.as_tensor(given[value.name])
+            if tuple(tensor.shape) != value.shape:
+                raise StepError(
+                    f"step {self.step.name} takes {value.name} of shape {list(value.shape)}, got "
+                    f"{list(tensor.shape)}; emit the step for this batch size and input"
+                )
+            real = str(value.format).startswith("f")
+            dtype = self.runtime.real if real else _LABELS[value.format.bits]
+            tensors.append(tensor.to(device=self.runtime.device, dtype=dtype).contiguous())
+        return tensors
+
+    @torch.no_grad()
+    def run(self, inputs: list[torch.Tensor], *, lr: float = 0.0, t: int = 0) -> list[torch.Tensor]:
+        """One step on converted inputs; returns the step's outputs.
+
+        Args:
+            lr: learning rate.
+            t: training steps done before; drives dropout masks and Adam's bias correction.
+        """
+        env = self._enter(inputs, lr, t)
+        for instruction in self._program:
+            self._execute(instruction, env)
+        return [env[self._slots[v]] for v in self.step.outputs]
+
+    def _enter(self, inputs: list[torch.Tensor], lr: float, t: int) -> list[Any]:
+        self.runtime.lr = lr
+        self.runtime.t = t
+        env: list[Any] = [None] * len(self._slots)
+        env[: len(inputs)] = inputs
+        for slot, name in self._resident_slots:
+            env[slot] = self.state[name]
+        return env
+
+    @staticmethod
+    def _execute(instruction: _Instruction, env: list[Any]) -> None:
+        result = instruction.run(*[env[i] for i in instruction.inputs])
+        outputs = instruction.outputs
+        if len(outputs) == 1:
+            env[outputs[0]] = result
+        else:
+            for slot, tensor in zip(outputs, result or ()):
+                env[slot] = tensor
+        for slot in instruction.frees:
+            env[slot] = None
+
+    @torch.no_grad()
+    def measure(self, inputs: list[torch.Tensor], *, lr: float = 0.0, t: int = 0) -> int:
+        """Runs one step and returns the peak of the bytes that its tensors really hold, residents included."""
+        env = self._enter(inputs, lr, t)
+        peak = 0
+        for instruction in self._program:
+            held = list(env)
+            kept = _Instruction(instruction.run, instruction.inputs, instruction.outputs, ())
+            self._execute(kept, env)
+            peak = max(peak, live_bytes(env))
+            for slot in instruction.frees:
+                env[slot] = None
+            del held
+        return peak
+
+
+def live_bytes(tensors: list[Any]) -> int:
+    """Bytes of the distinct storages behind a list of tensors (``None`` holds nothing)."""
+    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
+    return sum(storages.values())

@@ -1,0 +1,235 @@
+"""The step program: values, operations and the record that defines an operation.
+
+A :class:`Step` is one training step (or one inference) of one network at one batch size, in SSA form: every
+:class:`Value` is defined once, by a step input, as a resident (it lives from step to step) or by one
+:class:`Op`.  Only ops whose record says ``writes`` change a value, and only residents may be written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from math import prod
+from typing import Any, Protocol
+
+Shape = tuple[int, ...]
+
+
+class Role(StrEnum):
+    """What a value is for: the vocabulary of every memory report and precision policy."""
+
+    WEIGHT = "weight"
+    STATE = "state"  # optimiser state, running statistics, accumulators
+    FEEDBACK = "feedback"
+    ACTIVATION = "activation"
+    ERROR = "error"
+    HEAD = "head"  # auxiliary classifiers and what belongs to them
+    LABEL = "label"
+    SCRATCH = "scratch"  # weight gradients and other values that live for a moment
+
+
+class Phase(StrEnum):
+    """Which part of learning an operation belongs to: the vocabulary of every operation count."""
+
+    FORWARD = "forward"
+    ERROR = "error"
+    FEEDBACK = "feedback"
+    GRADIENT = "gradient"
+    UPDATE = "update"
+
+
+class Format(Protocol):
+    """A number format; the concrete ones are in :mod:`insitu.numbers.formats`."""
+
+    @property
+    def bits(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a value or op comes from: the network layer and the rule's source line."""
+
+    layer: str | None = None
+    source: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.layer, self.source) if part)
+
+
+@dataclass(frozen=True)
+class Init:
+    """How a resident gets its first value.
+
+    ``kind`` is ``param`` (the network's own value of that name), ``zeros``, ``ones`` or ``uniform`` (the
+    bit-defined generator, in ``[-bound, bound)``, stream ``key``).
+    """
+
+    kind: str
+    key: str = ""
+    bound: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Value:
+    """One array of the program; compared by identity.
+
+    ``shape`` includes the batch where there is one. ``init`` is set for residents only.
+    """
+
+    name: str
+    shape: Shape
+    format: Format
+    role: Role
+    where: Where = Where()
+    init: Init | None = None
+
+    @property
+    def resident(self) -> bool:
+        return self.init is not None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Packed size in bytes: elements times format bits, rounded up to whole bytes."""
+        return (self.size * self.format.bits + 7) // 8
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One operation.
+
+    ``inplace`` names the input whose storage the first output takes over (set by a pass).
+    """
+
+    kind: str
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+    attrs: Mapping[str, Any]
+    phase: Phase
+    where: Where = Where()
+    inplace: int | None = None
+
+    @property
+    def record(self) -> OpRecord:
+        return OPS[self.kind]
+
+    @property
+    def written(self) -> tuple[Value, ...]:
+        """The inputs that this op changes."""
+        return tuple(self.inputs[i] for i in self.record.writes(len(self.inputs)))
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Operations of one execution of an op, by phase.
+
+    ``macs``: multiply-accumulates; ``other``: additions, comparisons, look-ups and the like, one each per
+    element touched; ``random``: generated 32-bit words.
+    """
+
+    macs: Mapping[Phase, int] = field(default_factory=dict)
+    other: Mapping[Phase, int] = field(default_factory=dict)
+    random: int = 0
+
+
+@dataclass(frozen=True)
+class Hole:
+    """A part of an op record that does not exist, and why."""
+
+    reason: str
+
+
+NO_INTEGER = Hole("the integer semantics come with the number formats; today every format is a float")
+
+Inferred = list[tuple[Shape, Format]]
+
+
+@dataclass(frozen=True)
+class OpRecord:
+    """Everything there is to know about one kind of operation, in one place.
+
+    Attributes:
+        kind: the name in the program.
+        doc: one line: operands, shapes and meaning.
+        infer: ``(inputs, attrs) -> [(shape, format), ...]``; raises ``StepError`` where they do not fit.
+        torch: ``(op, runtime) -> function of the input tensors``; a function of one output returns the
+            tensor, of several a tuple, of none (writes only) ``None``.
+        counts: operations of one execution.
+        adjoint: ``(builder, op, cotangents, needs) -> {input index: cotangent}``, or why there is none.
+        integer: bit-exact integer semantics, or why there is none.
+        writes: ``number of inputs -> indices`` of the inputs that the op changes.
+        alias: the first output is a view of the first input.
+        inplace: inputs whose storage the first output may take over at their last use.
+    """
+
+    kind: str
+    doc: str
+    infer: Callable[[Sequence[Value], Mapping[str, Any]], Inferred]
+    torch: Callable[[Op, Any], Callable[..., Any]]
+    counts: Callable[[Op], Counts]
+    adjoint: Callable[..., dict[int, Value]] | Hole = Hole("not differentiable: it ends a chain")
+    integer: Callable[..., Any] | Hole = NO_INTEGER
+    writes: Callable[[int], tuple[int, ...]] = lambda _n: ()
+    alias: bool = False
+    inplace: tuple[int, ...] = ()
+
+
+OPS: dict[str, OpRecord] = {}
+"""All op records by kind; filled by :mod:`insitu.ops`."""
+
+
+def register(record: OpRecord) -> OpRecord:
+    """Adds a record to :data:`OPS`; a kind is defined once."""
+    if record.kind in OPS:
+        raise ValueError(f"op kind {record.kind!r} is defined twice")
+    OPS[record.kind] = record
+    return record
+
+
+@dataclass(frozen=True)
+class Step:
+    """A program: inputs, residents, operations in execution order, and the values it gives back."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    residents: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    outputs: tuple[Value, ...]
+    batch: int
+
+    def __str__(self) -> str:
+        from insitu.step.text import print_step
+
+        return print_step(self)
+
+    def verify(self) -> Step:
+        """Checks the program (see :mod:`insitu.step.verify`) and returns it."""
+        from insitu.step.verify import verify
+
+        verify(self)
+        return self
+
+    def keeps(self) -> dict[str, tuple[int, int]]:
+        """First and last op index at which each transient storage is live, by the name of its value."""
+        from insitu.step.liveness import storages
+
+        return {s.root.name: (s.birth, s.death) for s in storages(self) if not s.root.resident}
+
+    def counts(self) -> Counts:
+        """Sum of the counts of all ops."""
+        macs: dict[Phase, int] = {}
+        other: dict[Phase, int] = {}
+        random = 0
+        for op in self.ops:
+            c = op.record.counts(op)
+            random += c.random
+            for phase, n in c.macs.items():
+                macs[phase] = macs.get(phase, 0) + n
+            for phase, n in c.other.items():
+                other[phase] = other.get(phase, 0) + n
+        return Counts(macs, other, random)

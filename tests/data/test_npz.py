@@ -1,0 +1,187 @@
+"""The user's own `.npz` files."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from insitu.data import load
+from insitu.errors import ConfigError, DataError
+
+
+class Bomb:
+    def __reduce__(self):
+        return (Path.touch, (Path("must-not-exist"),))
+
+
+def save(path: Path, **arrays) -> str:
+    np.savez(path, **arrays)
+    return str(path)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "mine.npz"
+
+
+def test_x_and_y_are_split_and_scaled(path):
+    x = np.arange(50 * 6).reshape(50, 2, 3).astype(np.uint8)
+    data = load(save(path, x=x, y=np.arange(50) % 5))
+    assert (len(data.train), len(data.test)) == (40, 10)
+    assert np.bincount(data.test.y).tolist() == [2] * 5
+    assert data.sample_shape == (1, 2, 3) and data.train.x.shape == (40, 1, 2, 3)
+    assert data.train.x.dtype == np.float32 and data.train.x.max() <= 1.0
+    first = np.flatnonzero((x.reshape(50, -1) == np.round(data.train.x[0].ravel() * 255)).all(axis=1))
+    assert data.train.y[0] == first[0] % 5
+    assert data.classes == 5 and data.class_names == ("0", "1", "2", "3", "4")
+    assert data.name == data.source == str(path)
+    again = load(str(path), limit_train=7, limit_test=3)
+    assert np.array_equal(again.train.x, data.train.x[:7])
+    assert np.array_equal(again.test.y, data.test.y[:3])
+    other = load(str(path), options={"split_seed": "4", "test_fraction": "0.5"})
+    assert len(other.test) == 25
+
+
+def test_stored_splits_are_kept_and_limits_are_spread(path):
+    x = np.arange(20, dtype=np.float64).reshape(10, 2)
+    y = np.repeat([0, 1], 5)
+    names = np.array(["cat", "dog"])
+    data = load(
+        save(path, x_train=x, y_train=y, x_test=x[::2], y_test=y[::2], class_names=names), limit_train=4
+    )
+    assert data.train.x.tolist() == x[[0, 2, 5, 7]].tolist()
+    assert data.train.y.tolist() == [0, 0, 1, 1]
+    assert data.test.x.tolist() == x[::2].tolist()
+    assert data.class_names == ("cat", "dog")
+    with pytest.raises(ConfigError, match=r"own splits, so option 'split_seed' has no use"):
+        load(str(path), options={"split_seed": 3})
+
+
+def test_colour_images_with_the_channels_last_are_turned(path):
+    x = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3), dtype=np.uint8)
+    y = np.arange(10) % 2
+    data = load(save(path, x_train=x, y_train=y, x_test=x, y_test=y))
+    assert np.array_equal(np.round(data.train.x * 255).transpose(0, 2, 3, 1), x)
+    kept = load(str(path), options={"layout": "nchw"})
+    assert kept.sample_shape == (4, 5, 3)
+
+
+def test_floats_are_regression_unless_told_otherwise(path):
+    x = np.zeros((10, 3), np.float32)
+    data = load(save(path, x=x, y=np.arange(10) % 2 * 1.0))
+    assert data.classes is None and data.class_names == () and data.outputs == 1
+    assert data.train.y.shape == (8, 1) and data.train.y.dtype == np.float32
+    assert load(str(path), options={"task": "classification"}).classes == 2
+    assert load(save(path, x=x, y=np.zeros((10, 4)))).outputs == 4
+    assert load(save(path, x=x, y=np.arange(10)), options={"task": "regression"}).train.y.dtype == np.float32
+
+
+X = np.zeros((10, 3), np.float32)
+Y = np.arange(10) % 2
+BAD_X = X.copy()
+BAD_X[7, 1] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("arrays", "options", "reason"),
+    [
+        ({"x": X, "labels": Y}, {}, r"lacks y; it holds x, labels\. Store them with numpy\.savez"),
+        ({"x_train": X, "y_train": Y}, {}, r"lacks x_test, y_test; it holds x_train, y_train"),
+        ({}, {}, r"lacks x, y; it holds nothing"),
+        ({"x": BAD_X, "y": Y}, {}, r"whole file: 1 of 10 samples hold NaN or inf in x, first at sample 7"),
+        ({"x": X.astype(np.float64) + 1e300, "y": Y}, {}, r"10 of 10 samples hold NaN or inf"),
+        ({"x": X, "y": np.full(10, np.inf)}, {}, r"10 of 10 samples hold NaN or inf in y"),
+        ({"x": X, "y": Y[:9]}, {}, r"x holds 10 samples but y holds 9"),
+        ({"x": X[:0], "y": Y[:0]}, {}, r"0 samples"),
+        ({"x": X[:, 0], "y": Y}, {}, r"x has rank 1 \(shape \(10,\)\)"),
+        ({"x": X[:, :, None, None, None], "y": Y}, {}, r"x has rank 5"),
+        ({"x": X, "y": Y - 1}, {}, r"label -1 at sample 0 is negative"),
+        ({"x": X, "y": Y * 0.5}, {"task": "classification"}, r"label 0\.5 at sample 1 is not a whole number"),
+        ({"x": X, "y": Y}, {"classes": 1}, r"label 1 at sample \d is outside the 1 classes"),
+        ({"x": X, "y": Y * 10**6}, {}, r"the largest label is 1000000, too many classes for 10 samples"),
+        ({"x": X.astype(str), "y": Y}, {}, r"x has type <U"),
+        ({"x": X, "y": Y.astype(str)}, {}, r"labels have type <U"),
+        ({"x": X, "y": Y.astype(str)}, {"task": "regression"}, r"regression targets of type <U"),
+        ({"x": X[:1], "y": Y[:1]}, {}, r"1 samples are too few to split"),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y + 1},
+            {},
+            r"test split: label 2 at sample 1 is outside",
+        ),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y * 1.0},
+            {},
+            r"y_train is int64 but y_test is float64",
+        ),
+        (
+            {"x_train": X, "y_train": Y, "x_test": X[:, :2], "y_test": Y},
+            {},
+            r"a sample has shape \(2,\), not \(3,\)",
+        ),
+    ],
+)
+def test_bad_contents(path, arrays, options, reason):
+    with pytest.raises(DataError, match=reason) as caught:
+        load(save(path, **arrays), options=options)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_pickled_arrays_are_refused_and_nothing_in_them_runs(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    save(path, x=np.array([Bomb(), Bomb()], dtype=object), y=Y[:2])
+    with pytest.raises(
+        DataError, match=r"array 'x' cannot be read: holds pickled Python objects, which are never"
+    ):
+        load(str(path))
+    path.write_bytes(pickle.dumps(Bomb()))
+    with pytest.raises(DataError, match=r"not a readable \.npz file"):
+        load(str(path))
+    assert not Path("must-not-exist").exists()
+
+
+def test_damaged_files(path):
+    save(path, x=X, y=Y)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-30])
+    with pytest.raises(DataError, match=r"mine\.npz: not a readable \.npz file"):
+        load(str(path))
+    path.write_bytes(whole.replace(b"\x93NUMPY", b"\x93NUMPX"))
+    with pytest.raises(DataError, match=r"array 'x'"):
+        load(str(path))
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x", b"text")
+        archive.writestr("y", b"text")
+    with pytest.raises(DataError, match=r"'x' is not a NumPy array"):
+        load(str(path))
+
+
+def test_a_claim_of_a_giant_array_is_refused(path):
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f8", "fortran_order": False, "shape": (1 << 50,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", head.getvalue())
+        archive.writestr("y.npy", head.getvalue())
+    with pytest.raises(DataError, match=r"array 'x' cannot be read"):
+        load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"colour": 1}, r"no option 'colour'\. Options are: task, layout"),
+        ({"task": "guess"}, r"task='guess': choose one of auto, classification, regression"),
+        ({"layout": "hwc"}, r"layout='hwc': choose one of"),
+        ({"test_fraction": 1.0}, r"test_fraction=1\.0: give a number between 0 and 1"),
+        ({"test_fraction": "half"}, r"test_fraction='half'"),
+        ({"classes": 0}, r"classes=0: give a whole number of at least 1"),
+        ({"split_seed": -1}, r"split_seed=-1"),
+    ],
+)
+def test_bad_options(path, options, reason):
+    with pytest.raises(ConfigError, match=reason):
+        load(save(path, x=X, y=Y), options=options)
