@@ -63,12 +63,12 @@ def test_stored_splits_are_kept_and_limits_are_spread(path):
 
 
 def test_colour_images_with_the_channels_last_are_turned(path):
-    x = np.random.default_rng(0).integers(0, 256, (10, 4, 5, 3), dtype=np.uint8)
+    x = np.random.default_rng(0).integers(0, 256, (10, 6, 5, 3), dtype=np.uint8)
     y = np.arange(10) % 2
     data = load(save(path, x_train=x, y_train=y, x_test=x, y_test=y))
     assert np.array_equal(np.round(data.train.x * 255).transpose(0, 2, 3, 1), x)
     kept = load(str(path), options={"layout": "nchw"})
-    assert kept.sample_shape == (4, 5, 3)
+    assert kept.sample_shape == (6, 5, 3)
 
 
 def test_floats_are_regression_unless_told_otherwise(path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,15 +100,30 @@ class Builder(StepBuilder):
         role = Role.STATE if suffix.startswith("running_") else Role.WEIGHT
         return self.resident(name, layer.params[suffix], role, Init("param", name))
 
-    def forward(self, block: Block, x: Value, *, again: bool = False) -> Trace:
-        """Emits the forward pass of a block; ``again``: a recomputation, which tracks no running statistics."""
+    def forward(self, block: Block, x: Value, *, again: bool = False, to_activation: bool = False) -> Trace:
+        """Emits the forward pass of a block.
+
+        Args:
+            again: a recomputation, which tracks no running statistics.
+            to_activation: stop behind the block's last activation function; :meth:`resume` emits the rest.
+        """
+        last = block.activation if to_activation else None
+        count = len(block.layers) if last is None else block.layers.index(last) + 1
+        return self._emit_layers(Trace(block, x, x, {}, ()), block.layers[:count], again)
+
+    def resume(self, trace: Trace) -> Trace:
+        """Emits what :meth:`forward` left out."""
+        return self._emit_layers(trace, trace.block.layers[len(trace.values) :], False)
+
+    def _emit_layers(self, trace: Trace, layers: Sequence[Layer], again: bool) -> Trace:
         start = len(self.ops)
-        values: dict[str, Value] = {}
-        for layer in block.layers:
-            sources = [values.get(name, x) for name in layer.inputs]
+        values = dict(trace.values)
+        output = trace.output
+        for layer in layers:
+            sources = [values.get(name, trace.input) for name in layer.inputs]
             with self.at(layer.name):
-                values[layer.name] = self._layer_forward(layer, sources, again)
-        return Trace(block, x, values[block.layers[-1].name], values, tuple(self.ops[start:]))
+                output = values[layer.name] = self._layer_forward(layer, sources, again)
+        return Trace(trace.block, trace.input, output, values, (*trace.ops, *self.ops[start:]))
 
     def _layer_forward(self, layer: Layer, sources: list[Value], again: bool) -> Value:
         style: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD, "name": layer.name}

@@ -62,7 +62,7 @@ def gate_before_unpool(step: Step) -> Step:
         if pool.inputs[0] is not gate.inputs[1]:
             continue
         d, index = unpool.inputs
-        small = replace(unpool.outputs[0], shape=d.shape)
+        small = replace(unpool.outputs[0], name=f"{gate.outputs[0].name}.pooled", shape=d.shape)
         replaced[unpool] = []
         replaced[gate] = [
             replace(gate, inputs=(d, pool.outputs[0]), outputs=(small,)),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 
-from insitu.step.ir import Op, Step, Value
+from insitu.step.ir import Step, Value
 from insitu.step.liveness import roots
 
 
@@ -28,36 +30,42 @@ def dependencies(step: Step) -> list[set[int]]:
     return needs
 
 
-def greedy(step: Step) -> Step:
-    """Of the ops that are ready, always the one that leaves the fewest bytes live; ties as emitted."""
+Key = tuple[int, ...]
+
+
+def schedule(step: Step, key: Callable[[int, int], Key]) -> Step:
+    """List scheduling: of the ops that are ready, always the one with the least key.
+
+    Args:
+        key: ``(growth in live bytes once the op is done, emitted index) -> order``.
+    """
     needs = dependencies(step)
     root = roots(step)
-    remaining: dict[Value, int] = {}
-    for op in step.ops:
-        for r in {root[v] for v in (*op.inputs, *op.outputs)}:
-            remaining[r] = remaining.get(r, 0) + 1
+    touched = [{root[v] for v in (*op.inputs, *op.outputs)} for op in step.ops]
+    born = [sum(v.bytes for v in op.outputs if root[v] is v) for op in step.ops]
+    remaining = Counter(r for storages in touched for r in storages)
     kept = {root[v] for v in (*step.outputs, *step.residents)}
+    waiting = set(range(len(step.ops)))
     done: set[int] = set()
-    waiting = list(range(len(step.ops)))
-    ops: list[Op] = []
+    order: list[int] = []
 
     def growth(i: int) -> int:
-        op = step.ops[i]
-        born = sum(v.bytes for v in op.outputs if root[v] is v)
-        touched = {root[v] for v in (*op.inputs, *op.outputs)}
-        return born - sum(r.bytes for r in touched if remaining[r] == 1 and r not in kept)
+        return born[i] - sum(r.bytes for r in touched[i] if remaining[r] == 1 and r not in kept)
 
     while waiting:
-        ready = [i for i in waiting if needs[i] <= done]
-        best = min(ready, key=lambda i: (growth(i), i))
-        for r in {root[v] for v in (*step.ops[best].inputs, *step.ops[best].outputs)}:
-            remaining[r] -= 1
+        ready = (i for i in waiting if needs[i] <= done)
+        best = min(ready, key=lambda i: key(growth(i), i))
+        remaining.subtract(touched[best])
         waiting.remove(best)
         done.add(best)
-        ops.append(step.ops[best])
-    return replace(step, ops=tuple(ops)).verify()
+        order.append(best)
+    return replace(step, ops=tuple(step.ops[i] for i in order)).verify()
 
 
 def candidates(step: Step) -> list[Step]:
-    """The orders that are tried: as emitted, and greedy."""
-    return [step, greedy(step)]
+    """The orders that are tried: as emitted; what frees memory first, else as emitted; least growth first."""
+    return [
+        step,
+        schedule(step, lambda growth, i: (int(growth > 0), i)),
+        schedule(step, lambda growth, i: (growth, i)),
+    ]

@@ -208,8 +208,8 @@ class DirectRandomTargetProjection(_Projection):
         h = b.x
         factor = self.sign * (mean_scale(b.loss, (b.batch, b.classes)) if self.scale == "mean" else 1.0)
         for block in net.blocks[:-1]:
-            trace = b.forward(block, h)
+            trace = b.forward(block, h, to_activation=self.point == "before_pool")
             self.deliver(b, trace, b.label, factor)
-            h = trace.output
+            h = b.resume(trace).output
         last = b.forward(net.blocks[-1], h)
         b.backward(last, b.output_error(last.output), want_input=False)

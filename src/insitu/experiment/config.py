@@ -1,0 +1,193 @@
+"""Frozen, checked configurations: what a run or a comparison is, complete, as YAML and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from insitu.errors import ConfigError
+from insitu.ops.loss import LOSSES
+from insitu.ops.state import Optimizer
+
+
+T = TypeVar("T", bound=BaseModel)
+
+
+class Frozen(BaseModel):
+    """Unknown keys are errors; nothing changes after it is made."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OptimizerConfig(Frozen):
+    """How gradients change weights; ``lr`` is the initial learning rate."""
+
+    kind: Literal["sgd", "momentum", "nesterov", "adam", "sign"] = "sgd"
+    lr: float = Field(default=0.05, gt=0)
+    momentum: float = Field(default=0.9, gt=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    beta2: float = Field(default=0.999, ge=0, lt=1)
+    eps: float = Field(default=1e-8, gt=0)
+
+    def build(self) -> Optimizer:
+        return Optimizer(**self.model_dump(exclude={"lr"}))
+
+
+class ScheduleConfig(Frozen):
+    """Learning rate over the run: ``constant``, ``cosine`` to ``final`` times the initial rate, or ``step``:
+    times ``gamma`` at each milestone (a share of the run between 0 and 1)."""
+
+    kind: Literal["constant", "cosine", "step"] = "constant"
+    final: float = Field(default=0.0, ge=0, le=1)
+    gamma: float = Field(default=0.1, gt=0)
+    milestones: tuple[float, ...] = (0.5, 0.75)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if any(not 0 < m < 1 for m in self.milestones):
+            raise ValueError("milestones are shares of the run between 0 and 1")
+        return self
+
+
+class AugmentConfig(Frozen):
+    """Random crop after padding by ``pad`` pixels, and random horizontal flip."""
+
+    pad: int = Field(default=0, ge=0)
+    flip: bool = False
+
+
+class EarlyStopConfig(Frozen):
+    """Stop after ``patience`` evaluations without a gain of ``min_delta`` on the validation split."""
+
+    patience: int = Field(default=5, ge=1)
+    min_delta: float = Field(default=0.0, ge=0)
+
+
+class TrainingConfig(Frozen):
+    """What every run of a comparison shares."""
+
+    version: Literal[1] = 1
+    data: str = "digits"
+    data_dir: str | None = None
+    data_options: dict[str, Any] = {}
+    limit_train: int | None = Field(default=None, ge=1)
+    limit_test: int | None = Field(default=None, ge=1)
+    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training split held out")
+    network_options: dict[str, Any] = {}
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    loss: Literal["xent", "bce", "mse", "hinge"] = "xent"
+    epochs: int = Field(default=10, ge=1)
+    samples: int | None = Field(default=None, ge=1, description="training samples in all, instead of epochs")
+    batch: int = Field(default=32, ge=1)
+    augment: AugmentConfig = AugmentConfig()
+    eval_batch: int = Field(default=500, ge=1)
+    early_stop: EarlyStopConfig | None = None
+    checkpoint_steps: int | None = Field(default=None, ge=1, description="also checkpoint every so many steps")
+    precision: Literal["float32", "float64"] = "float32"
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    alignment: bool = Field(default=False, description="log the angle to back-propagation per layer")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        assert self.loss in LOSSES
+        if self.early_stop is not None and self.validation == 0:
+            raise ValueError("early_stop needs a validation share above 0, so that the test split stays unseen")
+        return self
+
+
+class RunConfig(TrainingConfig):
+    """One training run, complete: ``insitu train config.yaml`` repeats it."""
+
+    network: str = "mlp-64-100-10"
+    rule: str = "bp"
+    rule_options: dict[str, Any] = {}
+    seed: int = Field(default=1, ge=0)
+
+
+class RuleSpec(Frozen):
+    """One rule of a comparison, with its options and what differs from the shared training configuration."""
+
+    rule: str
+    options: dict[str, Any] = {}
+    lr: float | None = Field(default=None, gt=0)
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What tables call it: the label, or the rule with its options."""
+        if self.label:
+            return self.label
+        options = ",".join(f"{k}={v}" for k, v in self.options.items())
+        return f"{self.rule}[{options}]" if options else self.rule
+
+
+class CompareConfig(TrainingConfig):
+    """The same networks trained with every rule and several seeds."""
+
+    networks: tuple[str, ...] = ("mlp-64-100-10",)
+    rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
+    seeds: int = Field(default=3, ge=1)
+    first_seed: int = Field(default=1, ge=0)
+
+    def run(self, network: str, spec: RuleSpec, seed: int) -> RunConfig:
+        """The configuration of one of its runs."""
+        shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
+        if spec.lr is not None:
+            shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
+        return RunConfig(
+            **shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed
+        )
+
+
+def dump(config: BaseModel) -> str:
+    """The configuration as YAML, every field written."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def parse(model: type[T], raw: Any, source: str) -> T:
+    """A configuration from plain data.
+
+    Raises:
+        ConfigError: naming the source, the field and the reason of the first problem.
+    """
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source} is no configuration: it must hold 'key: value' lines")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {_explain(error, model)}") from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    first = error.errors()[0]
+    place = ".".join(str(p) for p in first["loc"]) or "the whole"
+    if first["type"] == "extra_forbidden":
+        return f"key {place!r} is unknown; known keys: {', '.join(model.model_fields)}"
+    value = first.get("input")
+    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{place}: {reason[0].lower() + reason[1:]}{shown}; correct this value"
+
+
+def load(model: type[T], path: Path) -> T:
+    """Reads a YAML configuration.
+
+    Raises:
+        ConfigError: if the file is missing, is no YAML, or does not fit the model.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}; check the path") from None
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        problem = str(error).replace("\n", " ")
+        raise ConfigError(f"configuration {path} is no YAML: {problem}; correct the file") from None
+    return parse(model, raw, str(path))

@@ -1,0 +1,124 @@
+"""What a comparison writes: ``results.json``, versioned, and a row per network and rule."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Part of a results file; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Spread(Record):
+    """Values over the seeds, their mean and sample standard deviation (0 for one seed)."""
+
+    mean: float
+    sd: float
+    values: list[float]
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        return cls(mean=fmean(values), sd=stdev(values) if len(values) > 1 else 0.0, values=values)
+
+
+class Bytes(Record):
+    """Bytes at the peak of a step, by role; they sum to ``total``."""
+
+    total: int
+    weight: int = 0
+    state: int = 0
+    feedback: int = 0
+    activation: int = 0
+    error: int = 0
+    head: int = 0
+    label: int = 0
+    scratch: int = 0
+
+
+class Macs(Record):
+    """Multiply-accumulates per sample, by phase."""
+
+    forward: float = 0
+    error: float = 0
+    feedback: float = 0
+    gradient: float = 0
+    update: float = 0
+
+    @property
+    def total(self) -> float:
+        return self.forward + self.error + self.feedback + self.gradient + self.update
+
+
+class Moment(Record):
+    """Live bytes while one op of the step runs (for the memory picture)."""
+
+    op: str
+    layer: str | None
+    phase: str
+    bytes: Bytes
+
+
+class Curve(Record):
+    """One seed's run: a point per evaluation."""
+
+    seed: int
+    samples: list[int]
+    train_loss: list[float]
+    test_loss: list[float]
+    test_accuracy: list[float | None]
+
+
+class Row(Record):
+    """One rule on one network.
+
+    ``peak_bytes`` is that of the fused step, ``eager_bytes`` of the step as the rule emits it, each at the training
+    batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
+    not run. ``seconds`` is the mean training time of a seed, evaluation excluded. Accuracies are fractions.
+    """
+
+    rule: str
+    label: str
+    rule_options: dict[str, object] = {}
+    network: str
+    data: str
+    precision: str
+    batch: int
+    optimizer: str
+    lr: float
+    seeds: list[int]
+    epochs: int
+    samples: int
+    test_accuracy: Spread | None
+    test_loss: Spread
+    peak_bytes: Bytes
+    eager_bytes: Bytes
+    inference_bytes: int
+    bytes_to_inference: float
+    bytes_to_bp: float | None
+    macs_per_sample: Macs
+    inference_macs: float
+    macs_to_inference: float
+    macs_to_bp: float | None
+    seconds: float
+    curves: list[Curve]
+    timeline: list[Moment]
+    eager_timeline: list[Moment]
+    command: str
+    paper: str
+
+
+class Results(Record):
+    """A comparison."""
+
+    version: Literal[1] = 1
+    insitu: str
+    created: str
+    command: str
+    environment: dict[str, str]
+    config: dict[str, object]
+    rows: list[Row]

@@ -1,0 +1,98 @@
+"""Folders of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from insitu.data import load
+from insitu.errors import ConfigError, DataError
+
+
+def paint(path: Path, value: object, size: tuple[int, int] = (4, 3), mode: str = "L") -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value).save(path)
+
+
+def fill(root: Path, classes: str = "ab", count: int = 5, mode: str = "L") -> Path:
+    for k, name in enumerate(classes):
+        for i in range(count):
+            value = 50 * k + i
+            paint(root / name / f"{i}.png", value if mode == "L" else (value, 0, 255), mode=mode)
+    return root
+
+
+def test_a_folder_of_classes_is_split(tmp_path):
+    root = fill(tmp_path / "set")
+    (root / "a" / "notes.txt").write_text("not an image")
+    (root / ".hidden").mkdir()
+    data = load(str(root))
+    assert (len(data.train), len(data.test)) == (8, 2)
+    assert data.class_names == ("a", "b") and data.sample_shape == (1, 3, 4)
+    assert sorted(data.test.y.tolist()) == [0, 1]
+    for split in (data.train, data.test):
+        values = np.round(split.x[:, 0, 0, 0] * 255)
+        assert (values // 50).tolist() == split.y.tolist()
+    few = load(str(root), limit_train=3, options={"test_fraction": 0.5})
+    assert (len(few.train), len(few.test)) == (3, 5)
+
+
+def test_stored_splits_and_colour(tmp_path):
+    fill(tmp_path / "train", "abc", 2, "RGB")
+    fill(tmp_path / "test", "bc", 1, "RGB")
+    data = load(str(tmp_path))
+    assert data.sample_shape == (3, 3, 4)
+    assert data.train.y.tolist() == [0, 0, 1, 1, 2, 2] and data.test.y.tolist() == [1, 2]
+    assert data.train.x[3, :, 0, 0].tolist() == [np.float32(51 / 255), 0.0, 1.0]
+    assert load(str(tmp_path), options={"mode": "grey"}).sample_shape == (1, 3, 4)
+    assert load(str(tmp_path), limit_train=3).train.y.tolist() == [0, 1, 2]
+    with pytest.raises(ConfigError, match=r"option 'test_fraction' has no use"):
+        load(str(tmp_path), options={"test_fraction": 0.5})
+
+
+def test_grey_and_transparent_images_join_colour_ones(tmp_path):
+    fill(tmp_path, "ab", 3)
+    paint(tmp_path / "a" / "clear.png", (9, 8, 7, 0), mode="RGBA")
+    paint(tmp_path / "b" / "palette.png", 1, mode="P")
+    assert load(str(tmp_path)).sample_shape == (3, 3, 4)
+
+
+def test_sizes_must_agree_or_be_set(tmp_path):
+    fill(tmp_path)
+    paint(tmp_path / "b" / "big.png", 0, size=(9, 9))
+    with pytest.raises(DataError, match=r"\dx\d pixels, but .*\.png has \dx\d\..*option size"):
+        load(str(tmp_path))
+    assert load(str(tmp_path), options={"size": "6"}).sample_shape == (1, 6, 6)
+
+
+def test_bad_images(tmp_path):
+    fill(tmp_path)
+    bad = tmp_path / "a" / "bad.png"
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
+    Image.fromarray(noise).save(bad)
+    for content in (b"", b"no image", bad.read_bytes()[:600]):
+        bad.write_bytes(content)
+        with pytest.raises(DataError, match=r"bad\.png: cannot be read as an image .*Repair"):
+            load(str(tmp_path))
+    paint(bad, 1000, mode="I;16")
+    with pytest.raises(DataError, match=r"pixel type I;16, not 8 bit"):
+        load(str(tmp_path))
+
+
+def test_bad_folders(tmp_path):
+    with pytest.raises(DataError, match=r"has no class folders\. Use ROOT/CLASS"):
+        load(str(tmp_path))
+    (tmp_path / "a").mkdir()
+    with pytest.raises(DataError, match=r"a: holds no images \(\.png"):
+        load(str(tmp_path))
+    fill(tmp_path / "train")
+    with pytest.raises(DataError, match=r"has a folder train but no folder test"):
+        load(str(tmp_path))
+    fill(tmp_path / "test", "abz")
+    with pytest.raises(DataError, match=r"class 'z' is not in .*train"):
+        load(str(tmp_path))
+    with pytest.raises(ConfigError, match=r"mode='cmyk': choose one of auto, grey, rgb"):
+        load(str(tmp_path), options={"mode": "cmyk"})
