@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -9,7 +10,6 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from insitu.errors import ConfigError
-from insitu.ops.loss import LOSSES
 from insitu.ops.state import Optimizer
 
 
@@ -34,6 +34,7 @@ class OptimizerConfig(Frozen):
     eps: float = Field(default=1e-8, gt=0)
 
     def build(self) -> Optimizer:
+        """Its part of the step program."""
         return Optimizer(**self.model_dump(exclude={"lr"}))
 
 
@@ -51,6 +52,14 @@ class ScheduleConfig(Frozen):
         if any(not 0 < m < 1 for m in self.milestones):
             raise ValueError("milestones are shares of the run between 0 and 1")
         return self
+
+    def factor(self, progress: float) -> float:
+        """What the initial rate is multiplied by at a progress between 0 and 1."""
+        if self.kind == "cosine":
+            return self.final + (1 - self.final) * (1 + cos(pi * min(progress, 1.0))) / 2
+        if self.kind == "step":
+            return self.gamma ** sum(progress >= m for m in self.milestones)
+        return 1.0
 
 
 class AugmentConfig(Frozen):
@@ -81,6 +90,7 @@ class TrainingConfig(Frozen):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: Literal["xent", "bce", "mse", "hinge"] = "xent"
+    target: Literal["label", "input"] = Field(default="label", description="input: reconstruct the sample")
     epochs: int = Field(default=10, ge=1)
     samples: int | None = Field(default=None, ge=1, description="training samples in all, instead of epochs")
     batch: int = Field(default=32, ge=1)
@@ -95,7 +105,6 @@ class TrainingConfig(Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        assert self.loss in LOSSES
         if self.early_stop is not None and self.validation == 0:
             raise ValueError("early_stop needs a validation share above 0, so that the test split stays unseen")
         return self

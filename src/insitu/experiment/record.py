@@ -64,12 +64,12 @@ class Moment(Record):
 
 
 class Curve(Record):
-    """One seed's run: a point per evaluation."""
+    """One seed's run: a point per evaluation; a loss that is no finite number is ``None``."""
 
     seed: int
     samples: list[int]
-    train_loss: list[float]
-    test_loss: list[float]
+    train_loss: list[float | None]
+    test_loss: list[float | None]
     test_accuracy: list[float | None]
 
 
@@ -78,7 +78,7 @@ class Row(Record):
 
     ``peak_bytes`` is that of the fused step, ``eager_bytes`` of the step as the rule emits it, each at the training
     batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
-    not run. ``seconds`` is the mean training time of a seed, evaluation excluded. Accuracies are fractions.
+    not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time of a seed, evaluation excluded. Accuracies are fractions.
     """
 
     rule: str
@@ -94,7 +94,7 @@ class Row(Record):
     epochs: int
     samples: int
     test_accuracy: Spread | None
-    test_loss: Spread
+    test_loss: Spread | None
     peak_bytes: Bytes
     eager_bytes: Bytes
     inference_bytes: int
@@ -104,6 +104,7 @@ class Row(Record):
     inference_macs: float
     macs_to_inference: float
     macs_to_bp: float | None
+    diverged: int = 0
     seconds: float
     curves: list[Curve]
     timeline: list[Moment]

@@ -72,9 +72,9 @@ class NetworkModule(nn.Module):
 def to_module(net: Network, dtype: torch.dtype = torch.float32) -> nn.Module:
     """A module that computes the network under autograd, with its parameters loaded.
 
-    Its ``state_dict`` has the names of ``net.params`` (and PyTorch's own ``num_batches_tracked`` counters). In
-    training mode a batch norm uses the statistics of the batch (biased variance) and moves the running ones (unbiased
-    variance) by its momentum; dropout draws from PyTorch's generator.
+    Its ``state_dict`` has the names of ``net.params`` (and PyTorch's own ``num_batches_tracked`` counters).
+    In training mode a batch norm uses the statistics of the batch (biased variance) and moves the running
+    ones (unbiased variance) by its momentum; dropout draws from PyTorch's generator.
 
     Raises:
         NetworkError: a network captured from a bare layer that computes more than this layer.
@@ -98,7 +98,7 @@ def _last_used(layers: list[Layer], at: int) -> tuple[str, ...]:
 def _place(root: nn.Module, name: str, module: nn.Module) -> None:
     """Adds a submodule under a dotted path, with empty modules on the way."""
     if not name:
-        raise NetworkError("the root of the module is a layer itself; wrap it in nn.Sequential before capture")
+        raise NetworkError("the module is a layer itself; wrap it in nn.Sequential before capture")
     *path, leaf = name.split(".")
     for part in path:
         if part not in root._modules:
@@ -121,7 +121,10 @@ def _conv2d(layer: Layer, before: Shape) -> nn.Module:
 def _batch_norm(layer: Layer, before: Shape) -> nn.Module:
     kind = nn.BatchNorm1d if len(before) == 1 else nn.BatchNorm2d
     affine = "weight" in layer.params
-    return kind(before[0], eps=layer.attrs["eps"], momentum=layer.attrs["momentum"], affine=affine)
+    module = kind(before[0], eps=layer.attrs["eps"], momentum=layer.attrs["momentum"], affine=affine)
+    if affine and "bias" not in layer.params:
+        module.register_parameter("bias", None)
+    return module
 
 
 def _pool(fixed: type[nn.Module], adaptive: type[nn.Module]) -> Callable[[Layer, Shape], nn.Module]:

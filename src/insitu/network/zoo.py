@@ -4,11 +4,12 @@ Every network ends in logits, without a softmax or sigmoid. Shapes are per sampl
 
 Deviations from the references that the op kinds ask for:
 
-* TensorFlow's ``same`` padding at stride 2 pads one row and column more at the end than at the start; padding here
-  is symmetric, so ``resnet8``, ``ds-cnn`` and ``mobilenet-v1-0.25`` see their strided windows shifted by one pixel.
-  Output shapes, parameters and MACs are those of the MLPerf Tiny references.
-* ``resnet20`` uses option B of He 2016 (a 1x1 convolution with batch norm where the shape changes): padding channels
-  with zeros (option A) is no op kind.
+* TensorFlow's ``same`` padding at stride 2 pads one row and column more at the end than at the start; padding
+  here is symmetric, so ``resnet8``, ``ds-cnn`` and ``mobilenet-v1-0.25`` see their strided windows shifted by
+  one pixel. Output shapes, parameters and MACs are those of the MLPerf Tiny references. Batch norms have
+  PyTorch's eps 1e-5 and momentum 0.1, not Keras's 1e-3 and 0.99.
+* ``resnet20`` uses option B of He 2016 (a 1x1 convolution with batch norm where the shape changes): padding
+  channels with zeros (option A) is no op kind.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ class Sketch(Describe):
     def _add(self, kind: str, shape: Shape, *, name: str | None = None, **more: Any) -> str:
         if min(shape) < 1:
             raise NetworkError(
-                f"network {self.name} does not fit an input of {_text(self.input_shape)}: its {kind} layer after "
-                f"{self.here!r} ({_text(self.shape)}) would have no output. Use a larger input, or a network "
-                "with fewer pools such as cnn-16-32"
+                f"network {self.name} does not fit an input of {_text(self.input_shape)}: its {kind} layer "
+                f"after {self.here!r} ({_text(self.shape)}) would have no output. Use a larger input, or a "
+                "network with fewer pools such as cnn-16-32"
             )
         return super()._add(kind, shape, name=name or self._next(kind, more), **more)
 
@@ -217,7 +218,7 @@ def _scaled(n: int, width: float) -> int:
 
 
 def _residual(s: Sketch, channels: int, stride: int, *, bias: bool, norm_shortcut: bool) -> None:
-    """Basic block of He 2016: two 3x3 convolutions around a sum; a 1x1 convolution where the shape changes."""
+    """Basic block of He 2016: two 3x3 convolutions, and a sum; a 1x1 convolution where the shape changes."""
     start, before = s.here, s.shape
     s.hidden_conv(channels, 3, stride=stride, padding=1, bias=bias)
     s.conv(channels, 3, padding=1, bias=bias)
@@ -275,9 +276,10 @@ def _ds_cnn(s: Sketch, _match: re.Match[str]) -> None:
 
 def _mobilenet(s: Sketch, _match: re.Match[str]) -> None:
     s.hidden_conv(8, 3, stride=2, padding=1)
-    for channels, stride in [(16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *[(128, 1)] * 5, (256, 2)]:
-        _separable(s, channels, stride)
-    _separable(s, 256)
+    _separable(s, 16)
+    for channels, blocks in ((32, 2), (64, 2), (128, 6), (256, 2)):
+        for i in range(blocks):
+            _separable(s, channels, 2 if i == 0 else 1)
     s.global_avg_pool()
     s.flatten()
     s.drop()
@@ -318,7 +320,7 @@ ENTRIES: tuple[Entry, ...] = (
         "lenet5",
         ("lenet5",),
         "6c5-2p-16c5-2p-120-84-10, tanh, average pools",
-        "LeCun, Bottou, Bengio, Haffner, Gradient-based learning applied to document recognition, Proc. IEEE 1998",
+        "LeCun et al., Gradient-based learning applied to document recognition, Proc. IEEE 1998",
         _lenet5,
         (1, 28, 28),
         activation="tanh",
@@ -342,7 +344,7 @@ ENTRIES: tuple[Entry, ...] = (
         activation="tanh",
     ),
     Entry(
-        r"vgg(?P<depth>8|11)b(-x(?P<width>\d+(\.\d+)?))?",
+        r"vgg(?P<depth>8)b(-x(?P<width>\d+(\.\d+)?))?",
         ("vgg8b", "vgg8b-x0.25"),
         "six 3x3 convolutions with batch norm and a dense layer; -xW scales the widths",
         _LES,
@@ -435,9 +437,9 @@ def build(
         activation: of all hidden layers: ``relu``, ``leaky_relu`` (slope 0.01), ``tanh``, ``sigmoid``,
             ``hardtanh`` or ``sign``.
         batch_norm: a batch norm between each weighted hidden layer and its activation.
-        dropout: rate. After every hidden activation (``mlp``, ``cnn``, ``vgg``, ``autoencoder``), after the dense
-            ones (``lenet5``, ``drtp-conv``), before the last layer (``resnet``, ``mobilenet``); in ``ds-cnn``
-            after the first layer, and twice the rate before the pool.
+        dropout: rate. After every hidden activation (``mlp``, ``cnn``, ``vgg``, ``autoencoder``), after the
+            dense ones (``lenet5``, ``drtp-conv``), before the last layer (``resnet``, ``mobilenet``); in
+            ``ds-cnn`` after the first layer, and twice the rate before the pool.
         seed: of the initial values.
 
     ``None`` leaves an option at the network's own default.
@@ -465,8 +467,8 @@ def describe() -> list[dict[str, Any]]:
 
 def parameters(layers: Iterable[Layer]) -> int:
     """Number of weights and biases."""
-    sizes = (prod(shape) for x in layers for suffix, shape in x.params.items() if not suffix.startswith("running"))
-    return sum(sizes)
+    trained = (shape for x in layers for suffix, shape in x.params.items() if "running" not in suffix)
+    return sum(map(prod, trained))
 
 
 def macs(layers: Iterable[Layer]) -> int:
@@ -511,7 +513,7 @@ def _classes(name: str, entry: Entry, match: re.Match[str], asked: int | None) -
         fixed = entry.classes(match)
         if asked in (None, fixed):
             return fixed
-        raise ConfigError(f"network {name} has {fixed} outputs, not {asked}; choose a network with {asked} outputs")
+        raise ConfigError(f"network {name} has {fixed} outputs, not {asked};use one with {asked}")
     n = entry.classes if asked is None else asked
     if n < 1:
         raise ConfigError(f"network {name} cannot have {n} classes; give 1 or more")

@@ -68,6 +68,20 @@ def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Rule:
     return made
 
 
+def describe() -> list[dict[str, Any]]:
+    """A row per rule: name, year, paper, options with their defaults, first line of its docstring."""
+    return [
+        {
+            "rule": name,
+            "what": (cls.__doc__ or "").strip().splitlines()[0],
+            "options": ", ".join(f"{f.name}={f.default}" for f in fields(cls)) or None,
+            "year": cls.paper.year,
+            "paper": f"{cls.paper.authors}, {cls.paper.title}, {cls.paper.source}",
+        }
+        for name, cls in RULES.items()
+    ]
+
+
 def choose(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuses an option's value that is not allowed."""
     if value not in allowed:

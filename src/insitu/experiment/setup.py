@@ -1,0 +1,202 @@
+"""From names in a configuration to the things that they name: data, network, rule, steps."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.data import Dataset, load
+from insitu.errors import ConfigError, DataError, NetworkError
+from insitu.experiment.config import RunConfig, TrainingConfig
+from insitu.network import zoo
+from insitu.network.builder import inference_step
+from insitu.network.graph import Network
+from insitu.numbers.formats import F32, F64
+from insitu.ops.state import Optimizer
+from insitu.passes import lower
+from insitu.rules.protocol import Rule, emit_step, make_rule
+from insitu.step.ir import Step
+
+NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init")
+
+
+def load_data(config: TrainingConfig) -> Dataset:
+    """The data set of a configuration."""
+    return load(
+        config.data,
+        data_dir=Path(config.data_dir) if config.data_dir else None,
+        limit_train=config.limit_train,
+        limit_test=config.limit_test,
+        options=config.data_options,
+    )
+
+
+def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -> Network:
+    """A network of the zoo, or the ``nn.Module`` that ``path/module.py:function`` returns, fitted to the data.
+
+    Raises:
+        ConfigError: for an unknown name or option.
+        NetworkError: if input or output do not fit the data.
+    """
+    options = dict(config.network_options)
+    for option in options:
+        if option not in NETWORK_OPTIONS:
+            raise ConfigError(
+                f"network option {option!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}"
+            )
+    init = options.pop("init", "default")
+    outputs = prod(data.sample_shape) if config.target == "input" else data.outputs
+    if ".py:" in name:
+        net = _user_network(name, data, seed)
+    else:
+        net = _zoo_network(name, data, outputs, options, seed)
+    _check_fit(net, data, outputs)
+    if init == "zeros":
+        return replace(net, params={k: _zeroed(k, v) for k, v in net.params.items()})
+    if init != "default":
+        raise ConfigError(f"network option init={init!r} is unknown; use 'default' or 'zeros'")
+    return net
+
+
+def _zeroed(name: str, value: np.ndarray) -> np.ndarray:
+    """Zero for weights and biases; norms (vectors named weight, running variances) stay."""
+    return np.zeros_like(value) if value.ndim > 1 or name.endswith("bias") else value
+
+
+def _zoo_network(name: str, data: Dataset, outputs: int, options: dict[str, Any], seed: int) -> Network:
+    if name.startswith(("mlp-", "autoencoder")):
+        return zoo.build(name, seed=seed, **options)
+    return zoo.build(name, input_shape=data.sample_shape, classes=outputs, seed=seed, **options)
+
+
+def _user_network(spec: str, data: Dataset, seed: int) -> Network:
+    """Captures what a function of a user's file returns, for one sample of the data."""
+    import torch
+
+    from insitu.network.capture import capture
+
+    path_text, _, function = spec.rpartition(":")
+    path = Path(path_text)
+    if not path.is_file():
+        raise ConfigError(f"network {spec!r}: there is no file {path}; check the path before ':'")
+    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert module_spec is not None and module_spec.loader is not None
+    module = importlib.util.module_from_spec(module_spec)
+    sys.modules[path.stem] = module
+    module_spec.loader.exec_module(module)
+    if not callable(getattr(module, function, None)):
+        raise ConfigError(f"network {spec!r}: {path} has no function {function!r} that returns an nn.Module")
+    torch.manual_seed(seed)
+    made = getattr(module, function)()
+    if not isinstance(made, torch.nn.Module):
+        raise ConfigError(f"network {spec!r} returned {type(made).__name__}; return a torch.nn.Module")
+    example = torch.zeros(2, *data.sample_shape)
+    return capture(made, example, name=f"{path.stem}:{function}")
+
+
+def _check_fit(net: Network, data: Dataset, outputs: int) -> None:
+    if prod(net.input_shape) != prod(data.sample_shape):
+        raise NetworkError(
+            f"network {net.name} takes inputs of shape {list(net.input_shape)}, data {data.name!r} has "
+            f"{list(data.sample_shape)} per sample; choose a network for {prod(data.sample_shape)} inputs"
+        )
+    if net.outputs != outputs:
+        raise NetworkError(
+            f"network {net.name} has {net.outputs} outputs, data {data.name!r} needs {outputs}; "
+            f"choose a network with {outputs} outputs"
+        )
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything of one run, resolved and checked before the first step."""
+
+    config: RunConfig
+    data: Dataset
+    net: Network
+    rule: Rule
+
+    @classmethod
+    def of(cls, config: RunConfig, data: Dataset | None = None) -> Setup:
+        """Resolves a configuration; ``data`` saves loading it again."""
+        found = data or load_data(config)
+        _check_loss(config, found)
+        net = build_network(config.network, found, config, config.seed)
+        setup = cls(config, found, net, make_rule(config.rule, config.rule_options))
+        count = setup.training_samples
+        if config.batch > count:
+            raise DataError(
+                f"batch {config.batch} is larger than the {count} training samples of {config.data!r}; "
+                f"use --batch {count} or less"
+            )
+        setup.emitted(config.batch)  # a rule that cannot serve this network says so now
+        return setup
+
+    @property
+    def training_samples(self) -> int:
+        """Samples of the training split without the validation share."""
+        count = len(self.data.train)
+        return count - round(count * self.config.validation)
+
+    @property
+    def total_samples(self) -> int:
+        """Training samples of the whole run."""
+        return self.config.samples or self.config.epochs * self.training_samples
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.config.optimizer.build()
+
+    @cached_property
+    def targets(self) -> bool:
+        """Labels are arrays of the output's shape."""
+        return self.config.target == "input" or self.data.classes is None
+
+    def emitted(self, batch: int, *, with_loss: bool = False, optimizer: Optimizer | None = None) -> Step:
+        """The training step as the rule emits it."""
+        return self._emit(self.rule, batch, with_loss, optimizer)
+
+    def reference(self, batch: int, optimizer: Optimizer | None = None) -> Step:
+        """The step of back-propagation on the same network."""
+        return self._emit(make_rule("bp"), batch, False, optimizer)
+
+    def _emit(self, rule: Rule, batch: int, with_loss: bool, optimizer: Optimizer | None) -> Step:
+        return emit_step(
+            rule,
+            self.net,
+            batch,
+            optimizer=optimizer or self.optimizer,
+            loss=self.config.loss,
+            targets=self.targets,
+            with_loss=with_loss,
+            real=F64 if self.config.precision == "float64" else F32,
+        )
+
+    def training_step(self, batch: int, *, with_loss: bool = False) -> Step:
+        """The step that is executed: fused, in the best order."""
+        return lower(self.emitted(batch, with_loss=with_loss))
+
+    def inference(self, batch: int) -> Step:
+        """The forward pass that is executed."""
+        real = F64 if self.config.precision == "float64" else F32
+        return lower(inference_step(self.net, batch, real=real))
+
+    @property
+    def has_batch_norm(self) -> bool:
+        return any(layer.kind == "batch_norm" for layer in self.net.layers)
+
+
+def _check_loss(config: RunConfig, data: Dataset) -> None:
+    targets = config.target == "input" or data.classes is None
+    if targets and config.loss in ("xent", "hinge"):
+        raise ConfigError(
+            f"loss {config.loss!r} needs class labels, but the targets of {config.data!r} here are real numbers; "
+            "use --loss mse"
+        )

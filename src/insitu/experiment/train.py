@@ -1,0 +1,262 @@
+"""One run: resolve, train, and keep everything in a run folder that can be resumed and repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import insitu
+from insitu.data import Augment, Dataset
+from insitu.errors import CheckpointError
+from insitu.experiment.config import RunConfig, dump, load
+from insitu.experiment.record import Curve
+from insitu.experiment.setup import Setup
+from insitu.ops.state import Optimizer
+from insitu.passes import lower
+from insitu.run import checkpoint
+from insitu.run.checkpoint import Progress
+from insitu.run.files import append_line, make_folder, read_lines, write_atomic
+from insitu.run.state import State
+from insitu.run.trainer import Arrays, Settings, Trainer, angles
+
+OnEvent = Callable[[dict[str, Any]], None]
+ALIGNMENT_SAMPLES = 256
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run: its curve, and the trained parameters by ``state_dict`` name."""
+
+    config: RunConfig
+    curve: Curve
+    seconds: float
+    samples: int
+    diverged: bool
+    params: Mapping[str, np.ndarray]
+    folder: Path | None = None
+
+    @property
+    def test_accuracy(self) -> float | None:
+        return self.curve.test_accuracy[-1]
+
+    @property
+    def test_loss(self) -> float | None:
+        return self.curve.test_loss[-1]
+
+
+def environment() -> dict[str, str]:
+    """What the numbers were made with."""
+    return {
+        "insitu": insitu.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": str(torch.get_num_threads()),
+        "cores": str(os.cpu_count()),
+    }
+
+
+def fingerprint(config: RunConfig) -> str:
+    """A hash of everything in a configuration that can change bits."""
+    fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir"})
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class RunFolder:
+    """The files of one run: config.yaml, step.txt, env.json, events.jsonl, checkpoint.pt, result.json, plots."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def used(self) -> bool:
+        return self.file("config.yaml").exists()
+
+    def open(self, setup: Setup, *, resume: bool) -> tuple[State, Progress] | None:
+        """Starts the folder, or reads its checkpoint.
+
+        Raises:
+            CheckpointError: if it already holds a run and ``resume`` is not set, or holds another run.
+        """
+        mark = fingerprint(setup.config)
+        if self.used and not resume:
+            raise CheckpointError(
+                f"run folder {self.path} already holds a run; pass --resume to go on with it, or another --out"
+            )
+        if self.used and self.file("checkpoint.pt").exists():
+            return self._read(mark)
+        make_folder(self.path)
+        write_atomic(self.file("step.txt"), str(setup.training_step(setup.config.batch)))
+        write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
+        write_atomic(self.file("events.jsonl"), "")
+        write_atomic(self.file("config.yaml"), dump(setup.config))
+        return None
+
+    def _read(self, mark: str) -> tuple[State, Progress]:
+        state, progress = checkpoint.load(self.file("checkpoint.pt"), mark)
+        kept = [e for e in read_lines(self.file("events.jsonl")) if e["step"] <= progress.step]
+        write_atomic(self.file("events.jsonl"), "".join(json.dumps(e) + "\n" for e in kept))
+        return state, progress
+
+    def finish(self, outcome: Outcome) -> None:
+        """Writes the result."""
+        result = {
+            "version": 1,
+            "test_accuracy": outcome.test_accuracy,
+            "test_loss": outcome.test_loss,
+            "seconds": outcome.seconds,
+            "samples": outcome.samples,
+            "diverged": outcome.diverged,
+            "curve": outcome.curve.model_dump(),
+        }
+        write_atomic(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+
+
+def _arrays(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
+    """Training, test and validation data in the network's input shape."""
+    shape = setup.net.input_shape
+    reconstruct = setup.config.target == "input"
+
+    def arrays(x: np.ndarray, y: np.ndarray) -> Arrays:
+        x = x.reshape(len(x), *shape)
+        return Arrays(x, x.reshape(len(x), *setup.net.blocks[-1].shape) if reconstruct else y)
+
+    train, test = setup.data.train, setup.data.test
+    count = setup.training_samples
+    held = len(train) - count
+    if not held:
+        return arrays(train.x, train.y), arrays(test.x, test.y), None
+    order = np.random.default_rng([setup.config.seed, len(train)]).permutation(len(train))
+    kept, out = np.sort(order[:count]), np.sort(order[count:])
+    return arrays(train.x[kept], train.y[kept]), arrays(test.x, test.y), arrays(train.x[out], train.y[out])
+
+
+def _settings(setup: Setup) -> Settings:
+    config = setup.config
+    stop = config.early_stop
+    augment = Augment(pad=config.augment.pad, flip=config.augment.flip)
+    return Settings(
+        total=setup.total_samples,
+        batch=config.batch,
+        lr=config.optimizer.lr,
+        loss=config.loss,
+        seed=config.seed,
+        schedule=config.schedule.factor,
+        augment=augment if config.augment.pad or config.augment.flip else None,
+        eval_batch=config.eval_batch,
+        patience=stop.patience if stop else None,
+        min_delta=stop.min_delta if stop else 0.0,
+        checkpoint_steps=config.checkpoint_steps,
+        skip_single=setup.has_batch_norm,
+        dtype=torch.float64 if config.precision == "float64" else torch.float32,
+        device=config.device,
+    )
+
+
+def _probe(setup: Setup, settings: Settings, train: Arrays) -> Callable[[State], dict[str, float]] | None:
+    """Angles to BP on the first samples of the training split."""
+    if not setup.config.alignment:
+        return None
+    count = min(ALIGNMENT_SAMPLES, len(train))
+    plain = Optimizer("sgd")
+    rule = lower(setup.emitted(count, optimizer=plain))
+    reference = lower(setup.reference(count, plain))
+    inputs = (train.x[:count], train.y[:count])
+    return lambda state: angles(state, rule, reference, inputs, settings)
+
+
+def train(
+    config: RunConfig,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    on_event: OnEvent = lambda _e: None,
+    data: Dataset | None = None,
+) -> Outcome:
+    """Trains one configuration.
+
+    Args:
+        out: the run folder; ``None`` keeps nothing on disk.
+        resume: go on from the folder's checkpoint; a finished run is returned as it is.
+        on_event: called at every evaluation.
+        data: the data set, if it is loaded already.
+
+    Raises:
+        InsituError: if anything in the request does not fit, before the first step.
+    """
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    setup = Setup.of(config, data)
+    settings = _settings(setup)
+    train_data, test_data, validation = _arrays(setup)
+    folder = RunFolder(out) if out else None
+    restored = folder.open(setup, resume=resume) if folder else None
+    mark = fingerprint(config)
+
+    def note(event: dict[str, Any]) -> None:
+        if folder:
+            append_line(folder.file("events.jsonl"), event)
+        on_event(event)
+
+    def keep(state: State, progress: Progress) -> None:
+        if folder:
+            checkpoint.save(folder.file("checkpoint.pt"), state, progress, mark)
+
+    trainer = Trainer(
+        settings,
+        lambda batch: setup.training_step(batch, with_loss=True),
+        setup.inference,
+        setup.net.params,
+        train_data,
+        test_data,
+        validation=validation,
+        on_event=note,
+        on_checkpoint=keep,
+        probe=_probe(setup, settings, train_data),
+    )
+    if restored:
+        trainer.restore(*restored)
+    progress = trainer.run()
+    outcome = _outcome(setup, trainer, progress, out)
+    if folder:
+        folder.finish(outcome)
+    return outcome
+
+
+def _outcome(setup: Setup, trainer: Trainer, progress: Progress, out: Path | None) -> Outcome:
+    rows = progress.history
+    curve = Curve(
+        seed=setup.config.seed,
+        samples=[r["samples"] for r in rows],
+        train_loss=[r["train_loss"] for r in rows],
+        test_loss=[r["test_loss"] for r in rows],
+        test_accuracy=[r["test_accuracy"] for r in rows],
+    )
+    params = {
+        name: trainer.state[name].detach().cpu().float().numpy() if name in trainer.state else value
+        for name, value in setup.net.params.items()
+    }
+    diverged = any(r["diverged"] for r in rows)
+    return Outcome(setup.config, curve, progress.seconds, progress.samples, diverged, params, out)
+
+
+def load_run(folder: Path) -> tuple[RunConfig, State, Progress]:
+    """Configuration, tensors and progress of a run folder."""
+    config = load(RunConfig, folder / "config.yaml")
+    state, progress = checkpoint.load(folder / "checkpoint.pt", fingerprint(config))
+    return config, state, progress

@@ -1,0 +1,268 @@
+"""Trains a step on data: order, learning rate, evaluation, early stop, checkpoints. Deterministic from one seed.
+
+Every random choice (order of an epoch, augmentation of a step) is drawn anew from ``(seed, epoch, position)``, so a
+run that was killed anywhere and resumed ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from insitu.errors import DataError
+from insitu.ops.loss import LOSSES, one_hot
+from insitu.run.checkpoint import Progress
+from insitu.run.state import State, extend_state
+from insitu.run.torch_exec import TorchExecutor
+from insitu.step.ir import Step
+
+Emit = Callable[[int], Step]
+"""The lowered step for a batch size."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples ``x`` [N, ...] float32 and ``y``: class indices [N], or targets of the output's shape."""
+
+    x: np.ndarray
+    y: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train.
+
+    Attributes:
+        total: training samples in all.
+        lr: initial learning rate; ``schedule`` maps progress in [0, 1) to its factor.
+        augment: ``(x, rng) -> x`` on a NumPy batch, or ``None``.
+        patience: evaluations without gain before stopping, or ``None``; needs validation data.
+        checkpoint_steps: steps between checkpoints inside an epoch, or ``None``.
+        skip_single: leave out a last batch of one sample (batch norm cannot train on it).
+    """
+
+    total: int
+    batch: int
+    lr: float
+    loss: str
+    seed: int
+    schedule: Callable[[float], float] = lambda _p: 1.0
+    augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
+    eval_batch: int = 500
+    patience: int | None = None
+    min_delta: float = 0.0
+    checkpoint_steps: int | None = None
+    skip_single: bool = False
+    dtype: torch.dtype = torch.float32
+    device: Any = "cpu"
+
+
+class Trainer:
+    """One run.
+
+    Args:
+        emit: the training step (with its loss as only output) for a batch size.
+        infer: the inference step for a batch size.
+        params: the network's parameters; what the state lacks starts from them.
+        train, test, validation: data; early stopping looks at ``validation`` only.
+        on_event: called with a dict at every evaluation (``kind: "eval"``), and while training (``"progress"``).
+        on_checkpoint: called when the state may be saved.
+        probe: measures something on the state at every evaluation (alignment), or ``None``.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        emit: Emit,
+        infer: Emit,
+        params: Mapping[str, np.ndarray],
+        train: Arrays,
+        test: Arrays,
+        *,
+        validation: Arrays | None = None,
+        on_event: Callable[[dict[str, Any]], None] = lambda _e: None,
+        on_checkpoint: Callable[[State, Progress], None] = lambda _s, _p: None,
+        probe: Callable[[State], dict[str, float]] | None = None,
+    ) -> None:
+        if settings.batch > len(train):
+            raise DataError(
+                f"batch {settings.batch} is larger than the {len(train)} training samples; "
+                f"use a batch of at most {len(train)}"
+            )
+        self.settings = settings
+        self.emit, self.infer, self.params = emit, infer, params
+        self.validation = validation
+        self.on_event, self.on_checkpoint, self.probe = on_event, on_checkpoint, probe
+        self.state: State = {}
+        self.progress = Progress()
+        self._train, self._test = train, test
+        self._executors: dict[tuple[str, int], TorchExecutor] = {}
+        self._tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    # --- pieces --------------------------------------------------------------------------------------------
+
+    def _executor(self, kind: str, batch: int) -> TorchExecutor:
+        known = self._executors.get((kind, batch))
+        if known is None:
+            s = self.settings
+            step = (self.emit if kind == "train" else self.infer)(batch)
+            extend_state(self.state, step, self.params, s.seed, dtype=s.dtype, device=s.device)
+            known = TorchExecutor(step, self.state, seed=s.seed, dtype=s.dtype, device=s.device)
+            self._executors[(kind, batch)] = known
+        return known
+
+    def _on_device(self, data: Arrays) -> tuple[torch.Tensor, torch.Tensor]:
+        """The whole arrays as tensors: reals in the run's type, class indices as int32."""
+        known = self._tensors.get(id(data))
+        if known is None:
+            s = self.settings
+            x = torch.from_numpy(np.ascontiguousarray(data.x)).to(device=s.device, dtype=s.dtype)
+            kind = s.dtype if data.y.dtype.kind == "f" else torch.int32
+            y = torch.from_numpy(np.ascontiguousarray(data.y)).to(device=s.device, dtype=kind)
+            known = self._tensors[id(data)] = (x, y)
+        return known
+
+    def restore(self, state: State, progress: Progress) -> None:
+        """Continues from a checkpoint."""
+        s = self.settings
+        for name, tensor in state.items():
+            real = tensor.is_floating_point()
+            self.state[name] = tensor.to(device=s.device, dtype=s.dtype if real else tensor.dtype)
+        self.progress = progress
+
+    def _batches(self, epoch: int, start: int) -> list[tuple[int, int]]:
+        """(first, end) of the batches of an epoch from sample ``start`` on, within the run's total."""
+        count = len(self._train)
+        left = self.settings.total - epoch * count
+        stop = min(count, left)
+        spans = [(i, min(i + self.settings.batch, stop)) for i in range(start, stop, self.settings.batch)]
+        if self.settings.skip_single and spans and spans[-1][1] - spans[-1][0] == 1 < self.settings.batch:
+            spans.pop()
+        return spans
+
+    # --- run -----------------------------------------------------------------------------------------------
+
+    def run(self) -> Progress:
+        """Trains to the end (or the early stop) and returns the progress with its history."""
+        self._executor("train", self.settings.batch)
+        p = self.progress
+        while not p.finished:
+            self._epoch()
+            self._close_epoch()
+            self.on_checkpoint(self.state, p)
+        return p
+
+    def _epoch(self) -> None:
+        s, p = self.settings, self.progress
+        order = np.random.default_rng([s.seed, p.epoch]).permutation(len(self._train))
+        index = torch.from_numpy(order).to(s.device)
+        x, y = self._on_device(self._train)
+        started = time.perf_counter()
+        for first, end in self._batches(p.epoch, p.position):
+            chosen = index[first:end]
+            xb, yb = x.index_select(0, chosen), y.index_select(0, chosen)
+            if s.augment is not None:
+                rng = np.random.default_rng([s.seed, p.epoch, first])
+                xb = torch.from_numpy(s.augment(xb.cpu().numpy(), rng)).to(xb)
+            self._one(xb, yb)
+            p.position = end
+            if s.checkpoint_steps and p.step % s.checkpoint_steps == 0:
+                p.seconds += time.perf_counter() - started
+                self.on_checkpoint(self.state, p)
+                self.on_event({"kind": "progress", "step": p.step, "samples": p.samples})
+                started = time.perf_counter()
+        p.seconds += time.perf_counter() - started
+
+    def _one(self, xb: torch.Tensor, yb: torch.Tensor) -> None:
+        s, p = self.settings, self.progress
+        executor = self._executor("train", len(xb))
+        lr = s.lr * s.schedule(p.samples / s.total)
+        (loss,) = executor.run(executor.convert(xb, yb), lr=lr, t=p.step)
+        p.step += 1
+        p.samples += len(xb)
+        p.loss_sum += loss.item() * len(xb)
+        p.loss_samples += len(xb)
+
+    def _close_epoch(self) -> None:
+        s, p = self.settings, self.progress
+        train_loss = p.loss_sum / max(p.loss_samples, 1)
+        test_loss, accuracy = self.evaluate(self._test)
+        row: dict[str, Any] = {
+            "epoch": p.epoch + 1,
+            "step": p.step,
+            "samples": p.samples,
+            "train_loss": _finite(train_loss),
+            "test_loss": _finite(test_loss),
+            "test_accuracy": accuracy,
+            "lr": s.lr * s.schedule(min(p.samples / s.total, 1.0)),
+            "seconds": p.seconds,
+        }
+        if self.validation is not None:
+            loss, score = self.evaluate(self.validation)
+            row |= {"validation_loss": _finite(loss), "validation_accuracy": score}
+            self._watch(-loss if score is None else score)
+        if self.probe is not None:
+            row["alignment"] = self.probe(self.state)
+        p.epoch += 1
+        p.position, p.loss_sum, p.loss_samples = 0, 0.0, 0
+        row["diverged"] = not math.isfinite(train_loss)
+        done = p.epoch * len(self._train) >= s.total
+        stopped = s.patience is not None and p.stale >= s.patience
+        p.finished = done or stopped or row["diverged"]
+        p.history.append(row)
+        self.on_event({"kind": "eval", **row})
+
+    def _watch(self, score: float) -> None:
+        p = self.progress
+        if p.best is None or score > p.best + self.settings.min_delta:
+            p.best, p.stale = score, 0
+        else:
+            p.stale += 1
+
+    def evaluate(self, data: Arrays) -> tuple[float, float | None]:
+        """Mean loss (PyTorch's reduction) and accuracy; accuracy is ``None`` for targets that are no classes."""
+        x, y = self._on_device(data)
+        classes = not y.is_floating_point()
+        loss, right = 0.0, 0
+        for first in range(0, len(data), self.settings.eval_batch):
+            xb, yb = x[first : first + self.settings.eval_batch], y[first : first + self.settings.eval_batch]
+            executor = self._executor("infer", len(xb))
+            (z,) = executor.run(executor.convert(xb))
+            right += int((z.argmax(1) == yb).sum()) if classes else 0
+            scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(xb))
+            loss += float(LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1])
+        return loss / len(data), right / len(data) if classes else None
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def angles(state: State, rule: Step, reference: Step, inputs: tuple[Any, Any], settings: Settings) -> dict[str, float]:
+    """Degrees between the weight changes of a rule and of the reference (BP) on the same samples and state.
+
+    Both steps must use plain SGD; neither changes ``state``. A weight that one of them leaves alone is left out.
+    """
+    changes = []
+    for step in (rule, reference):
+        copy = {name: tensor.clone() for name, tensor in state.items()}
+        executor = TorchExecutor(step, copy, seed=settings.seed, dtype=settings.dtype, device=settings.device)
+        extend_state(copy, step, {}, settings.seed, dtype=settings.dtype, device=settings.device)
+        executor.run(executor.convert(*inputs), lr=1.0, t=0)
+        changes.append({n: (copy[n] - state[n]).double().flatten() for n in state})
+    found = {}
+    for name, ours in changes[0].items():
+        theirs = changes[1][name]
+        norm = float(ours.norm() * theirs.norm())
+        if name.endswith("weight") and norm > 0:
+            found[name] = math.degrees(math.acos(max(-1.0, min(1.0, float(ours @ theirs) / norm))))
+    return found

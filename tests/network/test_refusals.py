@@ -1,0 +1,258 @@
+"""What cannot be captured is refused with its type, its place and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from insitu.errors import NetworkError
+from insitu.network.capture import capture
+
+FLAT, IMAGE = torch.zeros(2, 4), torch.zeros(2, 1, 8, 8)
+
+
+class Calls(nn.Module):
+    """A linear layer, then a function of its output, in a module called ``block``."""
+
+    class Block(nn.Module):
+        def __init__(self, function: Callable[[Tensor], object]) -> None:
+            super().__init__()
+            self.fc = nn.Linear(4, 4)
+            self.function = function
+
+        def forward(self, x: Tensor) -> object:
+            return self.function(self.fc(x))
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.block = self.Block(function)
+
+    def forward(self, x: Tensor) -> object:
+        return self.block(x)
+
+
+def net(*layers: nn.Module) -> nn.Sequential:
+    return nn.Sequential(*layers)
+
+
+LAYERS = [
+    (net(nn.Linear(4, 2), nn.Softmax(1)), FLAT, r"'1' \(nn.Softmax\).*remove it: the losses work on logits"),
+    (net(nn.Linear(4, 2), nn.LogSoftmax(1)), FLAT, r"'1' \(nn.LogSoftmax\).*logits"),
+    (net(nn.Linear(4, 2), nn.ReLU6()), FLAT, r"'1' \(nn.ReLU6\).*nn.ReLU or nn.Hardtanh"),
+    (net(nn.Linear(4, 2), nn.GELU()), FLAT, r"'1' \(nn.GELU\).*use nn.ReLU, nn.LeakyReLU"),
+    (net(nn.Hardtanh(0, 6)), FLAT, r"'0' \(nn.Hardtanh\): it is a ReLU6"),
+    (net(nn.Hardtanh(-2, 2)), FLAT, r"range is -2.* to 2.*nn.Hardtanh\(-1, 1\)"),
+    (net(nn.Linear(4, 2), nn.LayerNorm(2)), FLAT, r"'1' \(nn.LayerNorm\).*nn.RMSNorm"),
+    (net(nn.RMSNorm(4)), FLAT, r"'0' \(nn.RMSNorm\): it has weights.*elementwise_affine=False"),
+    (net(nn.GroupNorm(1, 1)), IMAGE, r"'0' \(nn.GroupNorm\).*nn.BatchNorm2d"),
+    (net(nn.BatchNorm2d(1, momentum=None)), IMAGE, r"'0' \(nn.BatchNorm2d\).*momentum"),
+    (net(nn.BatchNorm2d(1, track_running_stats=False)), IMAGE, r"no running statistics.*track_running_stats"),
+    (net(nn.Dropout2d(0.1)), IMAGE, r"'0' \(nn.Dropout2d\).*use nn.Dropout"),
+    (net(nn.Conv2d(1, 1, 2, padding="same")), IMAGE, r"even kernel \[2, 2\].*odd"),
+    (net(nn.Conv2d(1, 1, 3, padding_mode="circular", padding=1)), IMAGE, r"'0' \(nn.Conv2d\).*padding"),
+    (net(nn.ConvTranspose2d(1, 1, 3)), IMAGE, r"'0' \(nn.ConvTranspose2d\).*transposed"),
+    (net(nn.MaxPool2d(3, ceil_mode=True)), IMAGE, r"'0' \(nn.MaxPool2d\): ceil_mode"),
+    (net(nn.MaxPool2d(2, dilation=2)), IMAGE, r"dilated.*dilation=1"),
+    (net(nn.AvgPool2d(3, padding=1, count_include_pad=False)), IMAGE, r"count_include_pad=True"),
+    (net(nn.AvgPool2d(2, divisor_override=3)), IMAGE, r"divisor_override"),
+    (net(nn.Upsample(scale_factor=2)), IMAGE, r"'0' \(nn.Upsample\)"),
+    (net(nn.Linear(8, 2)), IMAGE, r"'0' \(nn.Linear\): its input has shape.*x.flatten\(1\)"),
+    (net(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 1)), FLAT, r"'0' \(nn.Unflatten\)"),
+    (net(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), FLAT, r"computed.*remove_parametrizations"),
+    (net(nn.Flatten(0), nn.Linear(8, 1)), FLAT, r"'0' \(nn.Flatten\): .*batch.*[Tt]reat each sample"),
+    (nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"), IMAGE, r"the module itself \(nn.Conv2d\)"),
+]
+
+
+@pytest.mark.parametrize(("module", "example", "message"), LAYERS)
+def test_layers(module: nn.Module, example: Tensor, message: str) -> None:
+    with pytest.raises(NetworkError, match=f"(?i)^cannot capture .*{message}"):
+        capture(module, example)
+
+
+CALLS = [
+    (lambda x: x + 1, "add.*the constant 1.*bias"),
+    (lambda x: 2 * x, "mul.*scale and shift the data"),
+    (lambda x: x + torch.ones(4), "ones"),
+    (lambda x: torch.add(x, x, alpha=2), "add.*alpha=2"),
+    (lambda x: x + x.mean(1, keepdim=True), "mean.*over the dimensions"),
+    (lambda x: F.gelu(x), "gelu.*nn.ReLU"),
+    (lambda x: F.softmax(x, 1), "softmax.*logits"),
+    (lambda x: torch.cat((x, x), 1), "cat.*sum of two values"),
+    (lambda x: x.detach(), "detach.*learning rule decides"),
+    (lambda x: x.double(), "to.*float64"),
+    (lambda x: x.t(), "t.*x.flatten"),
+    (lambda x: x.view(-1, 2, 2), "view.*x.flatten"),
+    (lambda x: x.view(x.size(0) * 2, 2), "view.*batch as the first"),
+    (lambda x: x.clamp(min=0), "clamp.*nn.ReLU"),
+    (lambda x: F.linear(x, torch.eye(4)), "eye"),
+]
+
+
+@pytest.mark.parametrize(("function", "message"), CALLS)
+def test_calls(function: Callable[[Tensor], object], message: str) -> None:
+    with pytest.raises(NetworkError, match=f"(?i)^cannot capture the call of {message}") as error:
+        capture(Calls(function), FLAT)
+    assert "in 'block' (Block)" in str(error.value)
+
+
+def condition(x: Tensor) -> Tensor:
+    return x if x.sum() > 0 else torch.relu(x)
+
+
+def no_gradient(x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.relu(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (condition, "control flow depends on the values.*same layers must run"),
+        (no_gradient, "wrap_with_set_grad_enabled.*learning rule decides"),
+        (lambda x: (x, torch.relu(x)), "2 values.*one tensor"),
+        (lambda x: x.view(2, 4), "one batch size only.*x.flatten"),
+        (lambda x: x @ torch.zeros(3, 3), "does not run on an input of shape .2, 4.*check the shape"),
+    ],
+)
+def test_whole_modules(function: Callable[[Tensor], object], message: str) -> None:
+    with pytest.raises(NetworkError, match=f"(?i)^cannot capture .*{message}"):
+        capture(Calls(function), FLAT)
+
+
+class Sequence(nn.Module):
+    """A layer for sequences on an image read as one."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1, 2) if isinstance(self.layer, nn.Conv1d) else x[:, 0]
+        if isinstance(self.layer, nn.MultiheadAttention):
+            return self.layer(x, x, x)[0]
+        y = self.layer(x)
+        return y[0] if isinstance(y, tuple) else y
+
+
+def test_conv1d() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x.unsqueeze(1)).flatten(1)
+
+    with pytest.raises(NetworkError, match="unsqueeze"):
+        capture(Net(), FLAT)
+    with pytest.raises(NetworkError, match=r"\(nn.Conv1d\).*nn.Conv2d with a height of 1"):
+        capture(nn.Conv1d(2, 2, 1), FLAT)
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_recurrent_layers(kind: type[nn.Module]) -> None:
+    with pytest.raises(NetworkError, match=rf"{kind.__name__}\).*feed-forward"):
+        capture(kind(4, 3, batch_first=True), FLAT)
+
+
+def test_attention() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.attention(x, x, x)[0]
+
+    with pytest.raises(NetworkError, match=r"'attention' \(nn.MultiheadAttention\).*convolutions"):
+        capture(Net(), FLAT)
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.fc(x))
+
+
+class Tied(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.b.weight = self.a.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(self.a(x))
+
+
+class Named(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.input = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.input(x)
+
+
+class OwnWeights(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.matrix = nn.Parameter(torch.zeros(2, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.matrix)
+
+
+class TwoInputs(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class ViewThenInPlace(nn.Module):
+    """A change in place of something that is used in another shape afterwards."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(x)
+        flat = x.view(x.size(0), -1)
+        torch.relu_(x)
+        return flat
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "message"),
+    [
+        (Twice(), FLAT, r"'fc' \(nn.Linear\): it is used more than once. Give each use a layer"),
+        (Tied(), FLAT, r"'b.weight': it is the same parameter as 'a.weight'"),
+        (Named(), FLAT, r"'input' \(nn.Linear\).*Rename"),
+        (OwnWeights(), FLAT, r"linear in the module itself \(OwnWeights\).*'matrix'.*nn.Linear"),
+        (TwoInputs(), FLAT, r"TwoInputs: its forward takes more than one input"),
+        (ViewThenInPlace(), IMAGE, r"changes in place.*inplace=False"),
+        (nn.Identity(), FLAT, r"Identity: its output is its input"),
+    ],
+)
+def test_structures(module: nn.Module, example: Tensor, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        capture(module, example)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), (0, 4)])
+def test_examples_of_another_shape(shape: tuple[int, ...]) -> None:
+    with pytest.raises(NetworkError, match="example input has shape"):
+        capture(nn.Linear(4, 2), torch.zeros(shape))
+
+
+def test_examples_of_integers() -> None:
+    with pytest.raises(NetworkError, match="floating-point"):
+        capture(nn.Embedding(4, 2), torch.zeros(2, 4, dtype=torch.int64))
+
+
+def test_a_wrong_example_says_so() -> None:
+    with pytest.raises(NetworkError, match="does not run on an input of shape .2, 4.*example"):
+        capture(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(5, 2)), FLAT)
