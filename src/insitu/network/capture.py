@@ -6,12 +6,14 @@ Each aten op becomes one :class:`Layer`; what has no layer kind is refused with 
 
 from __future__ import annotations
 
+import io
 import logging
 import operator
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -76,6 +78,7 @@ _GROUPS: dict[str, str] = {
         "conv_transpose2d upsample_nearest2d upsample_bilinear2d pixel_shuffle"
     ),
     _PAD: "ZeroPad2d ReflectionPad2d ReplicationPad2d CircularPad2d pad constant_pad_nd",
+    "Remove the weight norm before capture": "_weight_norm _weight_norm_interface",
     "Use a sum of two values of the same shape": "cat concat concatenate stack",
     _SCALE: "mul div sub rsub neg pow sqrt",
     _SHAPE: "permute transpose t unsqueeze select slice unflatten Unflatten expand chunk",
@@ -158,11 +161,11 @@ def _training(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silences what torch.export logs about a failure that is raised anyway."""
+    """Silences what torch.export logs and prints about a failure that is raised anyway."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -184,13 +187,17 @@ def _export_failure(module: nn.Module, example: Tensor, error: Exception) -> str
     """Why the export failed, with a remedy if a known module or kind of error is behind it."""
     head = f"cannot capture {type(module).__name__}"
     for path, child in module.named_modules():
+        what = f"{head}: {path or 'the module itself'!r} (nn.{type(child).__name__})"
         remedy = REMEDIES.get(type(child).__name__)
         if remedy:
-            return f"{head}: {path or 'the module'!r} (nn.{type(child).__name__}) has no layer kind. {remedy}"
+            return f"{what} has no layer kind. {remedy}"
+        if isinstance(child, nn.modules.batchnorm._BatchNorm) and child.momentum is None:
+            return f"{what} averages plainly (momentum=None). Use a momentum such as 0.1"
     for kind, remedy in EXPORT_REMEDIES.items():
         if kind in type(error).__name__ or kind in str(error):
             return f"{head}: {remedy}"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    first = re.sub(r"\bs\d+\b", "batch", first)  # torch's symbol for it
     return (
         f"{head}: it does not run on an input of shape {list(example.shape)}: {first.rstrip('.')}. Check the "
         "shape of the example input, and that the module takes one tensor"
@@ -258,9 +265,11 @@ def _refuse_kind(node: fx.Node) -> NoReturn:
     if any(k.startswith("torch.nn.utils.parametri") for k in kinds):
         remove = "torch.nn.utils.parametrize.remove_parametrizations"
         _refuse(node, "a weight is computed from others", f"Remove that with {remove}")
-    keys = [k.rpartition(".")[2] for k in kinds if k.startswith("torch.nn.")] + [_base(node)]
-    remedy = next((REMEDIES[k] for k in keys if k in REMEDIES), f"Use {SUPPORTED}")
-    _refuse(node, "it has no layer kind", remedy)
+    keys = [k.rpartition(".")[2] for k in kinds if k.startswith("torch.nn.")]
+    known = next((k for k in [*keys, _base(node)] if k in REMEDIES), None)
+    inner = _Place.of(node).builtin and known not in keys
+    reason = f"its {_base(node)} has no layer kind" if inner else "it has no layer kind"
+    _refuse(node, reason, REMEDIES[known] if known else f"Use {SUPPORTED}")
 
 
 class _Reader:
@@ -275,6 +284,7 @@ class _Reader:
         self.layers: dict[str, Layer] = {}
         self.shapes: dict[str, Shape] = {}
         self.taken = {path for path, _ in module.named_modules() if path} | {INPUT}
+        self.leaves = {path for path, m in module.named_modules() if path and not any(m.children())}
         self.order = {node: i for i, node in enumerate(self.graph.nodes)}
         self._read_inputs(program)
         self.live = self._live()
@@ -386,7 +396,8 @@ class _Reader:
                 _refuse(node, "it changes in place what is also used in another shape", "Use inplace=False")
 
     def _used_after(self, value: fx.Node, node: fx.Node) -> bool:
-        return any(self.order[user] > self.order[node] and user in self.live for user in value.users)
+        later = (user for user in value.users if self.order[user] > self.order[node])
+        return any(user in self.live or user.op == "output" for user in later)
 
     def value(self, node: fx.Node, argument: Any) -> str:
         """Name of the layer whose output an argument is."""
@@ -408,7 +419,7 @@ class _Reader:
             _refuse(
                 node,
                 f"its output {[str(n) for n in val.shape]} does not keep the batch as the first dimension",
-                "Treat each sample by itself",
+                "Treat each sample by itself: x.flatten(1), or x.view(x.size(0), -1) without a fixed batch",
             )
         return tuple(rest)
 
@@ -434,7 +445,8 @@ class _Reader:
 
     def _name(self, node: fx.Node, call: str) -> str:
         place = _Place.of(node)
-        if place.path and (place.builtin or self.calls[place.path] == 1):
+        one_call = place.path in self.leaves and self.calls[place.path] == 1
+        if place.path and (place.builtin or one_call):
             if place.path == INPUT:
                 self._refuse_input_name(node)
             return place.path if place.path not in self.layers else self._unique(place.path)
@@ -545,8 +557,6 @@ def _batch_norm(r: _Reader, node: fx.Node) -> str:
         _refuse_kind(node)
     if a["running_mean"] is None or not a["training"]:
         _refuse(node, "it keeps no running statistics in training mode", "Use track_running_stats=True")
-    if a["momentum"] == 0:
-        _refuse(node, "its running statistics are a plain mean (momentum=None)", "Use a momentum such as 0.1")
     if a["bias"] is not None and a["weight"] is None:
         _refuse(node, "it has a bias but no weight", "Use affine=True or affine=False")
     arrays = {k: a[k] for k in ("weight", "bias", "running_mean", "running_var")}

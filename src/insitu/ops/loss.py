@@ -7,6 +7,7 @@ Labels are class indices [B], or for ``mse`` and ``bce`` targets of the output's
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -28,8 +29,14 @@ def one_hot(label: Any, z: Any) -> Any:
 
     if label.dim() == z.dim():
         return label
-    classes = torch.arange(z.shape[1], dtype=label.dtype, device=z.device)
-    return (label.unsqueeze(1) == classes).to(z.dtype)
+    return _identity(z.shape[1], z.dtype, z.device).index_select(0, label.to(torch.int32))
+
+
+@lru_cache(maxsize=8)
+def _identity(classes: int, dtype: Any, device: Any) -> Any:
+    import torch
+
+    return torch.eye(classes, dtype=dtype, device=device)
 
 
 def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:

@@ -1,0 +1,116 @@
+"""Time of one training step, PyTorch autograd + torch.optim.SGD against our executor, in one run side by side.
+
+    python benchmarks/step_time.py [--threads 2] [--rounds 300] [--out benchmarks/results/step_time.json]
+
+The contestants take turns, so that noise of the machine hits all alike; a figure is a ratio of medians. Each step
+includes making the loss error and the update, and leaves the loss value out (PyTorch computes it on the way).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from insitu.network import zoo
+from insitu.network.graph import Network
+from insitu.network.module import to_module
+from insitu.passes import lower
+from insitu.rules import emit_step, make_rule
+from insitu.run.state import extend_state
+from insitu.run.torch_exec import TorchExecutor
+
+LR = 1e-4
+CASES = [("mlp-784-1000-10", 1), ("mlp-784-1000-10", 128), ("lenet5", 1), ("lenet5", 128)]
+RULES = ["bp", "dfa", "drtp"]
+
+
+def pytorch(net: Network, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+    """The usual loop body."""
+    module = to_module(net)
+    module.train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=LR)
+    loss = torch.nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(module(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def plain_pytorch(name: str, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None] | None:
+    """The same MLP as a hand-written nn.Sequential: PyTorch without our module class around it."""
+    if not name.startswith("mlp-"):
+        return None
+    sizes = [int(n) for n in name.split("-")[1:]]
+    layers: list[torch.nn.Module] = []
+    for i, o in zip(sizes, sizes[1:]):
+        layers += [torch.nn.Linear(i, o), torch.nn.Tanh()]
+    module = torch.nn.Sequential(*layers[:-1])
+    optimizer = torch.optim.SGD(module.parameters(), lr=LR)
+    loss = torch.nn.CrossEntropyLoss()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        loss(module(x), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def ours(rule: str, net: Network, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+    """One step of a rule, label conversion included."""
+    step = lower(emit_step(make_rule(rule), net, len(x)))
+    executor = TorchExecutor(step, extend_state({}, step, net.params, seed=1))
+    return lambda: executor.run(executor.convert(x, y), lr=LR) and None
+
+
+def race(contestants: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, taking turns."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for i in range(rounds + rounds // 10):
+        for name, step in contestants.items():
+            start = time.perf_counter()
+            step()
+            if i >= rounds // 10:
+                times[name].append(time.perf_counter() - start)
+    return {name: median(t) for name, t in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    found = []
+    for name, batch in CASES:
+        net = zoo.build(name)
+        torch.manual_seed(0)
+        x, y = torch.rand(batch, *net.input_shape), torch.randint(0, net.outputs, (batch,))
+        contestants = {"pytorch": pytorch(net, x, y)} | {rule: ours(rule, net, x, y) for rule in RULES}
+        plain = plain_pytorch(name, x, y)
+        if plain:
+            contestants["pytorch"] = plain
+        medians = race(contestants, options.rounds)
+        base = medians["pytorch"]
+        row = {"network": name, "batch": batch, "pytorch_us": base * 1e6}
+        row |= {f"{rule}/pytorch": medians[rule] / base for rule in RULES}
+        row["drtp/bp"] = medians["drtp"] / medians["bp"]
+        found.append(row)
+        print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"threads": options.threads, "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
