@@ -10,7 +10,7 @@ from typing import Any
 
 from insitu.ops.common import error_attrs, macs, require
 from insitu.ops.matmul import feedback_view, view_random
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
 
 GEOMETRY = ("stride", "padding", "dilation", "groups")
 
@@ -27,11 +27,21 @@ def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
         f"conv2d with groups={attrs['groups']} needs x [B,C,H,W] and weights [K,C/groups,R,S], got "
         f"{list(x.shape)} and {list(w.shape)}",
     )
+    require(
+        w.shape[0] % attrs["groups"] == 0,
+        f"{w.shape[0]} output channels do not divide into {attrs['groups']} groups",
+    )
+    require(
+        len(inputs) == 2 or inputs[2].shape == w.shape[:1],
+        "the bias must have one element per output channel",
+    )
     out = [
         plane(x.shape[2 + i], w.shape[2 + i], attrs["stride"][i], attrs["padding"][i], attrs["dilation"][i])
         for i in (0, 1)
     ]
-    require(min(out) > 0, f"the kernel {list(w.shape[2:])} is larger than the padded plane {list(x.shape[2:])}")
+    require(
+        min(out) > 0, f"the kernel {list(w.shape[2:])} is larger than the padded plane {list(x.shape[2:])}"
+    )
     return [((x.shape[0], w.shape[0], *out), x.format)]
 
 
@@ -91,10 +101,26 @@ register(
 )
 
 
+def _check_error(d: Value, x: Shape, w: Shape, attrs: Any) -> None:
+    """An error must have the shape of the forward output."""
+    fits = len(x) == 4 and len(w) == 4 and x[1] == w[1] * attrs["groups"]
+    require(fits, f"a plane {list(x)} does not fit the kernel {list(w)} with groups={attrs['groups']}")
+    out = [
+        plane(x[2 + i], w[2 + i], attrs["stride"][i], attrs["padding"][i], attrs["dilation"][i])
+        for i in (0, 1)
+    ]
+    want = (x[0], w[0], *out)
+    require(
+        d.shape == want,
+        f"error {list(d.shape)} does not fit the kernel {list(w)} over {list(x)}; it must be {list(want)}",
+    )
+
+
 def _dx_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     d, w = inputs[0], inputs[1]
-    require(d.shape[1] == w.shape[0], f"error {list(d.shape)} does not fit the kernel {list(w.shape)}")
-    return [(tuple(attrs["shape"]), d.format)]
+    shape = tuple(attrs["shape"])
+    _check_error(d, shape, w.shape, attrs)
+    return [(shape, d.format)]
 
 
 Backward = Callable[[Any, Any, Any], Any]
@@ -137,7 +163,10 @@ register(
 
 
 def _dw_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    return [(tuple(attrs["kernel"]), inputs[0].format)]
+    d, x = inputs[0], inputs[1]
+    kernel = tuple(attrs["kernel"])
+    _check_error(d, x.shape, kernel, attrs)
+    return [(kernel, d.format)]
 
 
 def _dw_torch(op: Op, rt: Any) -> Any:

@@ -112,7 +112,11 @@ register(
 
 def _dw_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     d, x = inputs[0], inputs[1]
-    require(d.shape[0] == x.shape[0], f"error {list(d.shape)} and input {list(x.shape)} differ in batch")
+    require(
+        len(d.shape) == 2 and len(x.shape) == 2 and d.shape[0] == x.shape[0],
+        f"a weight gradient needs an error [B,O] and an input [B,I] of one batch, got {list(d.shape)} and "
+        f"{list(x.shape)}",
+    )
     return [((d.shape[1], x.shape[1]), d.format)]
 
 
@@ -133,8 +137,11 @@ register(
 )
 
 
-def _sum_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
-    return [((inputs[0].shape[1],), inputs[0].format)]
+def per_channel(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    """Infers one number per channel of the first input."""
+    d = inputs[0]
+    require(len(d.shape) >= 2, f"a sum by channel needs [B,C] or [B,C,...], got {list(d.shape)}")
+    return [((d.shape[1],), d.format)]
 
 
 def sum_dims(v: Value) -> list[int]:
@@ -151,7 +158,7 @@ register(
     OpRecord(
         kind="sum_to_channels",
         doc="g_C = sum of d over the batch and space: the bias gradient",
-        infer=_sum_infer,
+        infer=per_channel,
         torch=_sum_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
     )

@@ -6,19 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from insitu.ops.common import error_attrs, no_outputs, require, same_as
-from insitu.ops.matmul import sum_dims
+from insitu.ops.matmul import per_channel, sum_dims
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
 
 
-def _channels(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _channels(inputs: Sequence[Value], attrs: Any) -> Inferred:
     (x,) = inputs
+    out = per_channel(inputs, attrs)
     count = x.size // x.shape[1]
     require(
         count > 1,
         "batch norm needs more than one value per channel to estimate a variance; "
         "use a batch of 2 or more, or an RMS norm",
     )
-    return [((x.shape[1],), x.format), ((x.shape[1],), x.format)]
+    return [*out, *out]
 
 
 def _touch(times: int) -> Any:
@@ -71,6 +72,16 @@ def _shape_to(x: Any, c: Any) -> Any:
     return c.view(1, -1, *(1,) * (x.dim() - 2))
 
 
+def _apply_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    ((channels, fmt),) = per_channel(inputs, attrs)
+    for c in inputs[1:]:
+        require(
+            c.shape == channels,
+            f"%{c.name} {list(c.shape)} must have one element per channel {list(channels)}",
+        )
+    return [(inputs[0].shape, fmt)]
+
+
 def _apply_torch(op: Op, _rt: Any) -> Any:
     eps = op.attrs["eps"]
 
@@ -105,7 +116,7 @@ register(
     OpRecord(
         kind="bn_apply",
         doc="y = (x - mean_C) / sqrt(var_C + eps) (⊙ gamma_C + beta_C); frozen: running statistics, constant",
-        infer=same_as(0),
+        infer=_apply_infer,
         torch=_apply_torch,
         counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
         adjoint=_apply_adjoint,
@@ -153,7 +164,7 @@ register(
     OpRecord(
         kind="bn_dgamma",
         doc="g_C = sum of d ⊙ x̂ over the batch and space",
-        infer=lambda inputs, _attrs: [((inputs[0].shape[1],), inputs[0].format)],
+        infer=per_channel,
         torch=_bn_dgamma_torch,
         counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
     )

@@ -133,11 +133,19 @@ def _gate_torch(op: Op, _rt: Any) -> Any:
     return lambda d, kept: gate(d, kept, slope, d)
 
 
+def _gate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    d, kept = inputs
+    require(
+        d.shape == kept.shape, f"the error {list(d.shape)} does not fit the activation {list(kept.shape)}"
+    )
+    return _activate_infer(inputs, attrs)
+
+
 register(
     OpRecord(
         kind="gate",
         doc="e = d ⊙ f′, with f′ read from the activation's output (sign: from its input)",
-        infer=same_as(0),
+        infer=_gate_infer,
         torch=_gate_torch,
         counts=per_output,
         inplace=(0,),
@@ -147,7 +155,7 @@ register(
 
 def _add_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     a, b = inputs
-    require(a.shape == b.shape, f"add needs equal shapes, got {list(a.shape)} and {list(b.shape)}")
+    require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
     return [(a.shape, a.format)]
 
 

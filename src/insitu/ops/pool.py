@@ -19,9 +19,7 @@ def _out_shape(x: Value, attrs: Any) -> Shape:
     require(len(x.shape) == 4, f"pooling needs [B,C,H,W], got {list(x.shape)}")
     if attrs.get("size") is not None:
         return (*x.shape[:2], *attrs["size"])
-    out = [
-        plane(x.shape[2 + i], attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]) for i in (0, 1)
-    ]
+    out = [plane(x.shape[2 + i], attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]) for i in (0, 1)]
     require(min(out) > 0, f"the window {attrs['kernel']} is larger than the plane {list(x.shape[2:])}")
     return (*x.shape[:2], *out)
 
@@ -63,10 +61,10 @@ def _max_torch(op: Op, _rt: Any) -> Any:
     kind = _integer_type(op.outputs[1].format.bits)
     size = op.attrs.get("size")
     if size is not None:
-        pool, arguments = torch.ops.aten.adaptive_max_pool2d.default, (size,)
+        pool, arguments = torch.ops.aten.adaptive_max_pool2d.default, [size]
     else:
         pool = torch.ops.aten.max_pool2d_with_indices.default
-        arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+        arguments = [op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]]
 
     def forward(x: Any) -> Any:
         y, index = pool(x, *arguments)
@@ -107,11 +105,21 @@ def _max_unpool_torch(op: Op, _rt: Any) -> Any:
     return backward
 
 
+def _max_unpool_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    d, index = inputs
+    shape = tuple(attrs["shape"])
+    require(
+        d.shape == index.shape and d.shape[:2] == shape[:2],
+        f"error {list(d.shape)}, positions {list(index.shape)} and plane {list(shape)} do not fit",
+    )
+    return [(shape, d.format)]
+
+
 register(
     OpRecord(
         kind="max_unpool",
         doc="e_BCHW = d_BCPQ put back at the positions of the maxima, zero elsewhere",
-        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), inputs[0].format)],
+        infer=_max_unpool_infer,
         torch=_max_unpool_torch,
         counts=_spread,
     )
@@ -132,9 +140,7 @@ def _avg_torch(op: Op, _rt: Any) -> Any:
 
 def _avg_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
     geometry = {k: op.attrs.get(k) for k in POOL}
-    return {
-        0: b.emit1("avg_unpool", cotangents[0], shape=op.inputs[0].shape, **geometry, **error_attrs())
-    }
+    return {0: b.emit1("avg_unpool", cotangents[0], shape=op.inputs[0].shape, **geometry, **error_attrs())}
 
 
 register(

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from insitu.numbers import prng
-from insitu.ops.common import error_attrs, require, same_as
+from insitu.ops.common import error_attrs, require
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+
+def _dropout_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    p = attrs["p"]
+    require(
+        0 <= p < 1, f"a dropout rate of {p:g} keeps nothing or more than all; use at least 0 and less than 1"
+    )
+    return [(inputs[0].shape, inputs[0].format)]
 
 
 def _dropout_torch(op: Op, rt: Any) -> Any:
@@ -33,7 +41,7 @@ register(
     OpRecord(
         kind="dropout",
         doc="x ⊙ mask / (1-p); the mask of (stream, training step) is regenerated in the adjoint, not kept",
-        infer=same_as(0),
+        infer=_dropout_infer,
         torch=_dropout_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}, random=op.inputs[0].size),
         adjoint=_dropout_adjoint,
@@ -140,9 +148,17 @@ register(
 )
 
 
+def _check_columns(matrix: Value, columns: int) -> None:
+    require(
+        len(matrix.shape) == 2 and columns <= matrix.shape[1],
+        f"the feedback matrix {list(matrix.shape)} has fewer than {columns} columns",
+    )
+
+
 def _select_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     matrix, label = inputs
     require(len(label.shape) == 1, "a target projection needs class labels [B]; use dfa for regression")
+    _check_columns(matrix, attrs["columns"])
     return [((label.shape[0], attrs["columns"]), matrix.format)]
 
 
@@ -176,6 +192,7 @@ def _project_stored_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
         len(e.shape) == 2 and e.shape[1] == matrix.shape[0],
         f"the error {list(e.shape)} does not fit the feedback matrix {list(matrix.shape)}",
     )
+    _check_columns(matrix, attrs["columns"])
     return [((e.shape[0], attrs["columns"]), e.format)]
 
 

@@ -37,6 +37,23 @@ class Optimizer:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(f"optimizer {self.kind!r} is unknown; use one of {', '.join(KINDS)}")
+        if self.kind in ("momentum", "nesterov") and not 0.0 < self.momentum < 1.0:
+            raise ConfigError(
+                f"optimizer {self.kind!r} has momentum={self.momentum:g}; use more than 0 and less than 1, "
+                "or 'sgd', which has none"
+            )
+        for name in ("beta1", "beta2"):
+            beta = getattr(self, name)
+            if not 0.0 <= beta < 1.0:
+                raise ConfigError(
+                    f"optimizer {self.kind!r} has {name}={beta:g}; use at least 0 and less than 1"
+                )
+        if not self.eps > 0.0:
+            raise ConfigError(f"optimizer {self.kind!r} has eps={self.eps:g}; use more than 0, such as 1e-8")
+        if not self.weight_decay >= 0.0:
+            raise ConfigError(
+                f"optimizer {self.kind!r} has weight_decay={self.weight_decay:g}; use 0 or more"
+            )
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -92,8 +109,8 @@ def _sign(o: Optimizer, rt: Any, w: Any, g: Any) -> None:
     w.mul_(1.0 - rt.lr * o.weight_decay).add_(g.sign(), alpha=-rt.lr)
 
 
-_LINEAR = {"sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov}
-_ELEMENTWISE = {"adam": _adam, "sign": _sign}
+_LINEAR: dict[str, Callable[..., None]] = {"sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov}
+_ELEMENTWISE: dict[str, Callable[..., None]] = {"adam": _adam, "sign": _sign}
 
 
 def _from_gradient(g: Any) -> Accumulate:

@@ -34,7 +34,8 @@ def fuse_updates(step: Step) -> Step:
             continue
         gradient = op.inputs[1]
         maker = made.get(gradient)
-        if maker is None or maker.kind not in FUSED or used[gradient] != [op]:
+        alone = used[gradient] == [op] and gradient not in step.outputs
+        if maker is None or maker.kind not in FUSED or not alone:
             continue
         attrs = {**maker.attrs, "optimizer": op.attrs["optimizer"], "operands": FUSED[maker.kind]}
         inputs = (*maker.inputs, op.inputs[0], *op.inputs[2:])
@@ -58,8 +59,10 @@ def gate_before_unpool(step: Step) -> Step:
         unpool = made.get(gate.inputs[0])
         if unpool is None or unpool.kind != "max_unpool" or used[unpool.outputs[0]] != [gate]:
             continue
-        pool = made[unpool.inputs[1]]
-        if pool.inputs[0] is not gate.inputs[1]:
+        if unpool.outputs[0] in step.outputs:
+            continue
+        pool = made.get(unpool.inputs[1])
+        if pool is None or pool.inputs[0] is not gate.inputs[1]:
             continue
         d, index = unpool.inputs
         small = replace(unpool.outputs[0], name=f"{gate.outputs[0].name}.pooled", shape=d.shape)
@@ -73,20 +76,35 @@ def gate_before_unpool(step: Step) -> Step:
 
 
 def in_place(step: Step) -> Step:
-    """Marks outputs that take over the storage of an operand at its last use; inputs and residents stay whole."""
+    """Marks outputs that take over the storage of an operand at its last use.
+
+    Inputs, residents and what the step returns stay whole.
+    """
+    owner = roots(step)  # by value; `heir` joins the storages that were handed over on the way
+    heir: dict[Value, Value] = {}
+    death = {s.root: s.death for s in storages(step)}
+    whole = {*step.inputs, *step.residents}
+    returned = {owner[v] for v in step.outputs}
+
+    def storage(value: Value) -> Value:
+        root = owner[value]
+        while root in heir:
+            root = heir[root]
+        return root
+
     ops = list(step.ops)
-    for i in range(len(ops)):
-        op = ops[i]
-        if not op.record.inplace or op.inplace is not None:
+    for i, op in enumerate(ops):
+        if op.inplace is not None:
             continue
-        current = replace(step, ops=tuple(ops))
-        root = roots(current)
-        dying = {s.root for s in storages(current) if s.death == i and s.birth >= 0}
         for k in op.record.inplace:
             operand, out = op.inputs[k], op.outputs[0]
+            taken = storage(operand)
             same = operand.shape == out.shape and operand.format == out.format
-            others = [v for j, v in enumerate(op.inputs) if j != k]
-            if same and root[operand] in dying and all(root[v] is not root[operand] for v in others):
+            shared = any(storage(v) is taken for j, v in enumerate(op.inputs) if j != k)
+            if same and not shared and death[taken] == i and taken not in whole and taken not in returned:
                 ops[i] = replace(op, inplace=k)
+                heir[out], death[taken] = taken, death[out]
+                if out in returned:
+                    returned.add(taken)
                 break
     return replace(step, ops=tuple(ops)).verify()

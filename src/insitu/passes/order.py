@@ -12,19 +12,21 @@ from insitu.step.liveness import roots
 
 def dependencies(step: Step) -> list[set[int]]:
     """For each op the ops that must come before it: definitions, and reads and writes of what is written."""
+    root = roots(step)  # a view of a resident is read, and changes, with the resident
     made: dict[Value, int] = {}
     writer: dict[Value, int] = {}
     readers: dict[Value, list[int]] = {}
     needs: list[set[int]] = []
     for i, op in enumerate(step.ops):
+        read = {root[v] for v in op.inputs}
         before = {made[v] for v in op.inputs if v in made}
-        before |= {writer[v] for v in op.inputs if v in writer}
+        before |= {writer[r] for r in read if r in writer}
         for value in op.written:
-            before |= set(readers.get(value, ()))
-            readers[value] = []
-            writer[value] = i
-        for value in op.inputs:
-            readers.setdefault(value, []).append(i)
+            before |= set(readers.get(root[value], ()))
+            readers[root[value]] = []
+            writer[root[value]] = i
+        for r in read:
+            readers.setdefault(r, []).append(i)
         made.update(dict.fromkeys(op.outputs, i))
         needs.append(before - {i})
     return needs

@@ -36,10 +36,12 @@ class Layout:
         return self.arena_bytes + self.resident_bytes
 
 
-def _place(items: Iterable[Storage], align: int) -> tuple[dict[str, int], int]:
-    """First fit at the lowest offset, in the given order; returns offsets and the arena's size."""
-    placed: list[tuple[int, Storage]] = []
-    top = 0
+Placed = list[tuple[int, Storage]]
+
+
+def _place(items: Iterable[Storage], align: int) -> Placed:
+    """First fit at the lowest offset, in the given order."""
+    placed: Placed = []
     for item in items:
         offset = 0
         clashes = [(o, s) for o, s in placed if s.birth <= item.death and item.birth <= s.death]
@@ -48,8 +50,24 @@ def _place(items: Iterable[Storage], align: int) -> tuple[dict[str, int], int]:
                 break
             offset = max(offset, -(-(start + other.bytes) // align) * align)
         placed.append((offset, item))
-        top = max(top, offset + item.bytes)
-    return {s.root.name: o for o, s in placed}, top
+    return placed
+
+
+def _top(placed: Placed) -> int:
+    """Size of the arena."""
+    return max((offset + s.bytes for offset, s in placed), default=0)
+
+
+def _improve(placed: Placed, bound: int, align: int) -> Placed:
+    """Moves the storage that reaches highest to the front of the order, again and again, while that may help."""
+    best = placed
+    for _ in range(ATTEMPTS):
+        if _top(best) <= bound:
+            break
+        highest = max(placed, key=lambda pair: pair[0] + pair[1].bytes)[1]
+        placed = _place([highest, *(s for _, s in placed if s is not highest)], align)
+        best = min(best, placed, key=_top)
+    return best
 
 
 _ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
@@ -58,6 +76,10 @@ _ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
     lambda s: (s.birth - s.death, -s.bytes),
     lambda s: (-s.death, -s.bytes),
 )
+
+
+ATTEMPTS = 200
+"""Tries to close the gap between the arena and the live bytes at the peak; most programs need none."""
 
 
 def plan(step: Step, *, align: int = 1) -> Layout:
@@ -69,10 +91,13 @@ def plan(step: Step, *, align: int = 1) -> Layout:
     found = storages(step)
     transient = [s for s in found if not s.root.resident and s.death >= 0]
     resident = sum(s.bytes for s in found if s.root.resident)
-    tries = [_place(sorted(transient, key=key), align) for key in _ORDERS]
-    offsets, arena = min(tries, key=lambda t: t[1])
     rows = timeline(step)
     peak_row = max(rows, key=lambda row: sum(row.values()), default=dict.fromkeys(Role, 0))
+    bound = sum(peak_row.values()) - resident
+    first = min((_place(sorted(transient, key=key), align) for key in _ORDERS), key=_top)
+    placed = _improve(first, bound, align)
+    arena = _top(placed)
+    offsets = {s.root.name: offset for offset, s in placed}
     by_role = dict(peak_row)
     by_role[Role.SCRATCH] += arena + resident - sum(peak_row.values())  # fragmentation, mostly 0
     return Layout(offsets, arena, resident, by_role)

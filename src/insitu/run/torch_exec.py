@@ -103,14 +103,19 @@ class TorchExecutor:
         return tensors
 
     @torch.no_grad()
-    def run(self, inputs: list[torch.Tensor], *, lr: float = 0.0, t: int = 0) -> list[torch.Tensor]:
+    def run(
+        self, inputs: list[torch.Tensor], *, lr: float = 0.0, t: int = 0, donate: bool = False
+    ) -> list[torch.Tensor]:
         """One step on converted inputs; returns the step's outputs.
 
         Args:
+            donate: empty ``inputs``, so that a sample buffer that nobody else holds is freed at its last use.
             lr: learning rate.
             t: training steps done before; drives dropout masks and Adam's bias correction.
         """
         env = self._enter(inputs, lr, t)
+        if donate:
+            inputs.clear()
         for instruction in self._program:
             self._execute(instruction, env)
         return [env[self._slots[v]] for v in self.step.outputs]
@@ -142,13 +147,11 @@ class TorchExecutor:
         env = self._enter(inputs, lr, t)
         peak = 0
         for instruction in self._program:
-            held = list(env)
             kept = _Instruction(instruction.run, instruction.inputs, instruction.outputs, ())
             self._execute(kept, env)
             peak = max(peak, live_bytes(env))
             for slot in instruction.frees:
                 env[slot] = None
-            del held
         return peak
 
 

@@ -13,8 +13,13 @@ def _typed(v: Value) -> str:
 
 
 def _attrs(attrs: Mapping[str, Any]) -> str:
-    shown = [f"{k}={v}" for k, v in attrs.items() if v is not None]
+    shown = [f"{k}={_shown(v)}" for k, v in attrs.items() if v is not None]
     return f" {{{', '.join(shown)}}}" if shown else ""
+
+
+def _shown(value: Any) -> str:
+    """Floats with nine digits: the last bits of a power differ between C libraries."""
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def print_op(op: Op) -> str:

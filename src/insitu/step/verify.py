@@ -45,7 +45,10 @@ def _check_op(step: Step, op: Op, defined: set[Value]) -> None:
     for value in op.inputs:
         if value not in defined:
             raise _refuse(step, op, f"uses %{value.name} before its definition; move the op down")
-    inferred = op.record.infer(op.inputs, op.attrs)
+    try:
+        inferred = op.record.infer(op.inputs, op.attrs)
+    except StepError as error:
+        raise _refuse(step, op, str(error)) from error
     got = [(v.shape, str(v.format)) for v in op.outputs]
     want = [(shape, str(fmt)) for shape, fmt in inferred]
     if got != want:

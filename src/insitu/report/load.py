@@ -1,0 +1,59 @@
+"""Reading results files back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from insitu.errors import ConfigError
+from insitu.experiment.record import Results
+
+NAME = "results.json"
+VERSION = get_args(Results.model_fields["version"].annotation)[0]
+
+
+def load_results(paths: Iterable[Path]) -> list[Results]:
+    """Comparisons from files, or from folders that hold a ``results.json``.
+
+    Raises:
+        ConfigError: for a path that is missing, damaged, or of another version; or if there is no path.
+    """
+    found = [_load(Path(path)) for path in paths]
+    if not found:
+        raise ConfigError(f"no results were given; pass files or folders that hold a {NAME}")
+    return found
+
+
+def _load(path: Path) -> Results:
+    file = path / NAME if path.is_dir() else path
+    raw = _read(file)
+    version = raw.get("version") if isinstance(raw, dict) else None
+    if version != VERSION:
+        raise ConfigError(
+            f"results {file} have version {version!r}, this insitu reads version {VERSION}; "
+            "repeat the comparison or use the insitu that wrote them"
+        )
+    try:
+        return Results.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ConfigError(
+            f"results {file} are damaged at {place}: {first['msg']}; repeat the comparison"
+        ) from None
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(
+            f"results {file} cannot be read: {error.strerror}; pass a file, or a folder with a {NAME} "
+            "as 'insitu compare --out' writes it"
+        ) from None
+    except ValueError as error:
+        raise ConfigError(f"results {file} are no JSON: {error}; repeat the comparison") from None

@@ -1,0 +1,83 @@
+"""What rules are judged by: test accuracy, or test loss where a task has no classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from insitu.experiment.record import Curve, Row, Spread
+from insitu.report.units import spread_text
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of merit: ``field`` of rows and curves, times ``factor`` in pictures."""
+
+    field: str
+    title: str
+    unit: str
+    factor: float
+    higher: bool
+    digits: int
+
+    def of(self, row: Row) -> Spread | None:
+        found: Spread | None = getattr(row, self.field)
+        return found
+
+    def points(self, curve: Curve) -> list[float | None]:
+        found: list[float | None] = getattr(curve, self.field)
+        return found
+
+    def text(self, spread: Spread | None) -> str:
+        shown = spread_text(spread, self.factor, self.digits)
+        return f"{shown} {self.unit}".rstrip() if spread else shown
+
+    @property
+    def axis(self) -> str:
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+ACCURACY = Measure("test_accuracy", "test accuracy", "%", 100.0, True, 2)
+LOSS = Measure("test_loss", "test loss", "", 1.0, False, 3)
+
+
+def measure_of(rows: Iterable[Row]) -> Measure:
+    """Accuracy if any row or curve has one."""
+    rows = list(rows)
+    curves = [a for r in rows for c in r.curves for a in c.test_accuracy]
+    scored = any(r.test_accuracy for r in rows) or any(a is not None for a in curves)
+    return ACCURACY if scored or all(r.test_loss is None for r in rows) else LOSS
+
+
+def pareto(rows: Sequence[Row], measure: Measure) -> list[Row]:
+    """Rows that no other row beats: from the fewest bytes up, each better than all before it."""
+    scored = [(r.peak_bytes.total, s.mean, r) for r in rows if (s := measure.of(r))]
+    sign = -1 if measure.higher else 1
+    front: list[Row] = []
+    best: float | None = None
+    for _, mean, row in sorted(scored, key=lambda item: (item[0], sign * item[1])):
+        if best is None or sign * mean < sign * best:
+            front.append(row)
+            best = mean
+    return front
+
+
+@dataclass(frozen=True)
+class MeanPoint:
+    """Mean and range over the seeds that have a value after so many samples."""
+
+    samples: int
+    mean: float
+    low: float
+    high: float
+
+
+def mean_curve(curves: Iterable[Curve], measure: Measure) -> list[MeanPoint]:
+    """One curve over all seeds; values that are no finite number are left out."""
+    seen: dict[int, list[float]] = {}
+    for curve in curves:
+        for samples, value in zip(curve.samples, measure.points(curve), strict=True):
+            if value is not None:
+                seen.setdefault(samples, []).append(measure.factor * value)
+    return [MeanPoint(n, fmean(v), min(v), max(v)) for n, v in sorted(seen.items())]

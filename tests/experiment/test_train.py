@@ -1,0 +1,183 @@
+"""Run folders: complete, resumable at any moment, and never overwritten."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from insitu.errors import CheckpointError, ConfigError, DataError, NetworkError
+from insitu.experiment.config import RunConfig, load, parse
+from insitu.experiment.setup import Setup
+from insitu.experiment.train import load_run, train
+
+
+def config(**more: Any) -> RunConfig:
+    raw = {"network": "mlp-64-20-10", "epochs": 3, "limit_train": 300, "limit_test": 100, **more}
+    return parse(RunConfig, raw, "test")
+
+
+def test_run_folder_is_complete(tmp_path: Path) -> None:
+    outcome = train(config(alignment=True, rule="dfa"), tmp_path / "run")
+    files = {p.name for p in (tmp_path / "run").iterdir()}
+    assert files == {"config.yaml", "events.jsonl", "step.txt", "env.json", "checkpoint.pt", "result.json"}
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert [e["epoch"] for e in events] == [1, 2, 3]
+    assert 0 < events[-1]["alignment"]["fc1.weight"] < 180
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["test_accuracy"] == outcome.test_accuracy
+    assert "matmul_dw_update" in (tmp_path / "run" / "step.txt").read_text()
+
+
+def test_the_written_configuration_repeats_the_run(tmp_path: Path) -> None:
+    first = train(config(rule="drtp"), tmp_path / "a")
+    again = train(load(RunConfig, tmp_path / "a" / "config.yaml"), tmp_path / "b")
+    assert first.curve == again.curve
+    assert all(np.array_equal(first.params[k], again.params[k]) for k in first.params)
+
+
+def test_a_used_folder_is_not_overwritten(tmp_path: Path) -> None:
+    train(config(), tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    with pytest.raises(CheckpointError, match="already holds a run; pass --resume"):
+        train(config(epochs=5), tmp_path)
+    with pytest.raises(CheckpointError, match="belongs to another configuration"):
+        train(config(epochs=5), tmp_path, resume=True)
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    first = train(config(), tmp_path)
+    before = (tmp_path / "checkpoint.pt").read_bytes()
+    again = train(config(), tmp_path, resume=True)
+    assert again.curve == first.curve
+    assert (tmp_path / "checkpoint.pt").read_bytes() == before
+
+
+def test_a_corrupt_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
+    train(config(), tmp_path)
+    (tmp_path / "checkpoint.pt").write_bytes(b"garbage")
+    with pytest.raises(CheckpointError, match="damaged"):
+        train(config(), tmp_path, resume=True)
+    assert (tmp_path / "result.json").exists()
+
+
+SLOW = ["--network", "cnn-8-16", "--epochs", "3", "--rule", "dfa", "--set", "checkpoint_steps=3"]
+SLOW += ["--set", "augment.pad=1", "--batch", "16", "--set", "threads=1"]
+
+
+def insitu(*words: str, **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "insitu.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **more,
+    )
+
+
+def test_sigkill_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path: Path) -> None:
+    whole = insitu("train", *SLOW, "--out", str(tmp_path / "whole"))
+    assert whole.wait(timeout=120) == 0, whole.communicate()
+    run = tmp_path / "killed"
+    rng = np.random.default_rng(int(os.environ.get("INSITU_KILL_SEED", "5")))
+    kills = 0
+    for attempt in range(40):
+        process = insitu("train", *SLOW, "--out", str(run), *(["--resume"] if run.exists() else []))
+        deadline = time.monotonic() + 60
+        progressed = (run / "checkpoint.pt").stat().st_mtime_ns if (run / "checkpoint.pt").exists() else 0
+        while process.poll() is None and time.monotonic() < deadline:
+            now = (run / "checkpoint.pt").stat().st_mtime_ns if (run / "checkpoint.pt").exists() else 0
+            if now != progressed and kills < 3:
+                time.sleep(float(rng.uniform(0, 0.15)))
+                process.send_signal(signal.SIGKILL)
+                break
+            time.sleep(0.005)
+        code = process.wait(timeout=60)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, process.communicate()
+        kills += 1
+        assert not list(run.glob("result.json")) or attempt > 0
+    assert kills >= 2
+    a, b = (load_run(tmp_path / name) for name in ("whole", "killed"))
+    assert a[1].keys() == b[1].keys()
+    assert all(torch.equal(a[1][k], b[1][k]) for k in a[1])
+    lines = [[json.loads(x) for x in (tmp_path / n / "events.jsonl").read_text().splitlines()] for n in ("whole", "killed")]
+    rows = [[{k: v for k, v in e.items() if k != "seconds"} for e in found if e["kind"] == "eval"] for found in lines]
+    assert rows[0] == rows[1]
+
+
+REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"network": "mlp-64-20-11"}, NetworkError, "has 11 outputs, data 'digits' needs 10; choose a network with 10"),
+    ({"network": "mlp-65-20-10"}, NetworkError, r"takes inputs of shape \[65\], data 'digits' has \[1, 8, 8\]"),
+    ({"network": "mlp-64-x-10"}, ConfigError, "mlp-64-x-10"),
+    ({"rule": "backprop"}, ConfigError, "rule 'backprop' is unknown"),
+    ({"data": "no-such-set"}, ConfigError, "no-such-set"),
+    ({"batch": 301}, DataError, "batch 301 is larger than the 300 training samples of 'digits'; use --batch 300"),
+    ({"network_options": {"activaton": "relu"}}, ConfigError, "network option 'activaton' is unknown"),
+    ({"target": "input"}, ConfigError, "use --loss mse"),
+    ({"network": "net.py:make"}, ConfigError, "there is no file net.py"),
+    ({"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"}, NetworkError, "use dfa or sdfa"),
+]
+
+
+@pytest.mark.parametrize(("change", "error", "message"), REFUSED, ids=[str(r[0]) for r in REFUSED])
+def test_refused_before_anything_is_written(
+    change: dict[str, Any], error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=message):
+        train(config(**change), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_users_module_is_captured_trained_and_given_back(tmp_path: Path) -> None:
+    source = tmp_path / "mynet.py"
+    source.write_text(
+        "import torch\n"
+        "def make():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 20), torch.nn.Tanh(),\n"
+        "                               torch.nn.Linear(20, 10))\n"
+    )
+    run = config(network=f"{source}:make", optimizer={"lr": 0.5})
+    outcome = train(run)
+    net = Setup.of(run).net
+    namespace: dict[str, Any] = {}
+    exec(source.read_text(), namespace)
+    module = namespace["make"]()
+    net.load_into(module, outcome.params)
+    data = Setup.of(run).data.test
+    with torch.no_grad():
+        right = (module(torch.from_numpy(data.x)).argmax(1).numpy() == data.y).mean()
+    assert right == pytest.approx(outcome.test_accuracy)
+    assert right > 0.5
+
+
+def test_autoencoder_learns_to_reconstruct() -> None:
+    outcome = train(config(network="mlp-64-16-64", target="input", loss="mse", optimizer={"kind": "adam", "lr": 0.003}))
+    assert outcome.test_accuracy is None
+    losses = outcome.curve.test_loss
+    assert losses[-1] is not None and losses[0] is not None and losses[-1] < 0.8 * losses[0]
+
+
+def test_zero_initial_weights_stop_bp_but_not_dfa_with_tanh() -> None:
+    """Nøkland's trap: with zero weights BP has no error below the last layer, DFA has."""
+    options = {"network_options": {"init": "zeros"}, "optimizer": {"lr": 0.5}, "epochs": 1}
+    trained = {r: train(config(rule=r, **options)).params["fc1.weight"] for r in ("bp", "dfa")}
+    first = {r: np.abs(w).max() for r, w in trained.items()}
+    assert first["dfa"] > 0.01
+
+
+def test_double_precision_is_followed_throughout() -> None:
+    outcome = train(config(precision="float64"))
+    assert outcome.test_accuracy is not None and outcome.test_accuracy > 0.2

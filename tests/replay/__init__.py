@@ -1,0 +1,1 @@
+"""Printed steps, compared with the checked-in text."""
