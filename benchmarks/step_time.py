@@ -12,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
@@ -51,7 +52,7 @@ def plain_pytorch(name: str, x: torch.Tensor, y: torch.Tensor) -> Callable[[], N
         return None
     sizes = [int(n) for n in name.split("-")[1:]]
     layers: list[torch.nn.Module] = []
-    for i, o in zip(sizes, sizes[1:]):
+    for i, o in pairwise(sizes):
         layers += [torch.nn.Linear(i, o), torch.nn.Tanh()]
     module = torch.nn.Sequential(*layers[:-1])
     optimizer = torch.optim.SGD(module.parameters(), lr=LR)

@@ -28,7 +28,9 @@ def linear_chain(*sizes: int) -> Network:
     return d.network(seed=3)
 
 
-def batch(net: Network, size: int, *, targets: bool = False, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(
+    net: Network, size: int, *, targets: bool = False, seed: int = 0
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Random float64 samples and labels (or targets) for a network."""
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(size, *net.input_shape, generator=g, dtype=torch.float64)

@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "capture": "insitu.network.capture",
+    "compare": "insitu.experiment.compare",
+    "train": "insitu.experiment.train",
 }
 
 __all__ = ["__version__", *_LAZY]

@@ -39,17 +39,22 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on s
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder (or file) for what is written.")]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Where data sets lie; else INSITU_DATA, else the user's cache.")
+    Path | None,
+    typer.Option("--data-dir", help="Where data sets lie; else INSITU_DATA, else the user's cache."),
 ]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", help="Any other field, as path=value: optimizer.momentum=0.9")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")]
 Epochs = Annotated[int | None, typer.Option("--epochs")]
-Batch = Annotated[int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")
+]
 Rate = Annotated[float | None, typer.Option("--lr", help="Initial learning rate.")]
 Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
-DataName = Annotated[str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")]
+DataName = Annotated[
+    str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -89,12 +94,16 @@ def _run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None
     from insitu.experiment.overrides import apply_flags, apply_sets
 
     raw = load(RunConfig, path).model_dump(mode="json", exclude_unset=True) if path else {}
-    return parse(RunConfig, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line"))
+    return parse(
+        RunConfig, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line")
+    )
 
 
 def _epoch_line(event: dict[str, Any]) -> str:
     accuracy = event.get("test_accuracy")
-    score = f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {event['test_loss']}"
+    score = (
+        f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {event['test_loss']}"
+    )
     loss = event["train_loss"]
     shown = "diverged" if loss is None else f"{loss:.4f}"
     return f"epoch {event['epoch']:>3}  training loss {shown}  {score}  {event['seconds']:.1f} s"
@@ -107,7 +116,12 @@ def _train_with_progress(config: RunConfig, out: Path, resume: bool, console: Co
         return run(config, out, resume=resume, on_event=lambda e: _print_epoch(console, e))
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as bar:
         task = bar.add_task(f"{config.rule} on {config.data}", total=config.epochs, note="")
 
@@ -127,7 +141,9 @@ def _print_epoch(console: Console, event: dict[str, Any]) -> None:
 def train(
     config: Annotated[Path | None, typer.Argument(help="A config.yaml, for example a run folder's.")] = None,
     data: DataName = None,
-    network: Annotated[str | None, typer.Option(help="A name of 'insitu list networks', or file.py:function.")] = None,
+    network: Annotated[
+        str | None, typer.Option(help="A name of 'insitu list networks', or file.py:function.")
+    ] = None,
     rule: Annotated[str | None, typer.Option(help="A name of 'insitu list rules'.")] = None,
     epochs: Epochs = None,
     batch: Batch = None,
@@ -173,7 +189,11 @@ def train(
         _emit((folder / "result.json").read_text(encoding="utf-8"))
     else:
         accuracy = outcome.test_accuracy
-        score = f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {outcome.test_loss}"
+        score = (
+            f"test accuracy {100 * accuracy:.2f} %"
+            if accuracy is not None
+            else f"test loss {outcome.test_loss}"
+        )
         _emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
 
 
@@ -189,7 +209,9 @@ def _plot_run(folder: Path, config: RunConfig, outcome: Any) -> None:
 # --- compare and reproduce ---------------------------------------------------------------------------------
 
 
-def _compare_config(recipe: str, rules: str | None, flags: dict[str, Any], sets: list[str] | None) -> CompareConfig:
+def _compare_config(
+    recipe: str, rules: str | None, flags: dict[str, Any], sets: list[str] | None
+) -> CompareConfig:
     from insitu.experiment import recipes
     from insitu.experiment.config import CompareConfig, load, parse
     from insitu.experiment.overrides import apply_flags, apply_sets
@@ -235,11 +257,13 @@ def _run_compare(
 ) -> Any:
     from insitu.experiment.compare import compare as run
     from insitu.report.page import write_report
+    from insitu.report.plots import save_overview
     from insitu.report.tables import print_comparison
 
     command = "insitu " + " ".join(sys.argv[1:])
     results = run(config, out, resume=resume, jobs=jobs, command=command, on_event=_compare_progress(console))
     page = write_report(results, out / "report.html")
+    save_overview(results, out / "overview.png")
     if as_json:
         _emit(results.model_dump_json(indent=1))
     else:
@@ -250,7 +274,9 @@ def _run_compare(
 
 @app.command()
 def compare(
-    recipe: Annotated[str, typer.Argument(help="A recipe's name or a .yaml file; flags override it.")] = "digits",
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name or a .yaml file; flags override it.")
+    ] = "digits",
     data: DataName = None,
     network: Annotated[
         str | None, typer.Option("--network", help="One or more networks, comma-separated.")
@@ -292,7 +318,9 @@ def compare(
 @app.command()
 def reproduce(
     name: Annotated[str, typer.Argument(help="A recipe of 'insitu list recipes'.")],
-    short: Annotated[bool, typer.Option("--short", help="A few minutes instead of the full schedule.")] = False,
+    short: Annotated[
+        bool, typer.Option("--short", help="A few minutes instead of the full schedule.")
+    ] = False,
     seeds: Annotated[int | None, typer.Option("--seeds", help="Runs per rule.")] = None,
     epochs: Epochs = None,
     data_dir: DataDir = None,
@@ -358,7 +386,10 @@ def _table(rows: list[dict[str, Any]], as_json: bool) -> None:
 
 @list_app.command("rules")
 def list_rules(as_json: Json = False) -> None:
-    """Learning rules. Example: insitu list rules"""
+    """Learning rules.
+
+    Example: insitu list rules
+    """
     from insitu.rules.protocol import describe
 
     _table(describe(), as_json)
@@ -366,7 +397,10 @@ def list_rules(as_json: Json = False) -> None:
 
 @list_app.command("networks")
 def list_networks(as_json: Json = False) -> None:
-    """Networks of the zoo. Example: insitu list networks"""
+    """Networks of the zoo.
+
+    Example: insitu list networks
+    """
     from insitu.network import zoo
 
     _table(zoo.describe(), as_json)
@@ -374,7 +408,10 @@ def list_networks(as_json: Json = False) -> None:
 
 @list_app.command("data")
 def list_data(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Data sets. Example: insitu list data"""
+    """Data sets.
+
+    Example: insitu list data
+    """
     from insitu.data import describe
 
     _table(describe(data_dir=data_dir), as_json)
@@ -382,7 +419,10 @@ def list_data(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 @list_app.command("recipes")
 def list_recipes(as_json: Json = False) -> None:
-    """Recipes of compare and reproduce. Example: insitu list recipes"""
+    """Recipes of compare and reproduce.
+
+    Example: insitu list recipes
+    """
     from insitu.experiment import recipes
 
     rows = [{"name": n, "title": (r := recipes.find(n)).title, "source": r.source} for n in recipes.names()]
@@ -425,7 +465,10 @@ def show_step(
 
 @data_app.command("list")
 def data_list(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Data sets and where they were found. Example: insitu data list"""
+    """Data sets and where they were found.
+
+    Example: insitu data list
+    """
     list_data(data_dir, as_json)
 
 
@@ -436,7 +479,10 @@ def data_fetch(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Downloads a data set from its public mirrors, checked by SHA-256. Example: insitu data fetch mnist"""
+    """Downloads a data set from its public mirrors, checked by SHA-256.
+
+    Example: insitu data fetch mnist
+    """
     from insitu.data import fetch
 
     console = _console(quiet=quiet)
@@ -465,10 +511,13 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
+INTERRUPTED = 130
+
+
 def _dispatch(words: list[str], debug: bool) -> int:
     try:
         result = app(args=words, prog_name="insitu", standalone_mode=False)
-        return result if isinstance(result, int) else 0
+        return _stopped() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except InsituError as error:
         if debug:
             raise
@@ -483,7 +532,9 @@ def _dispatch(words: list[str], debug: bool) -> int:
         if debug:
             raise
         place = f"{error.filename} " if error.filename else ""
-        return _refused(str(CheckpointError(f"{place}cannot be used: {error.strerror or error}; check path and space")))
+        return _refused(
+            str(CheckpointError(f"{place}cannot be used: {error.strerror or error}; check path and space"))
+        )
 
 
 def _refused(message: str) -> int:
@@ -493,7 +544,7 @@ def _refused(message: str) -> int:
 
 def _stopped() -> int:
     sys.stderr.write("insitu: interrupted; --resume goes on from the last checkpoint\n")
-    return 130
+    return INTERRUPTED
 
 
 if __name__ == "__main__":

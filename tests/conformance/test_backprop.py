@@ -48,7 +48,9 @@ def test_equals_autograd_in_float32(name: str) -> None:
     net = small(name, activation="tanh")
     targets = name in TARGETS
     loss = "mse" if targets else "xent"
-    x, y = batch(net, 16, targets=targets)  # batch norm on 3 samples is ill-conditioned in any single-precision code
+    x, y = batch(
+        net, 16, targets=targets
+    )  # batch norm on 3 samples is ill-conditioned in any single-precision code
     x = x.float()
     want, _ = autograd(net, x, y, loss, torch.float32)
     rate = 1e3 / max(float(g.abs().max()) for g in want.values())

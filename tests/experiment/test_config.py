@@ -15,7 +15,11 @@ from insitu.experiment.overrides import apply_flags, apply_sets
 def test_yaml_round_trip(tmp_path: Path) -> None:
     config = parse(
         RunConfig,
-        {"rule": "drtp", "rule_options": {"scale": "mean"}, "schedule": {"kind": "step", "milestones": [0.25]}},
+        {
+            "rule": "drtp",
+            "rule_options": {"scale": "mean"},
+            "schedule": {"kind": "step", "milestones": [0.25]},
+        },
         "x",
     )
     path = tmp_path / "config.yaml"
@@ -67,7 +71,9 @@ def test_schedules(schedule: ScheduleConfig, at: float, factor: float) -> None:
 
 
 def test_comparison_expands_to_runs() -> None:
-    config = CompareConfig(rules=(RuleSpec(rule="bp"), RuleSpec(rule="drtp", lr=0.01, options={"scale": "mean"})))
+    config = CompareConfig(
+        rules=(RuleSpec(rule="bp"), RuleSpec(rule="drtp", lr=0.01, options={"scale": "mean"}))
+    )
     run = config.run("mlp-64-20-10", config.rules[1], 7)
     assert (run.network, run.rule, run.seed, run.optimizer.lr) == ("mlp-64-20-10", "drtp", 7, 0.01)
     assert run.optimizer.kind == config.optimizer.kind
@@ -105,7 +111,13 @@ def test_the_command_repeats_the_run() -> None:
     }
     config = parse(RunConfig, raw, "x")
     words = shlex.split(train_command(config))
-    flags = {"--data": "data", "--network": "network", "--rule": "rule", "--epochs": "epochs", "--batch": "batch"}
+    flags = {
+        "--data": "data",
+        "--network": "network",
+        "--rule": "rule",
+        "--epochs": "epochs",
+        "--batch": "batch",
+    }
     flags |= {"--seed": "seed", "--lr": "optimizer__lr"}
     given, sets = {}, []
     for flag, value in zip(words[2::2], words[3::2]):

@@ -63,6 +63,28 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_killed_between_an_epochs_last_checkpoint_and_its_evaluation(tmp_path: Path) -> None:
+    """The evaluation's line is on disk, the checkpoint behind it is not: it must not be there twice after resuming."""
+    from insitu.run import checkpoint
+
+    saved: list[bytes] = []
+    original = checkpoint.save
+
+    def spy(path: Path, *rest: Any) -> None:
+        original(path, *rest)
+        saved.append(path.read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "save", spy)
+        whole = train(config(batch=100, checkpoint_steps=3), tmp_path)
+    assert len(saved) == 6  # behind the third step of each epoch, and behind each evaluation
+    (tmp_path / "checkpoint.pt").write_bytes(saved[2])
+    again = train(config(batch=100, checkpoint_steps=3), tmp_path, resume=True)
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert [e["epoch"] for e in events if e["kind"] == "eval"] == [1, 2, 3]
+    assert again.curve == whole.curve
+
+
 def test_a_corrupt_checkpoint_is_refused_and_kept(tmp_path: Path) -> None:
     train(config(), tmp_path)
     (tmp_path / "checkpoint.pt").write_bytes(b"garbage")
@@ -113,22 +135,44 @@ def test_sigkill_at_any_moment_then_resume_ends_with_the_same_bits(tmp_path: Pat
     a, b = (load_run(tmp_path / name) for name in ("whole", "killed"))
     assert a[1].keys() == b[1].keys()
     assert all(torch.equal(a[1][k], b[1][k]) for k in a[1])
-    lines = [[json.loads(x) for x in (tmp_path / n / "events.jsonl").read_text().splitlines()] for n in ("whole", "killed")]
-    rows = [[{k: v for k, v in e.items() if k != "seconds"} for e in found if e["kind"] == "eval"] for found in lines]
+    lines = [
+        [json.loads(x) for x in (tmp_path / n / "events.jsonl").read_text().splitlines()]
+        for n in ("whole", "killed")
+    ]
+    rows = [
+        [{k: v for k, v in e.items() if k != "seconds"} for e in found if e["kind"] == "eval"]
+        for found in lines
+    ]
     assert rows[0] == rows[1]
 
 
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
-    ({"network": "mlp-64-20-11"}, NetworkError, "has 11 outputs, data 'digits' needs 10; choose a network with 10"),
-    ({"network": "mlp-65-20-10"}, NetworkError, r"takes inputs of shape \[65\], data 'digits' has \[1, 8, 8\]"),
+    (
+        {"network": "mlp-64-20-11"},
+        NetworkError,
+        "has 11 outputs, data 'digits' needs 10; choose a network with 10",
+    ),
+    (
+        {"network": "mlp-65-20-10"},
+        NetworkError,
+        r"takes inputs of shape \[65\], data 'digits' has \[1, 8, 8\]",
+    ),
     ({"network": "mlp-64-x-10"}, ConfigError, "mlp-64-x-10"),
     ({"rule": "backprop"}, ConfigError, "rule 'backprop' is unknown"),
     ({"data": "no-such-set"}, ConfigError, "no-such-set"),
-    ({"batch": 301}, DataError, "batch 301 is larger than the 300 training samples of 'digits'; use --batch 300"),
+    (
+        {"batch": 301},
+        DataError,
+        "batch 301 is larger than the 300 training samples of 'digits'; use --batch 300",
+    ),
     ({"network_options": {"activaton": "relu"}}, ConfigError, "network option 'activaton' is unknown"),
     ({"target": "input"}, ConfigError, "use --loss mse"),
     ({"network": "net.py:make"}, ConfigError, "there is no file net.py"),
-    ({"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"}, NetworkError, "use dfa or sdfa"),
+    (
+        {"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"},
+        NetworkError,
+        "use dfa or sdfa",
+    ),
 ]
 
 
@@ -164,7 +208,9 @@ def test_a_users_module_is_captured_trained_and_given_back(tmp_path: Path) -> No
 
 
 def test_autoencoder_learns_to_reconstruct() -> None:
-    outcome = train(config(network="mlp-64-16-64", target="input", loss="mse", optimizer={"kind": "adam", "lr": 0.003}))
+    outcome = train(
+        config(network="mlp-64-16-64", target="input", loss="mse", optimizer={"kind": "adam", "lr": 0.003})
+    )
     assert outcome.test_accuracy is None
     losses = outcome.curve.test_loss
     assert losses[-1] is not None and losses[0] is not None and losses[-1] < 0.8 * losses[0]

@@ -63,7 +63,22 @@ def test_floats(text: str, fmt: Float) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "f16", "F32", "s8", "8.0", "s-1.4", "u0.0", "s16.16", "u16.17", "s8.5 ", " s8.5", "s8.5\n", "q8.5", "s8,5"],
+    [
+        "",
+        "f16",
+        "F32",
+        "s8",
+        "8.0",
+        "s-1.4",
+        "u0.0",
+        "s16.16",
+        "u16.17",
+        "s8.5 ",
+        " s8.5",
+        "s8.5\n",
+        "q8.5",
+        "s8,5",
+    ],
 )
 def test_refusals(text: str) -> None:
     with pytest.raises(ConfigError) as refused:
@@ -80,5 +95,7 @@ def test_smallest_unsigned(count: int, bits: int) -> None:
 
 
 def test_too_many_values() -> None:
-    with pytest.raises(ConfigError, match="4294967297 different values do not fit 32 bits; use a smaller tensor"):
+    with pytest.raises(
+        ConfigError, match="4294967297 different values do not fit 32 bits; use a smaller tensor"
+    ):
         unsigned(2**32 + 1)

@@ -36,7 +36,7 @@ def word(k: int, i: int) -> int:
 
 
 def number(w: int, bound: float) -> np.float32:
-    """A word as a float32 in [-bound, bound): the top 24 bits, scaled in float64 and rounded once by the bound."""
+    """A word as a float32 in [-bound, bound): the top 24 bits; only the product with the bound is rounded."""
     unit = (w >> 8) / 2**23 - 1.0
     return np.float32(np.float32(unit) * np.float32(bound))
 
@@ -52,7 +52,7 @@ KNOWN = [
     (2**32 + 1, "fc1.feedback", 0, 0x2CDD0B7C, (0xE38579C2, 0x42EDD656, 0x5DBC3103, 0xC7AE1414)),
     (-1, "a", 123456, 0x0C913D49, (0xF35BDC6A, 0x39A5ACCD, 0xC5805860, 0x02176825)),
 ]
-"""Seed, stream, step, key, and the words at 0, 1, 2 and 2**32 - 1. Frozen: every run of every user depends on them."""
+"""Seed, stream, step, key, and the words at 0, 1, 2 and 2**32 - 1. Frozen: every run depends on them."""
 
 
 @pytest.mark.parametrize(("seed", "stream", "step", "k", "words"), KNOWN)
@@ -71,12 +71,7 @@ def test_known_answers_of_mix(x: int, y: int) -> None:
 
 def test_known_numbers() -> None:
     got = prng.uniform(prng.key(1, "fc1.feedback"), 4, 0.5)
-    assert [float(x).hex() for x in got] == [
-        "0x1.8e15e40000000p-2",
-        "-0x1.e8914c0000000p-3",
-        "-0x1.121e780000000p-3",
-        "0x1.6e076c0000000p-3",
-    ]
+    assert got.tolist() == [0.3887553811073303, -0.23855841159820557, -0.133847177028656, 0.17872494459152222]
 
 
 @given(seeds, st.text(max_size=12), st.integers(0, 2**40))
@@ -122,7 +117,7 @@ def test_numbers_are_exact_in_float32() -> None:
     assert np.array_equal(x * 2.0**23, np.round(x * 2.0**23))
 
 
-# --- statistics: z-scores of many numbers, at fixed seeds ----------------------------------------------------------
+# --- statistics: z-scores of many numbers, at fixed seeds ---------------------------------------------------
 
 N = 200_000
 LIMIT = 4.5  # standard deviations: a chance of 7e-6 per test, and the seeds are fixed

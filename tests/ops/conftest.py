@@ -1,4 +1,4 @@
-"""Few threads and fixed seeds."""
+"""Fixed seeds for the values that a test draws."""
 
 from __future__ import annotations
 
@@ -7,6 +7,5 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _few_threads() -> None:
-    torch.set_num_threads(1)
+def _seed() -> None:
     torch.manual_seed(0)

@@ -89,9 +89,7 @@ def value_of(b: Builder, name: str, tensor: torch.Tensor, resident: bool) -> Val
 def program(row: Row, *, adjoint: bool = False) -> Program:
     """The step: the op and, where asked, its adjoint, with the cotangent of the first output as an input."""
     b = Builder("conformance", 1, F64)
-    values = [
-        value_of(b, f"v{i}", tensor, i in row.resident) for i, tensor in enumerate(row.tensors())
-    ]
+    values = [value_of(b, f"v{i}", tensor, i in row.resident) for i, tensor in enumerate(row.tensors())]
     if row.emit is not None:
         row.emit(b, values)
     else:

@@ -1,4 +1,4 @@
-"""Updates against torch.optim over several steps, and each fused update against the gradient and its update."""
+"""Updates against torch.optim over several steps, and fused updates against the gradient and its update."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import torch
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import F64
-from insitu.ops.state import FUSED, KINDS, ROWS, Optimizer
+from insitu.ops import state as updates
+from insitu.ops.state import FUSED, KINDS, Optimizer
 from insitu.passes.fuse import fuse_updates
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.builder import Builder
@@ -88,7 +89,7 @@ def gradient_of(b: Builder, kind: str, batch: int) -> tuple[Value, tuple[int, ..
     """Emits a gradient op on inputs; returns the gradient and its shape."""
     scratch: dict[str, Any] = {"role": Role.SCRATCH, "phase": Phase.GRADIENT}
     if kind == "matmul_dw":
-        d = b.input("d", (batch, ROWS + 6), Role.ERROR)
+        d = b.input("d", (batch, 9), Role.ERROR)
         out = b.emit1(kind, d, b.input("x", (batch, 7), Role.ACTIVATION), **scratch)
     elif kind == "conv2d_dw":
         d = b.input("d", (batch, 6, 5, 5), Role.ERROR)
@@ -108,7 +109,10 @@ def gradient_of(b: Builder, kind: str, batch: int) -> tuple[Value, tuple[int, ..
 @pytest.mark.parametrize("decay", [0.0, 0.03])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("gradient", FUSED)
-def test_fused_update_equals_gradient_and_update(gradient: str, kind: str, decay: float, batch: int) -> None:
+def test_fused_update_equals_gradient_and_update(
+    gradient: str, kind: str, decay: float, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(updates, "TILE", 20)  # of a dense gradient of 9 rows of 7: 2 rows at a time, then 1
     b = Builder("update", batch, F64)
     g, shape = gradient_of(b, gradient, batch)
     learn(b, optimizer(kind, decay), shape, g)

@@ -72,9 +72,19 @@ REFUSALS = [
     no("bn_stats", (1, 3), says="use a batch of 2 or more, or an RMS norm"),
     no("bn_stats", (1, 3, 1, 1), says="more than one value per channel"),
     no("bn_stats", (3,), says="needs [B,C] or [B,C,...], got [3]"),
-    no("bn_apply", (4, 3), (3,), (4,), says="[4] must have one element per channel [3]", eps=1e-5, frozen=True),
+    no(
+        "bn_apply",
+        (4, 3),
+        (3,),
+        (4,),
+        says="[4] must have one element per channel [3]",
+        eps=1e-5,
+        frozen=True,
+    ),
     no("bn_dgamma", (4,), (4,), (3,), (3,), says="needs [B,C] or [B,C,...], got [4]", eps=1e-5),
-    no("xent_error", (4, 3), (3,), says="labels [3] do not fit the output [4, 3]", scale=1.0, with_loss=False),
+    no(
+        "xent_error", (4, 3), (3,), says="labels [3] do not fit the output [4, 3]", scale=1.0, with_loss=False
+    ),
     no("mse_error", (4, 3), (4, 2), says="labels [4, 2] do not fit the output", scale=1.0, with_loss=False),
     no("bce_error", (4, 3, 2), (4,), says="labels [4] do not fit the output", scale=1.0, with_loss=False),
     no("hinge_error", (4, 3, 2), (4,), says="labels [4] do not fit", scale=1.0, with_loss=False),

@@ -200,7 +200,9 @@ def test_sdfa_projects_the_sign_of_the_error() -> None:
     z = to_module(net, dtype=torch.float64)(x)
     error = torch.softmax(z, 1) - torch.nn.functional.one_hot(y, net.outputs)
     delta = torch.sign(error) @ feedback["fc1.feedback"]
-    h = torch.tanh(x @ torch.as_tensor(net.params["fc1.weight"]).double().T + torch.as_tensor(net.params["fc1.bias"]))
+    h = torch.tanh(
+        x @ torch.as_tensor(net.params["fc1.weight"]).double().T + torch.as_tensor(net.params["fc1.bias"])
+    )
     want = (delta * (1 - h**2)).T @ x
     assert torch.allclose(gradients(state, net)["fc1.weight"], want, rtol=1e-9)
 

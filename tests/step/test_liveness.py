@@ -15,7 +15,10 @@ FORWARD = {"role": Role.ACTIVATION, "phase": Phase.FORWARD}
 
 
 def chain() -> Step:
-    """0: z = x w, 1: h = relu(z), 2: f = view(h), 3: e = 2 f, 4: w moves by g. Bytes: x 24, w 36, g 36, rest 24."""
+    """0: z = x w, 1: h = relu(z), 2: f = view(h), 3: e = 2 f, 4: w moves by g.
+
+    Bytes: w and g 36, the others 24.
+    """
     b = Builder("chain", 2, F32)
     x = b.input("x", (2, 3), Role.ACTIVATION)
     g = b.input("g", (3, 3), Role.SCRATCH)

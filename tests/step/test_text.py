@@ -19,7 +19,7 @@ step tiny batch=2
   resident %b: f32[4,4] feedback = uniform 0.333333
   %z: f32[2,4] activation = matmul(%x, %w)  # forward fc1
   %h: f32[2,4] activation = activate(%z) {fn=leaky_relu, slope=0.333333333} in place of %z  # forward
-  %e: f32[2,4] error, %e.1: f32[] error = xent_error(%h, %label) {scale=0.5, with_loss=True}  # error rules/bp.py:9
+  %e: f32[2,4] error, %e.1: f32[] error = xent_error(%h, %label) {scale=0.5, with_loss=True}  # error a.py:9
   %g: f32[4,3] scratch = matmul_dw(%e, %x)  # gradient
   write %w, %w.m: update(%w, %g, %w.m) {optimizer=momentum:momentum=0.9}  # update
   return %e.1
@@ -41,7 +41,7 @@ def tiny() -> Step:
     g = b.emit1("matmul_dw", e, x, name="g", role=Role.SCRATCH, phase=Phase.GRADIENT)
     b.emit("update", w, g, m, optimizer=Optimizer("momentum"), role=Role.WEIGHT, phase=Phase.UPDATE)
     b.output(loss)
-    places = (Where("fc1"), Where(), Where(None, "rules/bp.py:9"), Where(), Where())
+    places = (Where("fc1"), Where(), Where(None, "a.py:9"), Where(), Where())
     ops = [replace(op, where=where) for op, where in zip(b.finish().ops, places, strict=True)]
     ops[1] = replace(ops[1], inplace=0)
     return replace(b.finish(), ops=tuple(ops)).verify()

@@ -67,7 +67,9 @@ def write_transient(step: Step) -> Step:
 
 def stale_read(step: Step) -> Step:
     """relu takes over z, and z is read behind it."""
-    late = Op("scale", (named(step, "z"),), (Value("late", (2, 3), F32, Role.ERROR),), {"by": 1.0}, Phase.ERROR)
+    late = Op(
+        "scale", (named(step, "z"),), (Value("late", (2, 3), F32, Role.ERROR),), {"by": 1.0}, Phase.ERROR
+    )
     taken = swap(step, 1, inplace=0)
     return replace(taken, ops=(*taken.ops, late))
 

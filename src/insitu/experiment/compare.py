@@ -105,7 +105,9 @@ def _worker(job: _Job, resume: bool) -> Outcome:
     return _run(job, resume)
 
 
-def _outcomes(jobs: list[_Job], parallel: int, resume: bool, data: Any, done: Callable[[_Job, Outcome], None]) -> dict[int, Outcome]:
+def _outcomes(
+    jobs: list[_Job], parallel: int, resume: bool, data: Any, done: Callable[[_Job, Outcome], None]
+) -> dict[int, Outcome]:
     """All runs, in order or in parallel processes; the same bits either way for the same thread count."""
     found: dict[int, Outcome] = {}
     if parallel == 1:
@@ -192,7 +194,10 @@ def _open(out: Path, config: CompareConfig, resume: bool) -> None:
 
 
 def _rows(
-    config: CompareConfig, jobs: list[_Job], outcomes: dict[int, Outcome], setups: dict[tuple[str, str], Setup]
+    config: CompareConfig,
+    jobs: list[_Job],
+    outcomes: dict[int, Outcome],
+    setups: dict[tuple[str, str], Setup],
 ) -> list[Row]:
     costs = {key: step_cost(setup) for key, setup in setups.items()}
     rows = []

@@ -12,7 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from insitu.errors import ConfigError
 from insitu.ops.state import Optimizer
 
-
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -97,7 +96,9 @@ class TrainingConfig(Frozen):
     augment: AugmentConfig = AugmentConfig()
     eval_batch: int = Field(default=500, ge=1)
     early_stop: EarlyStopConfig | None = None
-    checkpoint_steps: int | None = Field(default=None, ge=1, description="also checkpoint every so many steps")
+    checkpoint_steps: int | None = Field(
+        default=None, ge=1, description="also checkpoint every so many steps"
+    )
     precision: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1)
@@ -106,7 +107,9 @@ class TrainingConfig(Frozen):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.early_stop is not None and self.validation == 0:
-            raise ValueError("early_stop needs a validation share above 0, so that the test split stays unseen")
+            raise ValueError(
+                "early_stop needs a validation share above 0, so that the test split stays unseen"
+            )
         return self
 
 

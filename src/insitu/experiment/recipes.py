@@ -6,6 +6,7 @@ from importlib import resources
 from typing import Any
 
 import yaml
+from pydantic import Field
 
 from insitu.errors import ConfigError
 from insitu.experiment.config import CompareConfig, Frozen, parse
@@ -30,8 +31,8 @@ class Recipe(Frozen):
     source: str
     note: str = ""
     compare: dict[str, Any]
-    short: dict[str, Any] = {}
-    published: dict[str, Published] = {}
+    short: dict[str, Any] = Field(default_factory=dict)
+    published: dict[str, Published] = Field(default_factory=dict)
 
     def config(self, *, short: bool = False, **override: Any) -> CompareConfig:
         """The comparison that the recipe stands for; ``None`` overrides nothing."""

@@ -78,7 +78,8 @@ class Row(Record):
 
     ``peak_bytes`` is that of the fused step, ``eager_bytes`` of the step as the rule emits it, each at the training
     batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
-    not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time of a seed, evaluation excluded. Accuracies are fractions.
+    not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time
+    of a seed, evaluation excluded. Accuracies are fractions.
     """
 
     rule: str

@@ -74,6 +74,13 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _before(event: dict[str, Any], progress: Progress) -> bool:
+    """Was the event written before the checkpoint? An epoch's evaluation comes after its last step's checkpoint."""
+    if event["kind"] == "eval":
+        return bool(event["epoch"] <= progress.epoch)
+    return bool(event["step"] <= progress.step)
+
+
 class RunFolder:
     """The files of one run: config.yaml, step.txt, env.json, events.jsonl, checkpoint.pt, result.json, plots."""
 
@@ -109,7 +116,7 @@ class RunFolder:
 
     def _read(self, mark: str) -> tuple[State, Progress]:
         state, progress = checkpoint.load(self.file("checkpoint.pt"), mark)
-        kept = [e for e in read_lines(self.file("events.jsonl")) if e["step"] <= progress.step]
+        kept = [e for e in read_lines(self.file("events.jsonl")) if _before(e, progress)]
         write_atomic(self.file("events.jsonl"), "".join(json.dumps(e) + "\n" for e in kept))
         return state, progress
 

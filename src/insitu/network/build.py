@@ -42,7 +42,13 @@ class Describe:
         return self._at
 
     def _add(
-        self, kind: str, shape: Shape, *, name: str | None = None, inputs: tuple[str, ...] | None = None, **more: Any
+        self,
+        kind: str,
+        shape: Shape,
+        *,
+        name: str | None = None,
+        inputs: tuple[str, ...] | None = None,
+        **more: Any,
     ) -> str:
         name = name or str(len(self.layers))
         params = more.pop("params", {})

@@ -259,7 +259,9 @@ class Builder(StepBuilder):
         style: dict[str, Any] = {"role": Role.ERROR, "phase": Phase.ERROR}
         if op.kind == "conv2d":
             geometry = {k: op.attrs[k] for k in GEOMETRY}
-            return self.emit1("conv2d_dx", d, matrix, *more, shape=op.inputs[0].shape, **geometry, **view, **style)
+            return self.emit1(
+                "conv2d_dx", d, matrix, *more, shape=op.inputs[0].shape, **geometry, **view, **style
+            )
         return self.emit1("matmul_dx", d, matrix, *more, **view, **style)
 
     def update(self, param: Value, gradient: Value) -> None:

@@ -113,7 +113,9 @@ class Network:
         for layer in self.layers:
             if layer.name == name:
                 return layer
-        raise NetworkError(f"network {self.name} has no layer {name!r}; it has {[x.name for x in self.layers]}")
+        raise NetworkError(
+            f"network {self.name} has no layer {name!r}; it has {[x.name for x in self.layers]}"
+        )
 
     def load_into(self, module: Any, params: Mapping[str, np.ndarray] | None = None) -> None:
         """Copies the parameters (of this network, or ``params``) into a module with the same ``state_dict``.

@@ -2,7 +2,7 @@
 
 Every random number of a run is ``word(key, index)``: no state to store, so feedback matrices and dropout
 masks are regenerated instead of kept, and C or Verilog give the same bits. ``mix`` is the 32-bit finaliser
-``lowbias32`` (Chris Wellons, "Prospecting for hash functions", 2018): three xor-shifts and two multiplications.
+``lowbias32`` (Chris Wellons, "Prospecting for hash functions", 2018): three xor-shifts, two multiplications.
 """
 
 from __future__ import annotations

@@ -46,8 +46,9 @@ def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 
 DIRECT_MACS = 1_000_000
-"""Below this size the plain im2col kernels of torch's CPU beat oneDNN's by 1.2 to 7 times, above they lose (measured
-on batches of 1 to 64 with 3x3 and 5x5 kernels on an AVX-512 machine): the set-up of a oneDNN call dominates."""
+"""Below this size the plain im2col kernels of torch's CPU beat oneDNN's by 1.2 to 7 times, above they lose
+(measured on batches of 1 to 64 with 3x3 and 5x5 kernels on an AVX-512 machine): the set-up of a oneDNN call
+dominates."""
 
 
 def _direct(op: Op, rt: Any, macs_of_op: int) -> bool:
@@ -127,7 +128,10 @@ Backward = Callable[[Any, Any, Any], Any]
 
 
 def _backward(op: Op, rt: Any, kernel: Sequence[int], wanted: int) -> Backward:
-    """``(d, x, w) -> gradient``: of the input for ``wanted`` 0, of the kernel for 1; the other's values are unused."""
+    """``(d, x, w) -> gradient``: of the input for ``wanted`` 0, of the kernel for 1.
+
+    Only the shape of the wanted one is read, not its values.
+    """
     import torch
 
     stride, padding, dilation, groups = (op.attrs[k] for k in GEOMETRY)

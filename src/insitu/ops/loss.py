@@ -17,7 +17,7 @@ from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     z, label = inputs
-    fits = label.shape == (z.shape[0],) and len(z.shape) == 2 or label.shape == z.shape
+    fits = (label.shape == (z.shape[0],) and len(z.shape) == 2) or label.shape == z.shape
     require(fits, f"labels {list(label.shape)} do not fit the output {list(z.shape)}")
     error = (z.shape, z.format)
     return [error, ((), z.format)] if attrs["with_loss"] else [error]

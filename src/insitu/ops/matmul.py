@@ -55,8 +55,8 @@ register(
 def feedback_view(op: Op, rt: Any, w: Any, magnitude: Any = None) -> Any:
     """The matrix that an adjoint multiplies by: the operand itself, or its sign view, made as it is read.
 
-    ``view=sign``: ``scale · sign(w)``; ``view=sign-magnitude``: ``|m| · sign(w)`` with ``m`` the third operand;
-    ``view=sign-fresh``: the same with new magnitudes ``|U(-scale, scale)|`` at every step.
+    ``view=sign``: ``scale · sign(w)``; ``view=sign-magnitude``: ``|m| · sign(w)`` with ``m`` the third
+    operand; ``view=sign-fresh``: the same with new magnitudes ``|U(-scale, scale)|`` at every step.
     """
     import torch
 

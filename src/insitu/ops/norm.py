@@ -118,7 +118,7 @@ register(
         doc="y = (x - mean_C) / sqrt(var_C + eps) (⊙ gamma_C + beta_C); frozen: running statistics, constant",
         infer=_apply_infer,
         torch=_apply_torch,
-        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+        counts=_touch(2),
         adjoint=_apply_adjoint,
         inplace=(0,),
     )
@@ -166,7 +166,7 @@ register(
         doc="g_C = sum of d ⊙ x̂ over the batch and space",
         infer=per_channel,
         torch=_bn_dgamma_torch,
-        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+        counts=_touch(2),
     )
 )
 
@@ -204,7 +204,7 @@ register(
         doc="y = x · r_B, r = 1/sqrt(mean(x²) + eps) over all features of a sample",
         infer=_rms_infer,
         torch=_rms_torch,
-        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}, other={op.phase: op.inputs[0].size}),
+        counts=_touch(3),
         adjoint=_rms_adjoint,
         inplace=(0,),
     )
@@ -226,7 +226,7 @@ register(
         doc="e = r_B (d - y · mean(d ⊙ y))",
         infer=same_as(0),
         torch=_rms_dx_torch,
-        counts=lambda op: Counts(macs={op.phase: 2 * op.inputs[0].size}, other={op.phase: op.inputs[0].size}),
+        counts=_touch(5),
         inplace=(0,),
     )
 )

@@ -15,7 +15,7 @@ from insitu.step.ir import Inferred, Op, OpRecord, Value, register
 class Function:
     """An activation function.
 
-    ``gate_from`` says whether its derivative is read from the ``output`` (the input may die) or the ``input``.
+    ``gate_from`` says if its derivative is read from the ``output`` (the input may die) or the ``input``.
     ``forward`` and ``gate`` take ``(tensors..., slope, out)``; ``out`` is the tensor to write, or ``None``.
     """
 

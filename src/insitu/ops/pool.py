@@ -1,6 +1,6 @@
 """Pooling and its adjoints.
 
-A max pool also gives the flat position of each maximum in its input plane, so that its input need not be kept.
+A max pool also gives the flat position of each maximum in its input plane: its input need not be kept.
 """
 
 from __future__ import annotations

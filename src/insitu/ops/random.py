@@ -125,14 +125,18 @@ def _rows_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 
 def _rows_torch(op: Op, rt: Any) -> Any:
-    import torch
-
+    """Makes one row at a time, for the classes that are in the batch."""
     columns, stream, bound = op.attrs["columns"], op.attrs["stream"], op.attrs["bound"]
 
     def rows(label: Any) -> Any:
+        import torch
+
         key = prng.key(rt.seed, stream)
-        index = label.to(torch.int64).unsqueeze(1) * columns + torch.arange(columns, device=label.device)
-        return prng.uniform_torch(key, index, bound).to(rt.real)
+        label = label.to(torch.int32)
+        delta = torch.empty((label.shape[0], columns), dtype=rt.real, device=label.device)
+        for c in label.unique().tolist():
+            delta[label == c] = _row(rt, key, c, columns, bound).to(rt.real)
+        return delta
 
     return rows
 

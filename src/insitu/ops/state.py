@@ -1,8 +1,8 @@
 """Parameter updates: the only ops, beside running statistics, that change a value.
 
-An :class:`Optimizer` is part of the program (it decides which state lives from step to step); the learning rate
-and the step count come from the runtime. ``update(w, g, *state)`` applies a gradient; ``<gradient op>_update``
-makes and applies it in one pass, so that no whole gradient is ever stored.
+An :class:`Optimizer` is part of the program (it decides which state lives from step to step); the learning
+rate and the step count come from the runtime. ``update(w, g, *state)`` applies a gradient; ``<gradient
+op>_update`` makes and applies it in one pass, so that no whole gradient is ever stored.
 """
 
 from __future__ import annotations
@@ -154,7 +154,10 @@ def _dense_accumulate(d: Any, x: Any) -> Accumulate:
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
-ROWS = 64  # rows of a gradient that the torch executor holds at a time where the update needs them
+TILE = 32768
+"""Elements of a gradient that the torch executor makes at a time where an update needs the gradient itself:
+what a core's cache holds, and torch's grain size, up to which an element-wise op does not wait for threads.
+"""
 
 
 def _dense_update_torch(op: Op, rt: Any) -> Any:
@@ -164,9 +167,11 @@ def _dense_update_torch(op: Op, rt: Any) -> Any:
         linear = _LINEAR[o.kind]
         return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
 
+    step = max(1, TILE // op.inputs[2].shape[1])
+
     def by_rows(d: Any, x: Any, w: Any, *state: Any) -> None:
-        for i in range(0, w.shape[0], ROWS):
-            rows = slice(i, i + ROWS)
+        for i in range(0, w.shape[0], step):
+            rows = slice(i, i + step)
             apply(o, rt, w[rows], d[:, rows].t() @ x, [s[rows] for s in state])
 
     return by_rows

@@ -48,8 +48,8 @@ def fuse_updates(step: Step) -> Step:
 def gate_before_unpool(step: Step) -> Step:
     """``gate(max_unpool(d), h)`` becomes ``max_unpool(gate(d, y))`` where ``y = max_pool(h)``.
 
-    At the position of a maximum h equals y, elsewhere the error is zero: the same result on fewer elements, and h
-    need not be kept.
+    At the position of a maximum h equals y, elsewhere the error is zero: the same result on fewer elements,
+    and h need not be kept.
     """
     made, used = makers(step), users(step)
     replaced: dict[Op, list[Op]] = {}

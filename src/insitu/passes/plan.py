@@ -59,7 +59,7 @@ def _top(placed: Placed) -> int:
 
 
 def _improve(placed: Placed, bound: int, align: int) -> Placed:
-    """Moves the storage that reaches highest to the front of the order, again and again, while that may help."""
+    """Moves the storage that reaches highest to the front of the order, again and again."""
     best = placed
     for _ in range(ATTEMPTS):
         if _top(best) <= bound:
@@ -106,8 +106,8 @@ def plan(step: Step, *, align: int = 1) -> Layout:
 def lower(step: Step, view: str = "fused") -> Step:
     """The program that is executed and costed.
 
-    ``eager`` is the step as the rule emitted it. ``fused`` applies gradients as they are made, works in place and
-    takes the best of a few orders.
+    ``eager`` is the step as the rule emitted it. ``fused`` applies gradients as they are made, works in place
+    and takes the best of a few orders.
 
     Raises:
         StepError: for an unknown view.

@@ -1,4 +1,4 @@
-"""Learning curves: the mean over the seeds against training samples, with the range of the seeds as a band."""
+"""Learning curves: the mean over the seeds against training samples, with their range as a band."""
 
 from __future__ import annotations
 
@@ -75,4 +75,6 @@ def _line(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y:
 def key(style: RuleStyle) -> Markup:
     """The sample of a rule in a legend: a piece of its line with its marker."""
     stroke = svg.line(1, 7, 27, 7, class_=f"l c{style.colour}", stroke_dasharray=style.dash or None)
-    return svg.tag("svg", stroke, svg.marker(14, 7, style, 4.5), viewBox="0 0 28 14", aria_hidden="true", class_="key")
+    return svg.tag(
+        "svg", stroke, svg.marker(14, 7, style, 4.5), viewBox="0 0 28 14", aria_hidden="true", class_="key"
+    )

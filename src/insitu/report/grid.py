@@ -110,7 +110,8 @@ def _byte_columns(rows: Sequence[Row]) -> list[Column]:
                lambda r: r.eager_bytes.total, lambda r: kib(r.eager_bytes.total)),
         Column(heading, "× inf.", "peak over that of inference", lambda r: r.bytes_to_inference,
                lambda r: ratio(r.bytes_to_inference)),
-        Column(heading, "× BP", "peak over that of bp", lambda r: r.bytes_to_bp, lambda r: ratio(r.bytes_to_bp)),
+        Column(heading, "× BP", "peak over that of bp", lambda r: r.bytes_to_bp,
+               lambda r: ratio(r.bytes_to_bp)),
     ]  # fmt: skip
 
 

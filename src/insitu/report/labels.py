@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import cos, hypot, radians, sin
 
 Box = tuple[float, float, float, float]
@@ -64,14 +65,27 @@ def _line_end(dot: Dot, box: Box) -> tuple[float, float] | None:
     return (x, y) if hypot(x - dot.x, y - dot.y) > LEADER else None
 
 
-def place(dots: Sequence[Dot], bounds: Box) -> list[Place]:
-    """A place per dot, in their order; nearest free spot first, crowded dots before lonely ones."""
+def along(corners: Sequence[tuple[float, float]]) -> list[Box]:
+    """Thin boxes along a line of horizontal and vertical pieces, for :func:`place` to avoid."""
+    pieces = pairwise(corners)
+    return [(min(a, c) - 1, min(b, d) - 1, max(a, c) + 1, max(b, d) + 1) for (a, b), (c, d) in pieces]
+
+
+def place(dots: Sequence[Dot], bounds: Box, avoid: Sequence[Box] = ()) -> list[Place]:
+    """A place per dot, in their order; nearest free spot first, crowded dots before lonely ones.
+
+    Args:
+        dots: what to name.
+        bounds: where names may be.
+        avoid: what they should rather not cover.
+    """
     marks = _marks(dots)
     taken: list[Box] = []
     found: dict[int, Place] = {}
 
     def cost(box: Box, radius: float, rank: int) -> float:
         hits = 3 * sum(_overlap(box, other) for other in taken) + 2 * sum(_overlap(box, m) for m in marks)
+        hits += 0.5 * sum(_overlap(box, a) for a in avoid)
         return hits + 50 * _outside(box, bounds) + 0.55 * radius + 0.15 * rank
 
     def crowd(i: int) -> float:

@@ -63,6 +63,14 @@ def pareto(rows: Sequence[Row], measure: Measure) -> list[Row]:
     return front
 
 
+def steps(points: Sequence[tuple[float, float]], stop: float) -> list[tuple[float, float]]:
+    """Corners of the stairs through the points of a front, level after each, up to ``stop``."""
+    corners: list[tuple[float, float]] = []
+    for point in points:
+        corners += [(point[0], corners[-1][1]), point] if corners else [point]
+    return [*corners, (stop, corners[-1][1])] if corners else []
+
+
 @dataclass(frozen=True)
 class MeanPoint:
     """Mean and range over the seeds that have a value after so many samples."""

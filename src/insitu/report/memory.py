@@ -46,7 +46,7 @@ def _joined(run: Sequence[Sample], shown: Sample) -> Sample:
 
 
 def samples_of(timeline: Sequence[Moment], limit: int = MOST_SAMPLES) -> list[Sample]:
-    """The timeline with equal neighbours merged; at most ``limit`` samples, none lower than a moment in it."""
+    """The timeline with equal neighbours merged; at most ``limit`` samples, each as high as its highest."""
     singles = [Sample(i, 1, _named(m), m.phase, m.bytes) for i, m in enumerate(timeline)]
     same = [list(run) for _, run in groupby(singles, key=lambda s: (s.phase, s.bytes.model_dump_json()))]
     merged = [_joined(run, run[0]) for run in same]
@@ -115,7 +115,9 @@ def _areas(samples: Sequence[Sample], x: Axis, y: Axis) -> list[Markup]:
         before = None
         for sample, value in zip(samples, edge, strict=True):
             if value != before:
-                d.append(f"{f'H{svg.num(x(sample.first))}' if before is not None else ''}V{svg.num(y(value))}")
+                d.append(
+                    f"{f'H{svg.num(x(sample.first))}' if before is not None else ''}V{svg.num(y(value))}"
+                )
             before = value
         d.append(f"H{svg.num(x.stop)}V{svg.num(y(0))}Z")
         parts.append(svg.tag("path", class_=f"area r-{role}", d="".join(d)))

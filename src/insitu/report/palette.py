@@ -1,7 +1,8 @@
 """Colours, markers and dashes: one per role and one per rule, the same in every picture.
 
-The colours are those of Okabe and Ito (Color Universal Design, 2008), which colour-blind readers can tell apart;
-yellow is kept for areas, because lines of it vanish on white. Each has a lighter twin for dark backgrounds.
+The colours are those of Okabe and Ito (Color Universal Design, 2008), which colour-blind readers can tell
+apart; yellow is kept for areas, because lines of it vanish on white. Each has a lighter twin for dark
+backgrounds.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from insitu.errors import ConfigError
 from insitu.experiment.record import Curve, Moment, Results, Row
-from insitu.report.labels import Dot, place
-from insitu.report.measure import measure_of, pareto
+from insitu.report.labels import Dot, along, place
+from insitu.report.measure import measure_of, pareto, steps
 from insitu.report.memory import peak_of, samples_of, stacks
 from insitu.report.palette import ROLE_COLOURS, RuleStyle, rule_style, rule_styles
 from insitu.report.scale import LOG_RANGE, log_ticks
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 144
-STYLE: dict[str, Any] = {
+STYLE: Any = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
@@ -115,7 +115,9 @@ def _figure(fields: int) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.2 * fields if fields > 1 else 7.2, 4.3), layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(6.2 * fields if fields > 1 else 7.2, 4.3), layout="constrained", facecolor="white"
+    )
     FigureCanvasAgg(figure)
     grid = figure.subplots(1, fields, squeeze=False)
     return figure, list(grid[0])
@@ -138,17 +140,17 @@ def _series(
     known = [(a, b) for a, b in zip(x, y) if b is not None]
     if known:
         marker = _MARKERS[style.marker] if len(known) <= 40 else None
-        ax.plot(*zip(*known), dash, color=style.light, label=label, marker=marker, markersize=4, linewidth=1.5)
+        ax.plot(
+            *zip(*known), dash, color=style.light, label=label, marker=marker, markersize=4, linewidth=1.5
+        )
 
 
 def _overview(ax: Axes, rows: Sequence[Row], styles: dict[str, RuleStyle]) -> None:
     """Dots, whiskers, front and axes of one network."""
     measure = measure_of(rows)
     sizes = [n for row in rows for n in (row.peak_bytes.total, row.inference_bytes)]
-    unit, factor = byte_unit(max(sizes))
-    front = [(r.peak_bytes.total / factor, measure.factor * s.mean) for r in pareto(rows, measure) if (s := measure.of(r))]
-    if front:
-        ax.step(*zip(*front), where="post", color="#59626d", linewidth=1.2, alpha=0.7, zorder=1)
+    unit, factor = _unit(rows)
+    ax.margins(0.09)
     ax.axvline(rows[0].inference_bytes / factor, color="#59626d", linestyle=":", linewidth=1, zorder=1)
     for row in rows:
         if (spread := measure.of(row)) is not None:
@@ -156,12 +158,27 @@ def _overview(ax: Axes, rows: Sequence[Row], styles: dict[str, RuleStyle]) -> No
             at = (row.peak_bytes.total / factor, measure.factor * spread.mean, measure.factor * spread.sd)
             ax.errorbar(*at, color=style.light, fmt=_MARKERS[style.marker], markersize=7, capsize=2.5,
                         markeredgecolor="white", markeredgewidth=0.7, elinewidth=1.2, zorder=3)  # fmt: skip
-    ax.margins(0.09)
     if min(sizes) > 0 and max(sizes) / min(sizes) > LOG_RANGE:
         _log_axis(ax)
+    if front := _front(ax, rows):
+        ax.set_xlim(ax.get_xlim())
+        ax.plot(*zip(*front), color="#59626d", linewidth=1.2, alpha=0.7, zorder=1)
     ax.set(xlabel=f"peak of a training step ({unit})", ylabel=measure.axis, title=rows[0].network)
-    place = {"xy": (rows[0].inference_bytes / factor, 0.015), "xycoords": ("data", "axes fraction")}
-    ax.annotate("inference", xytext=(4, 2), textcoords="offset points", fontsize=8.5, color="#59626d", **place)
+    spot: Any = {"xy": (rows[0].inference_bytes / factor, 0.015), "xycoords": ("data", "axes fraction")}
+    ax.annotate("inference", xytext=(4, 2), textcoords="offset points", fontsize=8.5, color="#59626d", **spot)
+
+
+def _front(ax: Axes, rows: Sequence[Row]) -> list[tuple[float, float]]:
+    """Corners of the Pareto front, up to the right end of the axis."""
+    measure = measure_of(rows)
+    factor = _unit(rows)[1]
+    front = [(row, spread) for row in pareto(rows, measure) if (spread := measure.of(row))]
+    points = [(row.peak_bytes.total / factor, measure.factor * spread.mean) for row, spread in front]
+    return steps(points, ax.get_xlim()[1])
+
+
+def _unit(rows: Sequence[Row]) -> tuple[str, int]:
+    return byte_unit(max(n for row in rows for n in (row.peak_bytes.total, row.inference_bytes)))
 
 
 def _log_axis(ax: Axes) -> None:
@@ -174,11 +191,13 @@ def _log_axis(ax: Axes) -> None:
 
 def _name_dots(ax: Axes, rows: Sequence[Row]) -> None:
     """Names beside the dots, placed in points with y downwards as :mod:`insitu.report.labels` wants it."""
+    from matplotlib.patheffects import withStroke
+
     measure = measure_of(rows)
     scored = [(row, spread) for row in rows if (spread := measure.of(row))]
     if not scored:
         return
-    factor = byte_unit(max(n for row in rows for n in (row.peak_bytes.total, row.inference_bytes)))[1]
+    factor = _unit(rows)[1]
     points = 72 / ax.figure.dpi
     height = ax.bbox.y1 * points
     dots = []
@@ -186,13 +205,17 @@ def _name_dots(ax: Axes, rows: Sequence[Row]) -> None:
         at = (row.peak_bytes.total / factor, measure.factor * spread.mean)
         x, y = ax.transData.transform(at) * points
         up = ax.transData.transform((at[0], at[1] + measure.factor * spread.sd))[1] * points
-        dots.append(Dot(x, height - y, 5.6 * len(row.label) + 4, 12, up - y))
-    spots = place(dots, (ax.bbox.x0 * points, 0, ax.bbox.x1 * points, height - ax.bbox.y0 * points))
+        dots.append(Dot(x, height - y, 5.2 * len(row.label) + 2, 12, up - y))
+    corners = [ax.transData.transform(at) * points for at in _front(ax, rows)]
+    avoid = along([(x, height - y) for x, y in corners])
+    spots = place(dots, (ax.bbox.x0 * points, 0, ax.bbox.x1 * points, height - ax.bbox.y0 * points), avoid)
+    halo = withStroke(linewidth=2.5, foreground="white")
     for (row, spread), dot, spot in zip(scored, dots, spots):
         line = {"arrowstyle": "-", "color": "#59626d", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
         at = (row.peak_bytes.total / factor, measure.factor * spread.mean)
         ax.annotate(
             row.label.replace("$", r"\$"), xy=at,
             xytext=(spot.x - dot.x, dot.y - spot.y), textcoords="offset points",
-            ha="center", va="center", fontsize=9, zorder=4, arrowprops=line if spot.line else None,
+            ha="center", va="center", fontsize=9, zorder=4, path_effects=[halo],
+            arrowprops=line if spot.line else None,
         )  # fmt: skip

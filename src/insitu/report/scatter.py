@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from insitu.experiment.record import Row, Spread
 from insitu.report import svg
-from insitu.report.labels import Dot, Place, place
-from insitu.report.measure import Measure, measure_of, pareto
+from insitu.report.labels import Box, Dot, Place, along, place
+from insitu.report.measure import Measure, measure_of, pareto, steps
 from insitu.report.palette import RuleStyle
 from insitu.report.scale import Axis, fit
 from insitu.report.units import byte_unit, bytes_text
@@ -25,9 +25,11 @@ def scatter(rows: Sequence[Row], styles: Mapping[str, RuleStyle]) -> Markup:
     measure = measure_of(rows)
     scored: Scored = [(row, spread) for row in rows if (spread := measure.of(row))]
     x, y = _axes(rows, scored, measure)
-    parts = [*frame(x, y, measure), _inference(rows, x), _front(rows, measure, x, y)]
+    front = _front(rows, measure, x, y)
+    parts = [*frame(x, y, measure), _inference(rows, x)]
+    parts += [svg.path(front, class_="front")] if front else []
     parts += [_whisker(row, spread, styles[row.label], measure, x, y) for row, spread in scored]
-    parts += _names(scored, measure, x, y)
+    parts += _names(scored, measure, x, y, along(front))
     parts += [_dot(row, spread, styles[row.label], measure, x, y) for row, spread in scored]
     label = f"{measure.title} against peak bytes of a training step, {len(scored)} rules"
     return svg.picture(WIDTH, HEIGHT, label, parts, class_="chart scatter")
@@ -72,18 +74,10 @@ def _inference(rows: Sequence[Row], x: Axis) -> Markup:
     return svg.line(at, TOP, at, HEIGHT - BOTTOM, class_="reference") + words
 
 
-def _front(rows: Sequence[Row], measure: Measure, x: Axis, y: Axis) -> Markup:
-    """Steps through the rules that no other rule beats."""
-    corners: list[tuple[float, float]] = []
-    for row in pareto(rows, measure):
-        spread = measure.of(row)
-        assert spread is not None
-        at = (x(row.peak_bytes.total), y(measure.factor * spread.mean))
-        corners += [(at[0], corners[-1][1]), at] if corners else [at]
-    if not corners:
-        return Markup("")
-    corners.append((x.stop, corners[-1][1]))
-    return svg.path(corners, class_="front")
+def _front(rows: Sequence[Row], measure: Measure, x: Axis, y: Axis) -> list[tuple[float, float]]:
+    """Corners of the steps through the rules that no other rule beats."""
+    front = [(row, spread) for row in pareto(rows, measure) if (spread := measure.of(row))]
+    return steps([_at(row, spread, measure, x, y) for row, spread in front], x.stop)
 
 
 def _at(row: Row, spread: Spread, measure: Measure, x: Axis, y: Axis) -> tuple[float, float]:
@@ -107,15 +101,17 @@ def _whisker(row: Row, spread: Spread, style: RuleStyle, measure: Measure, x: Ax
 def _dot(row: Row, spread: Spread, style: RuleStyle, measure: Measure, x: Axis, y: Axis) -> Markup:
     px, py = _at(row, spread, measure, x, y)
     words = f"{row.label}: {measure.text(spread)}, {bytes_text(row.peak_bytes.total)}"
-    return svg.group([svg.marker(px, py, style, 5.5, svg.tag("title", words))], class_="dot", data_rule=row.label)
+    return svg.group(
+        [svg.marker(px, py, style, 5.5, svg.tag("title", words))], class_="dot", data_rule=row.label
+    )
 
 
-def _names(scored: Scored, measure: Measure, x: Axis, y: Axis) -> list[Markup]:
+def _names(scored: Scored, measure: Measure, x: Axis, y: Axis, avoid: list[Box]) -> list[Markup]:
     dots = []
     for row, spread in scored:
         px, py = _at(row, spread, measure, x, y)
         dots.append(Dot(px, py, 6.7 * len(row.label) + 3, 14.0, _reach(spread, measure, y)))
-    places = place(dots, (x.start + 2, y.stop, x.stop, y.start - 2))
+    places = place(dots, (x.start + 2, y.stop, x.stop, y.start - 2), avoid)
     return [_name(row.label, dot, spot) for (row, _), dot, spot in zip(scored, dots, places, strict=True)]
 
 

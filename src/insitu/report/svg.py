@@ -15,7 +15,7 @@ def num(value: float) -> str:
 
 
 def tag(name: str, *children: str | Markup, **attributes: object) -> Markup:
-    """An element; ``class_`` and ``stroke_width`` become ``class`` and ``stroke-width``; ``None`` is left out."""
+    """An element; ``class_`` and ``stroke_width`` become ``class`` and ``stroke-width``; no ``None``."""
     parts = [Markup("<") + name]
     for key, value in attributes.items():
         if value is not None:
@@ -30,12 +30,12 @@ def group(children: Iterable[Markup], **attributes: object) -> Markup:
     return tag("g", Markup("").join(children), **attributes)
 
 
-def picture(width: float, height: float, label: str, children: Iterable[Markup], **attributes: object) -> Markup:
+def picture(
+    width: float, height: float, label: str, children: Iterable[Markup], **attributes: object
+) -> Markup:
     """An ``svg`` that scales with its container and names itself to screen readers."""
     box = f"0 0 {num(width)} {num(height)}"
-    return tag(
-        "svg", Markup("").join(children), viewBox=box, role="img", aria_label=label, **attributes
-    )
+    return tag("svg", Markup("").join(children), viewBox=box, role="img", aria_label=label, **attributes)
 
 
 def text(x: float, y: float, words: str, anchor: str = "start", **attributes: object) -> Markup:

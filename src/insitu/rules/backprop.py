@@ -34,7 +34,10 @@ class Backprop:
 
     name: ClassVar[str] = "bp"
     paper: ClassVar[Citation] = Citation(
-        "Rumelhart, Hinton, Williams", 1986, "Learning representations by back-propagating errors", "Nature 323"
+        "Rumelhart, Hinton, Williams",
+        1986,
+        "Learning representations by back-propagating errors",
+        "Nature 323",
     )
 
     def emit(self, net: Network, b: Builder) -> None:
@@ -111,7 +114,10 @@ class Shallow:
 
     name: ClassVar[str] = "shallow"
     paper: ClassVar[Citation] = Citation(
-        "Frenkel, Lefebvre, Bol", 2021, "Learning without feedback (the 'shallow' control)", "Front. Neurosci. 15"
+        "Frenkel, Lefebvre, Bol",
+        2021,
+        "Learning without feedback (the 'shallow' control)",
+        "Front. Neurosci. 15",
     )
 
     def emit(self, net: Network, b: Builder) -> None:

@@ -171,14 +171,15 @@ class SignDirectFeedbackAlignment(DirectFeedbackAlignment):
 class DirectRandomTargetProjection(_Projection):
     """Direct random target projection: the label picks one row of a fixed random matrix.
 
-    δ_k = B_k[c*] ⊙ f′(z_k), known as soon as z_k is: a block learns right behind its own forward pass and its input dies
-    at once. No multiplication for feedback. It needs class labels: regression is impossible. The signal never
+    δ_k = B_k[c*] ⊙ f′(z_k), known as soon as z_k is: a block learns right behind its own forward pass and its input
+    dies at once. No multiplication for feedback. It needs class labels: regression is impossible. The signal never
     shrinks, so saturating activations (tanh, sigmoid, hard tanh) or a decaying learning rate are needed.
 
     Args:
         feedback, point, bound: as for ``dfa``; the defaults are the published code's.
         scale: ``one``: B is not divided by the batch (nor, for bce, by the outputs), while the output error is:
-            under SGD the hidden layers then see a B (bce: B·C) times larger gradient (the published code; it cancels under Adam).
+            under SGD the hidden layers then see a B (bce: B·C) times larger gradient (the published code; it
+            cancels under Adam).
             ``mean``: the same factor as the loss.
         sign: 1 as published (the label as a proxy of the error; B is symmetric), -1 to compare angles with BP
             when B is shared with DFA (the sign of y - t at the true class).
@@ -191,7 +192,7 @@ class DirectRandomTargetProjection(_Projection):
     paper: ClassVar[Citation] = Citation(
         "Frenkel, Lefebvre, Bol",
         2021,
-        "Learning without feedback: fixed random learning signals allow for feedforward training of deep neural networks",
+        "Learning without feedback: fixed random learning signals allow for feedforward training of deep networks",
         "Front. Neurosci. 15",
     )
 

@@ -56,7 +56,8 @@ def save(path: Path, state: State, progress: Progress, fingerprint: str) -> None
     buffer = io.BytesIO()
     tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
     torch.save(
-        {"version": VERSION, "fingerprint": fingerprint, "state": tensors, "progress": asdict(progress)}, buffer
+        {"version": VERSION, "fingerprint": fingerprint, "state": tensors, "progress": asdict(progress)},
+        buffer,
     )
     write_atomic(path, buffer.getvalue())
 
@@ -71,7 +72,15 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
         raw = torch.load(path, weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} does not exist; start the run without --resume") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except (
+        OSError,
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
         raise CheckpointError(
             f"checkpoint {path} is damaged ({reason}); remove it to start the run anew, or restore a copy"

@@ -12,7 +12,7 @@ from insitu.errors import StepError
 from insitu.run.state import State
 from insitu.step.ir import Step, Value
 
-_LABELS = {8: torch.uint8, 16: torch.int32, 32: torch.int32}
+_LABELS = {8: torch.uint8, 16: torch.uint16, 32: torch.int32}
 
 
 @dataclass
@@ -157,5 +157,7 @@ class TorchExecutor:
 
 def live_bytes(tensors: list[Any]) -> int:
     """Bytes of the distinct storages behind a list of tensors (``None`` holds nothing)."""
-    storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None}
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors if t is not None
+    }
     return sum(storages.values())

@@ -239,7 +239,9 @@ class Trainer:
             (z,) = executor.run(executor.convert(xb))
             right += int((z.argmax(1) == yb).sum()) if classes else 0
             scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(xb))
-            loss += float(LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1])
+            loss += float(
+                LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1]
+            )
         return loss / len(data), right / len(data) if classes else None
 
 
@@ -247,7 +249,9 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def angles(state: State, rule: Step, reference: Step, inputs: tuple[Any, Any], settings: Settings) -> dict[str, float]:
+def angles(
+    state: State, rule: Step, reference: Step, inputs: tuple[Any, Any], settings: Settings
+) -> dict[str, float]:
     """Degrees between the weight changes of a rule and of the reference (BP) on the same samples and state.
 
     Both steps must use plain SGD; neither changes ``state``. A weight that one of them leaves alone is left out.

@@ -16,7 +16,7 @@ _RULES = _PACKAGE / "rules"
 
 
 def rule_line() -> str | None:
-    """``file:line`` of the rule that is emitting: the nearest frame in ``insitu/rules`` or outside ``insitu``."""
+    """``file:line`` of the rule that emits: the nearest frame in ``insitu/rules`` or outside ``insitu``."""
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)

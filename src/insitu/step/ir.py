@@ -128,8 +128,8 @@ class Op:
 class Counts:
     """Operations of one execution of an op, by phase.
 
-    ``macs``: multiply-accumulates; ``other``: additions, comparisons, look-ups and the like, one each per
-    element touched; ``random``: generated 32-bit words.
+    ``macs``: multiply-accumulates of products and convolutions, and of updates; ``other``: additions, scalings,
+    comparisons, look-ups and the like, one each per element touched; ``random``: generated 32-bit words.
     """
 
     macs: Mapping[Phase, int] = field(default_factory=dict)

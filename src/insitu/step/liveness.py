@@ -13,7 +13,10 @@ from insitu.step.ir import Role, Step, Value
 
 @dataclass(frozen=True)
 class Storage:
-    """One piece of memory: ``birth`` is -1 for inputs and residents; ``death`` is the last op that needs it."""
+    """One piece of memory.
+
+    ``birth`` is -1 for inputs and residents; ``death`` is the last op that needs it.
+    """
 
     root: Value
     values: tuple[Value, ...]

@@ -1,0 +1,133 @@
+"""Writes the generated parts of the docs: the op table, the table of rules, the reproductions.
+
+    python scripts/render_docs.py            (make docs)
+
+A generated part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``; the tests compare it with what this
+script would write. Results of long runs are read from docs/results/NAME.json, as ``insitu reproduce NAME`` wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from insitu.experiment import recipes
+from insitu.experiment.record import Results
+from insitu.network import zoo
+from insitu.ops import op_table
+from insitu.passes import lower, plan
+from insitu.rules import RULES, emit_step, make_rule
+from insitu.step.ir import Role, Step
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results"
+BENCHMARKS = ROOT / "benchmarks" / "results"
+
+
+def kept(step: Step) -> str:
+    """Activations that are alive when the output error is made, by name."""
+    last = next(i for i, op in enumerate(step.ops) if op.kind.endswith("_error"))
+    roles = {v.name: v.role for op in step.ops for v in op.outputs} | {v.name: v.role for v in step.inputs}
+    alive = [
+        name
+        for name, (birth, death) in step.keeps().items()
+        if birth <= last < death and roles[name] == Role.ACTIVATION
+    ]
+    return ", ".join(f"`{name}`" for name in alive)
+
+
+def rule_table() -> str:
+    """A row per rule on a small MLP: what lives behind the forward pass, and the step's peak."""
+    net = zoo.build("mlp-784-100-50-10")
+    lines = [
+        "| rule | paper | alive after the forward pass | peak bytes, batch 1 | batch 32 |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for name, cls in RULES.items():
+        steps = [lower(emit_step(make_rule(name), net, batch)) for batch in (1, 32)]
+        peaks = [f"{plan(step).peak_bytes:,}" for step in steps]
+        paper = f"{cls.paper.authors} {cls.paper.year}"
+        lines.append(f"| `{name}` | {paper} | {kept(steps[0]) or '–'} | {peaks[0]} | {peaks[1]} |")
+    return "\n".join(lines) + "\n"
+
+
+def reproduction_table(name: str) -> str:
+    """Published against ours for a recipe, with what it was run with; or how to run it."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return f"Not run yet: `insitu reproduce {name}`.\n"
+    results = Results.model_validate_json(path.read_text(encoding="utf-8"))
+    recipe = recipes.find(name)
+    row = results.rows[0]
+    threads = results.environment["threads"]
+    made = (
+        f"{recipe.source}. {recipe.note.strip()}\n\n{row.epochs} epochs, batch {row.batch}, {row.optimizer}, seeds "
+        f"{', '.join(map(str, row.seeds))}; torch {results.environment['torch']}, {threads} thread(s), "
+        f"{results.created[:10]}. `insitu reproduce {name}`\n\n"
+    )
+    return made + recipes.reproduction_markdown(recipe, results)
+
+
+def memory_table() -> str:
+    """From benchmarks/results/step_memory.json."""
+    rows = json.loads((BENCHMARKS / "step_memory.json").read_text(encoding="utf-8"))["rows"]
+    lines = [
+        "| network | batch | rule | planned | held | MemTracker | activations + errors | to bp |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for r in rows:
+        share = f"{100 * (r['tracked'] / r['planned'] - 1):+.2f} %"
+        lines.append(
+            f"| {r['network']} | {r['batch']} | {r['rule']} | {r['planned']:,} | {r['held']:,} | {share} "
+            f"| {r['activations_and_errors']:,} | {r['to_bp']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def speed_table() -> str:
+    """From benchmarks/results/step_time.json."""
+    found = json.loads((BENCHMARKS / "step_time.json").read_text(encoding="utf-8"))
+    columns = ["bp/pytorch", "dfa/pytorch", "drtp/pytorch", "drtp/bp"]
+    lines = [
+        f"| network, {found['threads']} threads | batch | PyTorch, µs | " + " | ".join(columns) + " |",
+        "| --- | --- | --- |" + " --- |" * len(columns),
+    ]
+    for r in found["rows"]:
+        ratios = " | ".join(f"{r[c]:.2f}" for c in columns)
+        lines.append(f"| {r['network']} | {r['batch']} | {r['pytorch_us']:.0f} | {ratios} |")
+    return "\n".join(lines) + "\n"
+
+
+def parts() -> dict[str, str]:
+    """All generated parts by name."""
+    tables = {
+        f"reproduction {n}": reproduction_table(n) for n in recipes.names() if recipes.find(n).published
+    }
+    own = {"ops": op_table(), "rules": rule_table(), "memory": memory_table(), "speed": speed_table()}
+    return own | tables
+
+
+def filled(text: str, made: dict[str, str]) -> str:
+    """The text with every generated part renewed."""
+
+    def renew(match: re.Match[str]) -> str:
+        return f"<!-- generated: {match[1]} -->\n{made[match[1]]}<!-- end -->"
+
+    return re.sub(r"<!-- generated: (.+?) -->\n.*?<!-- end -->", renew, text, flags=re.DOTALL)
+
+
+def pages() -> list[Path]:
+    """The files that may have generated parts."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def main() -> None:
+    made = parts()
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        page.write_text(filled(text, made), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""The command line as a user meets it: exit codes, streams, one clear line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from insitu.cli import main
+
+TINY = ["--set", "limit_train=100", "--set", "limit_test=50", "--epochs", "1"]
+
+
+def run(*words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "insitu.cli", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "140"},
+    )
+
+
+def test_help_does_not_import_torch() -> None:
+    code = "import sys; from insitu.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "compare" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "words", [["list", "networks"], ["list", "recipes"], ["show", "step", "mlp-8-4-2"], ["data", "list"]]
+)
+def test_light_verbs_do_not_import_torch(words: list[str]) -> None:
+    code = f"import sys; from insitu.cli import main; main({words!r}); sys.exit('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["train"], ["compare"], ["reproduce"], ["report"], ["show", "step"], ["data", "fetch"], ["data", "list"]]
+    + [["list", n] for n in ("rules", "networks", "data", "recipes")],
+    ids=" ".join,
+)
+def test_every_verb_has_help_with_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "Example: insitu " + " ".join(verb) in text and "--json" in text
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    import insitu
+
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == insitu.__version__
+
+
+def test_train_writes_a_folder_and_says_where(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["train", *TINY, "--rule", "drtp", "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert "test accuracy" in captured.out and str(out) in captured.out
+    assert captured.err.count("epoch") == 1
+    assert {"curves.png", "memory.png", "result.json"} <= {p.name for p in out.iterdir()}
+
+
+def test_json_on_stdout_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *TINY, "--json", "--quiet", "--out", str(tmp_path / "run")]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["samples"] == 100
+    assert captured.err == ""
+
+
+def test_compare_from_an_empty_folder(tmp_path: Path) -> None:
+    """As a new user would: no flags but a smaller budget."""
+    done = run("compare", *TINY, "--seeds", "1", "--rules", "bp,drtp", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "runs" / "compare-digits-1"
+    assert {"results.json", "report.html", "compare.yaml", "runs"} <= {p.name for p in folder.iterdir()}
+    assert "report.html" in done.stdout and "drtp" in done.stdout
+    assert "[  4/4]" in done.stderr
+    again = run("compare", *TINY, "--seeds", "1", "--rules", "bp", cwd=tmp_path)
+    assert again.returncode == 0 and (tmp_path / "runs" / "compare-digits-2").is_dir()
+
+
+def test_compare_json_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "c"
+    words = [
+        "compare",
+        *TINY,
+        "--seeds",
+        "1",
+        "--rules",
+        "bp",
+        "--network",
+        "mlp-64-20-10",
+        "--out",
+        str(out),
+    ]
+    assert main([*words, "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"][0]["rule"] == "bp"
+    page = tmp_path / "page.html"
+    assert main(["report", str(out), "-o", str(page)]) == 0
+    assert page.exists()
+
+
+def test_compare_takes_a_recipe_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(
+        "networks: [mlp-64-20-10]\nrules: [{rule: dfa, options: {feedback: shared}}]\n"
+        "epochs: 1\nseeds: 1\nlimit_train: 100\nlimit_test: 50\n"
+    )
+    assert main(["compare", str(recipe), "--batch", "10", "--json", "-q", "--out", str(tmp_path / "c")]) == 0
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert row["label"] == "dfa[feedback=shared]" and row["batch"] == 10
+
+
+def test_show_step(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "step", "mlp-8-4-2", "--rule", "drtp", "--eager"]) == 0
+    text = capsys.readouterr().out
+    assert "select_rows(%fc1.feedback, %label)" in text and "peak " in text
+    assert main(["show", "step", "mlp-8-4-2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["by_role"]["weight"] == 4 * (8 * 4 + 4 + 4 * 2 + 2)
+
+
+def npz(path: Path, **arrays: np.ndarray) -> str:
+    np.savez(path, **arrays)
+    return str(path)
+
+
+def bad_data(tmp_path: Path, kind: str) -> str:
+    x = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
+    y = np.arange(60) % 10
+    test = {"x_test": x[:20], "y_test": y[:20]}
+    if kind == "nan":
+        x[7, 3] = np.nan
+    if kind == "label":
+        y[5] = -1
+    if kind == "length":
+        y = y[:50]
+    if kind == "empty":
+        x, y = x[:0], y[:0]
+    if kind == "keys":
+        return npz(tmp_path / "keys.npz", images=x)
+    return npz(tmp_path / f"{kind}.npz", x_train=x, y_train=y, **test)
+
+
+MISTAKES: list[tuple[str, list[str], list[str]]] = [
+    ("unknown flag", ["train", "--epoch", "3"], ["--epoch", "--epochs"]),
+    ("unknown verb", ["tran"], ["tran", "train"]),
+    ("no number", ["train", "--epochs", "x"], ["--epochs", "integer"]),
+    ("unknown key", ["train", "--set", "epoch=3"], ["epoch", "known keys"]),
+    ("unknown rule", ["train", "--rule", "drpt"], ["drpt", "did you mean 'drtp'"]),
+    ("unknown option", ["train", "--rule", "dfa", "--set", "rule_options.x=1"], ["'x'", "feedback"]),
+    ("unknown network", ["train", "--network", "lenet-5"], ["lenet-5", "lenet5"]),
+    ("unknown data", ["train", "--data", "minst"], ["minst", "mnist"]),
+    (
+        "missing data",
+        ["train", "--data", "cifar10", "--data-dir", "{empty}"],
+        ["cifar10", "insitu data fetch", "INSITU_DATA"],
+    ),
+    ("wrong shape", ["train", "--network", "mlp-784-100-10"], ["[784]", "[1, 8, 8]", "choose a network"]),
+    ("batch too large", ["train", "--batch", "5000"], ["5000", "1437", "--batch 1437"]),
+    ("zero samples", ["train", "--set", "samples=0"], ["samples", "greater than or equal to 1"]),
+    ("nan", ["train", "--data", "{nan}", "--network", "mlp-64-10"], ["nan.npz", "NaN"]),
+    ("labels", ["train", "--data", "{label}", "--network", "mlp-64-10"], ["label.npz", "-1"]),
+    ("lengths", ["train", "--data", "{length}", "--network", "mlp-64-10"], ["length.npz", "60", "50"]),
+    ("no samples", ["train", "--data", "{empty_npz}", "--network", "mlp-64-10"], ["empty.npz"]),
+    ("keys", ["train", "--data", "{keys}", "--network", "mlp-64-10"], ["keys.npz", "images"]),
+    ("missing config", ["train", "none.yaml"], ["none.yaml", "check the path"]),
+    ("unknown recipe", ["reproduce", "nope"], ["nope", "drtp-mnist-fc"]),
+    ("resume of nothing", ["train", "--resume"], ["--resume", "--out"]),
+    ("report of nothing", ["report", "none"], ["none"]),
+    ("bad set", ["train", "--set", "epochs"], ["epochs", "path=value"]),
+    ("no space", ["show", "step", "mlp-8-4-2", "--out", "/dev/full/x"], ["/dev/full"]),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), [m[1:] for m in MISTAKES], ids=[m[0] for m in MISTAKES])
+def test_a_mistake_is_one_line_and_exit_code_2(
+    words: list[str],
+    said: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INSITU_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "empty").mkdir()
+    places = {"{empty}": str(tmp_path / "empty"), "{empty_npz}": "empty"}
+    for kind in ("nan", "label", "length", "empty", "keys"):
+        key = "{empty_npz}" if kind == "empty" else "{" + kind + "}"
+        if key in words:
+            places[key] = bad_data(tmp_path, kind)
+    code = main([places.get(w, w) for w in words])
+    captured = capsys.readouterr()
+    assert code == 2
+    assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
+    for part in said:
+        assert part in captured.err, captured.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_debug_shows_the_traceback() -> None:
+    done = run("--debug", "train", "--rule", "nope")
+    assert done.returncode != 0 and "Traceback" in done.stderr
+
+
+def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    import signal
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "insitu.cli", "train", "--epochs", "5000", "--out", str(tmp_path / "run")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip().splitlines()[-1].startswith("insitu: interrupted; --resume")
+
+
+def test_the_python_api_mirrors_the_verbs() -> None:
+    import insitu
+
+    assert callable(insitu.train) and callable(insitu.compare) and callable(insitu.capture)
+    assert "train" in dir(insitu)
+    with pytest.raises(AttributeError, match="nothing"):
+        insitu.nothing  # noqa: B018
