@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil, prod
 from typing import ClassVar
 
 from insitu.errors import ConfigError
@@ -48,16 +48,41 @@ class Backprop:
             error = b.backward(traces[k], error, want_input=k > 0)
 
 
+Segments = list[tuple[Block, ...]]
+_VIEWS = ("activation", "dropout", "reshape")  # in place or views: no memory of their own
+
+
+def _segments(net: Network, count: int) -> Segments:
+    """The chain in at most ``count`` parts of equally many blocks (the last may be shorter)."""
+    size = ceil(len(net.blocks) / count)
+    return [net.blocks[i : i + size] for i in range(0, len(net.blocks), size)]
+
+
+WORTH = 1.2
+"""A second forward pass must promise to save a sixth: the shapes do not tell the errors that live as well."""
+
+
+def _price(net: Network, parts: Segments) -> float:
+    """Elements per sample that live at once: the inputs of all parts, and the activations of the largest."""
+    inputs = prod(net.input_shape) + sum(prod(part[-1].shape) for part in parts[:-1])
+    inner = (
+        sum(prod(x.shape) for block in part for x in block.layers if x.kind not in _VIEWS) for part in parts
+    )
+    return (inputs + max(inner)) * (WORTH if len(parts) > 1 else 1.0)
+
+
 @rule
 @dataclass(frozen=True)
 class CheckpointedBackprop:
     """Back-propagation that keeps only the inputs of segments and recomputes each segment's forward pass.
 
-    The same numbers as ``bp`` (dropout masks are regenerated), about √L segments alive instead of L layers, at
-    the price of a second forward pass. The honest memory baseline of every rule that saves activations.
+    The same numbers as ``bp`` (dropout masks are regenerated) with the activations of one segment alive instead of
+    all, at the price of a second forward pass. The honest memory baseline of every rule that saves activations.
 
     Args:
-        segments: number of segments; √(number of blocks) where 0.
+        segments: number of segments of equally many blocks. 0: the number that keeps the least by the shapes (the
+            inputs of all segments and the largest segment's activations); for layers of one width about √L, the
+            published choice, and 1 (plain BP) where one early feature map is the peak anyway.
     """
 
     segments: int = 0
@@ -85,15 +110,15 @@ class CheckpointedBackprop:
                 assert error is not None
                 error = b.backward(traces[k], error, want_input=i > 0 or k > 0)
 
-    def _split(self, net: Network) -> list[tuple[Block, ...]]:
+    def _split(self, net: Network) -> Segments:
         count = len(net.blocks)
-        segments = self.segments or max(1, round(sqrt(count)))
-        if not 1 <= segments <= count:
+        if not 0 <= self.segments <= count:
             raise ConfigError(
-                f"rule bp-checkpoint: segments={segments}, but {net.name} has {count} blocks; use 1 to {count}"
+                f"rule bp-checkpoint: segments={self.segments}, but {net.name} has {count} blocks; use 0 to {count}"
             )
-        size = ceil(count / segments)
-        return [net.blocks[i : i + size] for i in range(0, count, size)]
+        if self.segments:
+            return _segments(net, self.segments)
+        return min((_segments(net, n) for n in range(1, count + 1)), key=lambda parts: _price(net, parts))
 
     @staticmethod
     def _again(part: tuple[Block, ...], h: Value, b: Builder) -> list[Trace]:
