@@ -58,17 +58,22 @@ def _segments(net: Network, count: int) -> Segments:
     return [net.blocks[i : i + size] for i in range(0, len(net.blocks), size)]
 
 
-WORTH = 1.2
-"""A second forward pass must promise to save a sixth: the shapes do not tell the errors that live as well."""
+def _kept(block: Block) -> int:
+    """Elements per sample that a block keeps for its backward pass.
+
+    Activations and dropout work in place, a view has no memory, and a map in front of a max pool dies at once (see
+    :func:`insitu.passes.fuse.gate_before_unpool`).
+    """
+    pooled = {name for x in block.layers if x.kind == "max_pool" for name in x.inputs}
+    pooled |= {name for x in block.layers if x.name in pooled and x.kind == "activation" for name in x.inputs}
+    return sum(prod(x.shape) for x in block.layers if x.kind not in _VIEWS and x.name not in pooled)
 
 
-def _price(net: Network, parts: Segments) -> float:
-    """Elements per sample that live at once: the inputs of all parts, and the activations of the largest."""
+def _price(net: Network, parts: Segments) -> int:
+    """Elements per sample that live at once: the inputs of all parts, the largest part, and the largest map."""
     inputs = prod(net.input_shape) + sum(prod(part[-1].shape) for part in parts[:-1])
-    inner = (
-        sum(prod(x.shape) for block in part for x in block.layers if x.kind not in _VIEWS) for part in parts
-    )
-    return (inputs + max(inner)) * (WORTH if len(parts) > 1 else 1.0)
+    inner = max(sum(map(_kept, part)) for part in parts)
+    return inputs + inner + max(prod(x.shape) for x in net.layers)
 
 
 @rule
@@ -81,7 +86,7 @@ class CheckpointedBackprop:
 
     Args:
         segments: number of segments of equally many blocks. 0: the number that keeps the least by the shapes (the
-            inputs of all segments and the largest segment's activations); for layers of one width about √L, the
+            inputs of all segments, the largest segment's activations and the largest map); for layers of one width about √L, the
             published choice, and 1 (plain BP) where one early feature map is the peak anyway.
     """
 
