@@ -111,6 +111,13 @@ class Builder(StepBuilder):
         count = len(block.layers) if last is None else block.layers.index(last) + 1
         return self._emit_layers(Trace(block, x, x, {}, ()), block.layers[:count], again)
 
+    def forward_all(self) -> list[Trace]:
+        """Emits the forward pass of the whole network; a trace per block."""
+        traces: list[Trace] = []
+        for block in self.net.blocks:
+            traces.append(self.forward(block, traces[-1].output if traces else self.x))
+        return traces
+
     def resume(self, trace: Trace) -> Trace:
         """Emits what :meth:`forward` left out."""
         return self._emit_layers(trace, trace.block.layers[len(trace.values) :], False)

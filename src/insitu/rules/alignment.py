@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from insitu.network.builder import Builder
 from insitu.network.graph import Network
-from insitu.rules.backprop import _forward
 from insitu.rules.protocol import Citation, choose, rule
 from insitu.step.ir import Init, Op, Phase, Role, Value
 
@@ -33,7 +32,7 @@ class _WalkBack:
         raise AssertionError("a subclass says how the error passes")
 
     def emit(self, net: Network, b: Builder) -> None:
-        traces = _forward(net, b)
+        traces = b.forward_all()
         error: Value | None = b.output_error(traces[-1].output)
         for k in reversed(range(len(traces))):
             assert error is not None

@@ -13,15 +13,6 @@ from insitu.rules.protocol import Citation, rule
 from insitu.step.ir import Value
 
 
-def _forward(net: Network, b: Builder) -> list[Trace]:
-    h = b.x
-    traces = []
-    for block in net.blocks:
-        traces.append(b.forward(block, h))
-        h = traces[-1].output
-    return traces
-
-
 @rule
 @dataclass(frozen=True)
 class Backprop:
@@ -41,7 +32,7 @@ class Backprop:
     )
 
     def emit(self, net: Network, b: Builder) -> None:
-        traces = _forward(net, b)
+        traces = b.forward_all()
         error: Value | None = b.output_error(traces[-1].output)
         for k in reversed(range(len(traces))):
             assert error is not None
@@ -86,8 +77,8 @@ class CheckpointedBackprop:
 
     Args:
         segments: number of segments of equally many blocks. 0: the number that keeps the least by the shapes (the
-            inputs of all segments, the largest segment's activations and the largest map); for layers of one width about √L, the
-            published choice, and 1 (plain BP) where one early feature map is the peak anyway.
+            inputs of all segments, the largest segment's activations and the largest map); for layers of one width
+            about √L, the published choice, and 1 (plain BP) where one early feature map is the peak anyway.
     """
 
     segments: int = 0

@@ -16,7 +16,6 @@ from insitu.errors import NetworkError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Network
 from insitu.ops.loss import mean_scale
-from insitu.rules.backprop import _forward
 from insitu.rules.protocol import Citation, choose, rule
 from insitu.step.ir import Init, Phase, Role, Value
 
@@ -92,7 +91,8 @@ class _Projection:
 class DirectFeedbackAlignment(_Projection):
     """Direct feedback alignment: every hidden block receives the output error through its own fixed random matrix.
 
-    δ_k = (e B_k) ⊙ f′(z_k), e = ∂L/∂z_K; the last block learns from e itself. The error exists only after the forward
+    δ_k = (e B_k) ⊙ f′(z_k), e = ∂L/∂z_K; the last block learns from e itself. Convolutions: the dense variant, B of
+    C × (channels × height × width) (see the module's text). The error exists only after the forward
     pass, so DFA keeps the activations that BP keeps; it saves the chain of errors.
 
     Args:
@@ -112,7 +112,7 @@ class DirectFeedbackAlignment(_Projection):
     )
 
     def emit(self, net: Network, b: Builder) -> None:
-        traces = _forward(net, b)
+        traces = b.forward_all()
         error = b.output_error(traces[-1].output)
         signal = self.signal(b, error)
         b.backward(traces[-1], error, want_input=False)
@@ -172,8 +172,9 @@ class DirectRandomTargetProjection(_Projection):
     """Direct random target projection: the label picks one row of a fixed random matrix.
 
     δ_k = B_k[c*] ⊙ f′(z_k), known as soon as z_k is: a block learns right behind its own forward pass and its input
-    dies at once. No multiplication for feedback. It needs class labels: regression is impossible. The signal never
-    shrinks, so saturating activations (tanh, sigmoid, hard tanh) or a decaying learning rate are needed.
+    dies at once. No multiplication for feedback. Convolutions: the dense variant, as for ``dfa``. It needs class
+    labels: regression is impossible. The signal never shrinks, so saturating activations (tanh, sigmoid, hard tanh)
+    or a decaying learning rate are needed.
 
     Args:
         feedback, point, bound: as for ``dfa``; the defaults are the published code's.
