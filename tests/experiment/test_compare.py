@@ -19,7 +19,12 @@ from insitu.rules import RULES
 def config(**more: Any) -> CompareConfig:
     raw = {
         "networks": ["mlp-64-32-32-10"],
-        "rules": [{"rule": r} for r in ("bp", "bp-checkpoint", "dfa", "drtp")],
+        "rules": [
+            {"rule": "bp"},
+            {"rule": "bp-checkpoint", "options": {"segments": 2}, "label": "bp-checkpoint"},
+            {"rule": "dfa"},
+            {"rule": "drtp"},
+        ],
         "epochs": 2,
         "seeds": 2,
         "limit_train": 200,

@@ -95,7 +95,7 @@ def test_flags_and_sets_override() -> None:
 def test_the_command_repeats_the_run() -> None:
     import shlex
 
-    from insitu.cli import _run_config
+    from insitu.cli.train import run_config
 
     raw = {
         "data": "mnist",
@@ -125,4 +125,4 @@ def test_the_command_repeats_the_run() -> None:
             sets.append(value)
         else:
             given[flags[flag]] = value
-    assert _run_config(None, given, sets) == config
+    assert run_config(None, given, sets) == config

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -206,9 +207,30 @@ def train(
     Raises:
         InsituError: if anything in the request does not fit, before the first step.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
     setup = Setup.of(config, data)
+    with _threads(setup):
+        return _train(setup, out, resume, on_event)
+
+
+SERIAL_MACS = 5_000_000
+"""Steps of fewer multiply-accumulates run on one thread: a second one costs more in waiting than it computes, and on
+a busy machine a hundred times more."""
+
+
+@contextmanager
+def _threads(setup: Setup) -> Iterator[None]:
+    """The run's thread count: as configured, one for small steps, else as torch has it; restored afterwards."""
+    before = torch.get_num_threads()
+    small = sum(setup.emitted(setup.config.batch).counts().macs.values()) < SERIAL_MACS
+    torch.set_num_threads(setup.config.threads or (1 if small else before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> Outcome:
+    config = setup.config
     settings = _settings(setup)
     train_data, test_data, validation = _arrays(setup)
     folder = RunFolder(out) if out else None

@@ -39,13 +39,17 @@ def _identity(classes: int, dtype: Any, device: Any) -> Any:
     return torch.eye(classes, dtype=dtype, device=device)
 
 
+def _times(e: Any, scale: float) -> Any:
+    return e if scale == 1.0 else e.mul_(scale)
+
+
 def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     import torch
 
     t = one_hot(label, z)
     loss = (z.logsumexp(1).sum() - (z * t).sum()) * scale if with_loss else None
     p = torch.softmax(z, 1) if out is None else torch.softmax(z, 1, out=out)
-    return p.sub_(t).mul_(scale), loss
+    return _times(p.sub_(t), scale), loss
 
 
 def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
@@ -54,14 +58,14 @@ def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     t = one_hot(label, z)
     loss = (torch.nn.functional.softplus(z).sum() - (z * t).sum()) * scale if with_loss else None
     p = z.sigmoid() if out is None else z.sigmoid_()
-    return p.sub_(t).mul_(scale), loss
+    return _times(p.sub_(t), scale), loss
 
 
 def _mse(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     t = one_hot(label, z)
     e = z - t if out is None else z.sub_(t)
     loss = e.square().sum() * scale if with_loss else None
-    return e.mul_(2 * scale), loss
+    return _times(e, 2 * scale), loss
 
 
 def _hinge(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:

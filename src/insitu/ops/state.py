@@ -113,8 +113,12 @@ _LINEAR: dict[str, Callable[..., None]] = {"sgd": _sgd, "momentum": _momentum, "
 _ELEMENTWISE: dict[str, Callable[..., None]] = {"adam": _adam, "sign": _sign}
 
 
+def _scaled(into: Any, beta: float) -> Any:
+    return into if beta == 1.0 else into.mul_(beta)
+
+
 def _from_gradient(g: Any) -> Accumulate:
-    return lambda into, beta, alpha: (into if beta == 1.0 else into.mul_(beta)).add_(g, alpha=alpha)
+    return lambda into, beta, alpha: _scaled(into, beta).add_(g, alpha=alpha)
 
 
 def apply(o: Optimizer, rt: Any, w: Any, g: Any, state: Sequence[Any]) -> None:
@@ -148,9 +152,9 @@ register(
 
 def _dense_accumulate(d: Any, x: Any) -> Accumulate:
     """into ← beta · into + alpha · dᵀx; a rank-1 update at batch 1."""
-    if d.shape[0] == 1:
-        return lambda into, beta, alpha: into.addr_(d[0], x[0], beta=beta, alpha=alpha)
     dt = d.t()
+    if d.shape[0] == 1:
+        return lambda into, beta, alpha: _scaled(into, beta).addcmul_(dt, x, value=alpha)
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
@@ -177,12 +181,19 @@ def _dense_update_torch(op: Op, rt: Any) -> Any:
     return by_rows
 
 
+def _flat(d: Any) -> Any:
+    """The bias gradient of one sample without space: there is nothing to sum."""
+    return d.view(-1)
+
+
 def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
     """Makes the gradient as a workspace of the op, then applies it (convolutions, biases: small)."""
 
     def lower(op: Op, rt: Any) -> Any:
         o, n = op.attrs["optimizer"], op.attrs["operands"]
         make = OPS[gradient].torch(op, rt)
+        if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
+            make = _flat
 
         def run(*tensors: Any) -> None:
             apply(o, rt, tensors[n], make(*tensors[:n]), tensors[n + 1 :])
