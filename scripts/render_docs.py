@@ -90,12 +90,13 @@ def speed_table() -> str:
     found = json.loads((BENCHMARKS / "step_time.json").read_text(encoding="utf-8"))
     columns = ["bp/pytorch", "dfa/pytorch", "drtp/pytorch", "drtp/bp"]
     lines = [
-        f"| network, {found['threads']} threads | batch | PyTorch, µs | " + " | ".join(columns) + " |",
-        "| --- | --- | --- |" + " --- |" * len(columns),
+        "| network | batch | threads | PyTorch, µs | " + " | ".join(columns) + " |",
+        "| --- | --- | --- | --- |" + " --- |" * len(columns),
     ]
     for r in found["rows"]:
         ratios = " | ".join(f"{r[c]:.2f}" for c in columns)
-        lines.append(f"| {r['network']} | {r['batch']} | {r['pytorch_us']:.0f} | {ratios} |")
+        where = f"{r['network']} | {r['batch']} | {r['threads']}"
+        lines.append(f"| {where} | {r['pytorch_us']:.0f} | {ratios} |")
     return "\n".join(lines) + "\n"
 
 

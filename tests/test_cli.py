@@ -7,7 +7,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,16 +45,69 @@ def test_light_verbs_do_not_import_torch(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    "verb",
-    [["train"], ["compare"], ["reproduce"], ["report"], ["show", "step"], ["data", "fetch"], ["data", "list"]]
-    + [["list", n] for n in ("rules", "networks", "data", "recipes")],
-    ids=" ".join,
-)
-def test_every_verb_has_help_with_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*verb, "--help"]) == 0
+VERBS = [
+    *("train", "compare", "reproduce", "report", "show step", "data fetch", "data list"),
+    *("list rules", "list networks", "list data", "list recipes"),
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_help_with_an_example_and_the_shared_options(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
-    assert "Example: insitu " + " ".join(verb) in text and "--json" in text
+    assert f"Example: insitu {verb}" in text
+    assert all(flag in text for flag in ("--json", "--quiet", "--out"))
+
+
+def test_these_are_all_the_verbs() -> None:
+    from typer.main import get_command
+
+    from insitu.cli import app
+
+    def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+        children = getattr(command, "commands", {})
+        if not children:
+            yield " ".join(path)
+        for name, child in children.items():
+            yield from leaves(child, (*path, name))
+
+    assert sorted(leaves(get_command(app))) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("verb", [v for v in VERBS if v.startswith("list")] + ["data list", "show step"])
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_out_writes_what_would_be_printed(
+    verb: str, form: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*verb.split(), *(["mlp-8-4-2"] if verb == "show step" else []), *form]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    out = tmp_path / "out.txt"
+    assert main([*words, "--out", str(out)]) == 0
+    captured = capsys.readouterr()
+    assert out.read_text(encoding="utf-8") == printed and printed.endswith("\n")
+    assert captured.out == "" and captured.err == f"written to {out}\n"
+    assert main([*words, "--out", str(out), "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_data_fetch_takes_out_for_its_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(name: str, *, data_dir: Path, progress: Callable[[str, int, int | None], None]) -> list[Path]:
+        progress("a.gz", 0, 10)
+        progress("a.gz", 10, 10)
+        return [data_dir / name / "a.gz"]
+
+    monkeypatch.setattr("insitu.data.fetch", fetch)
+    for flag in ("--out", "--data-dir"):
+        assert main(["data", "fetch", "mnist", flag, str(tmp_path)]) == 0
+        assert capsys.readouterr() == (f"{tmp_path / 'mnist' / 'a.gz'}\n", "fetching a.gz (10 bytes)\n")
+    assert main(["data", "fetch", "mnist", "--out", str(tmp_path), "--json", "-q"]) == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out) == [str(tmp_path / "mnist" / "a.gz")] and captured.err == ""
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -108,7 +163,9 @@ def test_compare_json_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert json.loads(capsys.readouterr().out)["rows"][0]["rule"] == "bp"
     page = tmp_path / "page.html"
     assert main(["report", str(out), "-o", str(page)]) == 0
-    assert page.exists()
+    assert page.exists() and str(page) in capsys.readouterr().out
+    assert main(["report", str(out), "-o", str(page), "-q"]) == 0
+    assert capsys.readouterr() == ("", "")
 
 
 def test_compare_takes_a_recipe_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,6 +236,8 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("resume of nothing", ["train", "--resume"], ["--resume", "--out"]),
     ("report of nothing", ["report", "none"], ["none"]),
     ("bad set", ["train", "--set", "epochs"], ["epochs", "path=value"]),
+    ("out is a folder", ["list", "rules", "--out", "."], ["--out .", "path of a file"]),
+    ("out without folder", ["list", "rules", "--json", "--out", "no/such/file"], ["no/such/file"]),
     ("no space", ["show", "step", "mlp-8-4-2", "--out", "/dev/full/x"], ["/dev/full"]),
 ]
 

@@ -155,6 +155,17 @@ def test_regenerated_feedback_is_the_stored_one(rule: str, name: str) -> None:
     assert largest_difference(gradients(fresh, net), stored) < 1e-12
 
 
+@pytest.mark.parametrize("options", [{}, {"scale": "mean"}, {"feedback": "shared"}])
+def test_feedback_is_the_same_matrix_for_every_batch_size(options: dict[str, str]) -> None:
+    """The last, smaller batch of an epoch has a step of its own, on the same residents."""
+    net = small("mlp-20-15-12-5")
+    inits = [
+        {v.name: v.init for v in emit_step(make_rule("drtp", options), net, size).residents}
+        for size in (32, 29)
+    ]
+    assert inits[0] == inits[1]
+
+
 def test_fa_regenerated_feedback_is_the_stored_one() -> None:
     net = small("lenet5")
     x, y = batch(net, 4)

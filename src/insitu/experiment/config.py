@@ -101,7 +101,9 @@ class TrainingConfig(Frozen):
     )
     precision: Literal["float32", "float64"] = "float32"
     device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1, description="torch threads; none: 1 for small steps, else all")
+    threads: int | None = Field(
+        default=None, ge=1, description="torch threads; none: 1 for small steps, else all"
+    )
     alignment: bool = Field(default=False, description="log the angle to back-propagation per layer")
 
     @model_validator(mode="after")

@@ -25,11 +25,10 @@ def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 def one_hot(label: Any, z: Any) -> Any:
     """Class indices [B] as {0, 1} of z's type and shape; targets pass through."""
-    import torch
 
     if label.dim() == z.dim():
         return label
-    return _identity(z.shape[1], z.dtype, z.device).index_select(0, label.to(torch.int32))
+    return _identity(z.shape[1], z.dtype, z.device).index_select(0, label.int())
 
 
 @lru_cache(maxsize=8)

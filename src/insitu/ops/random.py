@@ -132,7 +132,7 @@ def _rows_torch(op: Op, rt: Any) -> Any:
         import torch
 
         key = prng.key(rt.seed, stream)
-        label = label.to(torch.int32)
+        label = label.int()
         delta = torch.empty((label.shape[0], columns), dtype=rt.real, device=label.device)
         for c in label.unique().tolist():
             delta[label == c] = _row(rt, key, c, columns, bound).to(rt.real)
@@ -167,15 +167,14 @@ def _select_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 
 def _select_torch(op: Op, _rt: Any) -> Any:
-    import torch
 
     columns = op.attrs["columns"]
 
     def select(matrix: Any, label: Any) -> Any:
-        return matrix[:, :columns].index_select(0, label.to(torch.int32))
+        return matrix[:, :columns].index_select(0, label.int())
 
     if columns == op.inputs[0].shape[1]:
-        return lambda matrix, label: matrix.index_select(0, label.to(torch.int32))
+        return lambda matrix, label: matrix.index_select(0, label.int())
     return select
 
 

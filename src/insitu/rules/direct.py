@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from insitu.errors import NetworkError
 from insitu.network.builder import Builder, Trace
@@ -55,21 +55,25 @@ class _Projection:
         b.backward(trace, delta, at=at, want_input=False)
 
     def _project(self, b: Builder, block: str, source: Value, n: int, factor: float) -> Value:
+        """B's product with an error, or the rows of the labels, times a factor (the matrix is the same for every
+        batch size, so the factor is no part of it)."""
         labels = source is b.label
         kinds = ("select_rows", "random_rows") if labels else ("project", "random_project")
-        style: dict[str, object] = {"role": Role.ERROR, "phase": Phase.FEEDBACK, "columns": n}
-        stream = f"{block}.feedback"
-        bound = factor * self._bound(n)
+        style: dict[str, Any] = {"role": Role.ERROR, "phase": Phase.FEEDBACK}
+        stream, bound = f"{block}.feedback", self._bound(n)
         if self.feedback == "regenerated":
-            if labels:
-                style["format"] = b.real
-            return b.emit1(kinds[1], source, stream=stream, bound=bound, **style)  # type: ignore[arg-type]
-        if self.feedback == "stored":
-            matrix = b.resident(stream, (b.classes, n), Role.FEEDBACK, Init("uniform", stream, bound))
-            return b.emit1(kinds[0], *self._operands(labels, matrix, source), **style)  # type: ignore[arg-type]
-        matrix = self._shared(b)
-        delta = b.emit1(kinds[0], *self._operands(labels, matrix, source), **style)  # type: ignore[arg-type]
-        return b.emit1("scale", delta, by=bound, role=Role.ERROR, phase=Phase.FEEDBACK)
+            made = {"stream": stream, "bound": bound} | ({"format": b.real} if labels else {})
+            delta = b.emit1(kinds[1], source, columns=n, **made, **style)
+        else:
+            matrix = self._shared(b) if self.feedback == "shared" else self._stored(b, stream, n)
+            delta = b.emit1(kinds[0], *self._operands(labels, matrix, source), columns=n, **style)
+            factor *= bound if self.feedback == "shared" else 1.0
+        return delta if factor == 1.0 else b.emit1("scale", delta, by=factor, **style)
+
+    def _stored(self, b: Builder, stream: str, n: int) -> Value:
+        """A matrix of the block's own."""
+        init = Init("uniform", stream, self._bound(n))
+        return b.resident(stream, (b.classes, n), Role.FEEDBACK, init)
 
     @staticmethod
     def _operands(labels: bool, matrix: Value, source: Value) -> tuple[Value, Value]:
@@ -159,11 +163,11 @@ class SignDirectFeedbackAlignment(DirectFeedbackAlignment):
         choose("scale", self.scale, ("one", "mean"))
 
     def signal(self, b: Builder, error: Value) -> Value:
-        style: dict[str, object] = {"role": Role.ERROR, "phase": Phase.FEEDBACK}
-        sign = b.emit1("sign", _vector(b, error), **style)  # type: ignore[arg-type]
+        style: dict[str, Any] = {"role": Role.ERROR, "phase": Phase.FEEDBACK}
+        sign = b.emit1("sign", _vector(b, error), **style)
         if self.scale == "one":
             return sign
-        return b.emit1("scale", sign, by=mean_scale(b.loss, error.shape), **style)  # type: ignore[arg-type]
+        return b.emit1("scale", sign, by=mean_scale(b.loss, error.shape), **style)
 
 
 @rule

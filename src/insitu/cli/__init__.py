@@ -1,0 +1,95 @@
+"""The command line. Nothing heavy is imported before a verb needs it: ``insitu --help`` does not load torch.
+
+The verbs are in :mod:`train <insitu.cli.train>`, :mod:`compare <insitu.cli.compare>` (with ``reproduce`` and
+``report``) and :mod:`names <insitu.cli.names>` (``list``, ``show`` and ``data``); here they become one program
+with exit codes: 0, 1 for a fault of insitu's own, 2 for a refused request, 130 when interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from insitu import __version__
+from insitu.cli import compare, names, train
+from insitu.cli.options import emit
+from insitu.errors import CheckpointError, InsituError
+
+__all__ = ["app", "main"]
+
+REFUSED = 2
+INTERRUPTED = 130
+_USAGE_ERROR = typer.BadParameter.__bases__[0]  # click's, or that of the copy of click inside newer typer
+
+app = typer.Typer(
+    name="insitu",
+    help="Training of quantized networks on the device itself: learning rules without back-propagation's memory.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    if version:
+        emit(__version__)
+        raise typer.Exit
+
+
+app.command()(train.train)
+app.command()(compare.compare)
+app.command()(compare.reproduce)
+app.command()(compare.report)
+app.add_typer(names.data_app, name="data")
+app.add_typer(names.show_app, name="show")
+app.add_typer(names.list_app, name="list")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the command line; returns (and, as a script, exits with) 0, 1, 2 or 130."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in words
+    words = [w for w in words if w != "--debug"] or ["--help"]
+    code = _dispatch(words, debug)
+    if argv is None:
+        sys.exit(code)
+    return code
+
+
+def _dispatch(words: list[str], debug: bool) -> int:
+    try:
+        result = app(args=words, prog_name="insitu", standalone_mode=False)
+        return _stopped() if result == INTERRUPTED else result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _stopped()
+    except (InsituError, _USAGE_ERROR, OSError) as error:
+        if debug:
+            raise
+        return _refused(_message(error))
+
+
+def _message(error: BaseException) -> str:
+    """One line for an error that a request can cause."""
+    if isinstance(error, OSError):
+        place = f"{error.filename} " if error.filename else ""
+        return str(CheckpointError(f"{place}cannot be used: {error.strerror or error}; check path and space"))
+    if isinstance(error, InsituError):
+        return str(error)
+    return f"{error.format_message()} See 'insitu VERB --help'."  # type: ignore[attr-defined]
+
+
+def _refused(message: str) -> int:
+    sys.stderr.write(f"insitu: {message}\n")
+    return REFUSED
+
+
+def _stopped() -> int:
+    sys.stderr.write("insitu: interrupted; --resume goes on from the last checkpoint\n")
+    return INTERRUPTED

@@ -1,0 +1,204 @@
+"""``insitu compare``, ``reproduce`` and ``report``: many runs, their table and page."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insitu.cli.options import (
+    Batch,
+    DataDir,
+    DataName,
+    Epochs,
+    Jobs,
+    Json,
+    Kind,
+    Out,
+    Quiet,
+    Rate,
+    Resume,
+    Seeds,
+    Sets,
+    console,
+    emit,
+    free_folder,
+    path_text,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from insitu.experiment.config import CompareConfig
+
+
+def compare(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe's name or a .yaml file; flags override it.")
+    ] = "digits",
+    data: DataName = None,
+    network: Annotated[
+        str | None, typer.Option("--network", help="One or more networks, comma-separated.")
+    ] = None,
+    rules: Annotated[str | None, typer.Option("--rules", help="Rules, comma-separated.")] = None,
+    epochs: Epochs = None,
+    seeds: Seeds = None,
+    batch: Batch = None,
+    lr: Rate = None,
+    optimizer: Kind = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Trains the same networks with every rule and several seeds: table, results.json and report.html.
+
+    Example: insitu compare --data mnist --network mlp-784-1000-10 --rules bp,dfa,drtp --epochs 1 --seeds 3
+    """
+    flags = {
+        "data": data,
+        "networks": _words(network) if network else None,
+        "epochs": epochs,
+        "seeds": seeds,
+        "batch": batch,
+        "optimizer__lr": lr,
+        "optimizer__kind": optimizer,
+        "data_dir": path_text(data_dir),
+    }
+    config = _compare_config(recipe, rules, flags, sets)
+    folder = out or free_folder(f"compare-{config.data}")
+    _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="A recipe of 'insitu list recipes'.")],
+    short: Annotated[
+        bool, typer.Option("--short", help="A few minutes instead of the full schedule.")
+    ] = False,
+    seeds: Seeds = None,
+    epochs: Epochs = None,
+    data_dir: DataDir = None,
+    jobs: Jobs = 1,
+    resume: Resume = False,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Runs a recipe and sets our figures beside the published ones.
+
+    Example: insitu reproduce drtp-mnist-fc --short
+    """
+    from insitu.experiment import recipes
+    from insitu.run.files import write_atomic
+
+    recipe = recipes.find(name)
+    config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
+    folder = out or free_folder(f"reproduce-{name}")
+    results = _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+    table = recipes.reproduction_markdown(recipe, results)
+    write_atomic(folder / "reproduction.md", table)
+    write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
+    if not as_json:
+        emit(table)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="results.json files, or folders that hold one.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The page to write.")] = Path("report.html"),
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Makes the page of one or more comparisons.
+
+    Example: insitu report runs/* -o page.html
+    """
+    from insitu.report.page import load_results, write_report
+
+    page = write_report(load_results(runs), out)
+    if as_json:
+        emit(json.dumps({"report": str(page)}))
+    elif not quiet:
+        emit(f"report {page.resolve()}")
+
+
+def _words(text: str) -> list[str]:
+    """The parts of a comma-separated text."""
+    return [word.strip() for word in text.split(",")]
+
+
+def _compare_config(
+    recipe: str, rules: str | None, flags: dict[str, Any], sets: list[str] | None
+) -> CompareConfig:
+    """The checked configuration of a recipe, then the flags, then ``--set``."""
+    from insitu.experiment import recipes
+    from insitu.experiment.config import CompareConfig, load, parse
+    from insitu.experiment.overrides import apply_flags, apply_sets
+
+    path = Path(recipe)
+    if path.suffix in (".yaml", ".yml"):
+        raw = load(CompareConfig, path).model_dump(mode="json", exclude_unset=True)
+    else:
+        raw = dict(recipes.find(recipe).compare)
+    if rules:
+        keep_rates = flags["optimizer__kind"] is None
+        raw["rules"] = _pick_rules(_words(rules), raw.get("rules", []), keep_rates=keep_rates)
+    return parse(CompareConfig, apply_sets(apply_flags(raw, **flags), sets or []), f"recipe {recipe}")
+
+
+def _pick_rules(names: list[str], known: list[dict[str, Any]], *, keep_rates: bool) -> list[dict[str, Any]]:
+    """Rules by name; one that the recipe has keeps the recipe's options, and its rate unless the optimizer changes."""
+    specs = {spec.get("label") or spec["rule"]: spec for spec in known}
+    picked = [dict(specs.get(name, {"rule": name})) for name in names]
+    if not keep_rates:
+        for spec in picked:
+            spec.pop("lr", None)
+    return picked
+
+
+def _run(
+    config: CompareConfig, out: Path, *, resume: bool, jobs: int, console: Console, as_json: bool
+) -> Any:
+    """Runs a comparison, writes its page and prints its table."""
+    from insitu.experiment.compare import compare as run
+    from insitu.report.page import write_report
+    from insitu.report.plots import save_overview
+
+    command = "insitu " + " ".join(sys.argv[1:])
+    results = run(config, out, resume=resume, jobs=jobs, command=command, on_event=_progress(console))
+    page = write_report(results, out / "report.html")
+    save_overview(results, out / "overview.png")
+    if as_json:
+        emit(results.model_dump_json(indent=1))
+    else:
+        _print_table(results)
+        emit(f"results {out / 'results.json'}\nreport  {page.resolve()}")
+    return results
+
+
+def _print_table(results: Any) -> None:
+    from insitu.report.tables import print_comparison
+
+    print_comparison(results, console(to_stderr=False))
+
+
+def _progress(console: Console) -> Callable[[dict[str, Any]], None]:
+    """Prints a line per run."""
+
+    def note(event: dict[str, Any]) -> None:
+        accuracy = event["test_accuracy"]
+        score = f"{100 * accuracy:6.2f} %" if accuracy is not None else f"loss {event['test_loss']}"
+        place = f"[{event['done']:>3}/{event['of']}]"
+        console.print(
+            f"{place} {event['network']:<20} {event['rule']:<18} seed {event['seed']}  {score}"
+            f"  {event['seconds']:.1f} s",
+            markup=False,
+        )
+
+    return note

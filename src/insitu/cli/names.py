@@ -1,0 +1,171 @@
+"""``insitu list``, ``show`` and ``data``: what there is, what a network and a rule become, fetching data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insitu.cli.options import (
+    DataDir,
+    Json,
+    OutFile,
+    Quiet,
+    console,
+    deliver,
+    deliver_table,
+    emit,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from insitu.step.ir import Step
+
+data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
+show_app = typer.Typer(help="Prints what a network and a rule become.", no_args_is_help=True)
+list_app = typer.Typer(help="Names: rules, networks, data, recipes.", no_args_is_help=True)
+
+FetchDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir", "--out", "-o", help="Folder for the files; else INSITU_DATA, else the user's cache."
+    ),
+]
+
+
+@list_app.command("rules")
+def list_rules(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Learning rules.
+
+    Example: insitu list rules
+    """
+    from insitu.rules.protocol import describe
+
+    deliver_table(describe(), as_json=as_json, out=out, quiet=quiet)
+
+
+@list_app.command("networks")
+def list_networks(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Networks of the zoo.
+
+    Example: insitu list networks
+    """
+    from insitu.network import zoo
+
+    deliver_table(zoo.describe(), as_json=as_json, out=out, quiet=quiet)
+
+
+@list_app.command("data")
+def list_data(
+    data_dir: DataDir = None, out: OutFile = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Data sets.
+
+    Example: insitu list data
+    """
+    from insitu.data import describe
+
+    deliver_table(describe(data_dir=data_dir), as_json=as_json, out=out, quiet=quiet)
+
+
+@list_app.command("recipes")
+def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Recipes of compare and reproduce.
+
+    Example: insitu list recipes
+    """
+    from insitu.experiment import recipes
+
+    found = [(name, recipes.find(name)) for name in recipes.names()]
+    rows = [{"name": name, "title": recipe.title, "source": recipe.source} for name, recipe in found]
+    deliver_table(rows, as_json=as_json, out=out, quiet=quiet)
+
+
+@show_app.command("step")
+def show_step(
+    network: Annotated[str, typer.Argument(help="A network of the zoo.")],
+    rule: Annotated[str, typer.Option(help="A learning rule.")] = "bp",
+    batch: Annotated[int, typer.Option(min=1)] = 1,
+    eager: Annotated[bool, typer.Option("--eager/--fused", help="As emitted, or as executed.")] = False,
+    optimizer: Annotated[str, typer.Option()] = "sgd",
+    loss: Annotated[str, typer.Option()] = "xent",
+    out: OutFile = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Prints the training step of a rule, and its memory.
+
+    Example: insitu show step mlp-784-1000-10 --rule drtp --eager
+    """
+    from insitu.network import zoo
+    from insitu.ops.state import Optimizer
+    from insitu.passes import lower
+    from insitu.rules.protocol import emit_step, make_rule
+
+    net = zoo.build(network)
+    step = emit_step(make_rule(rule), net, batch, optimizer=Optimizer(optimizer), loss=loss)
+    step = lower(step, "eager" if eager else "fused")
+    deliver(_step_json(step) if as_json else _step_text(step), out=out, quiet=quiet)
+
+
+def _memory(step: Step) -> tuple[int, dict[str, int]]:
+    """Bytes at the peak, in all and by role."""
+    from insitu.passes import plan
+
+    layout = plan(step)
+    return layout.peak_bytes, {role.value: n for role, n in layout.by_role.items() if n}
+
+
+def _step_json(step: Step) -> str:
+    peak, roles = _memory(step)
+    return json.dumps({"step": str(step), "peak_bytes": peak, "by_role": roles}, indent=1)
+
+
+def _step_text(step: Step) -> str:
+    peak, roles = _memory(step)
+    parts = ", ".join(f"{role} {n}" for role, n in roles.items())
+    return f"{step}peak {peak} bytes: {parts}\n"
+
+
+@data_app.command("list")
+def data_list(
+    data_dir: DataDir = None, out: OutFile = None, quiet: Quiet = False, as_json: Json = False
+) -> None:
+    """Data sets and where they were found.
+
+    Example: insitu data list
+    """
+    list_data(data_dir, out, quiet, as_json)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="mnist, fashion-mnist or cifar10.")],
+    data_dir: FetchDir = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Downloads a data set from its public mirrors, checked by SHA-256; prints the paths of its files.
+
+    Example: insitu data fetch mnist
+    """
+    from insitu.data import fetch
+
+    paths = [str(p) for p in fetch(name, data_dir=data_dir, progress=_progress(console(quiet=quiet)))]
+    emit(json.dumps(paths) if as_json else "\n".join(paths))
+
+
+def _progress(console: Console) -> Callable[[str, int, int | None], None]:
+    """Prints a line per file, when its download starts."""
+    seen: set[str] = set()
+
+    def note(file: str, _done: int, total: int | None) -> None:
+        if file not in seen:
+            seen.add(file)
+            console.print(f"fetching {file}" + (f" ({total} bytes)" if total else ""), markup=False)
+
+    return note

@@ -1,0 +1,125 @@
+"""What the verbs share: options with the same name and meaning everywhere, and the ways of giving a result.
+
+Every verb has ``--json``, ``--quiet`` and ``--out``: the result goes to stdout, or to the file or folder of
+``--out``; progress and notes go to stderr, unless ``--quiet``.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insitu.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout; logs on stderr.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="No progress or notes: the result and errors only.")
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Folder for what is written.")]
+OutFile = Annotated[
+    Path | None, typer.Option("--out", "-o", help="File for what would be printed, text or JSON.")
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", help="Where data sets lie; else INSITU_DATA, else the user's cache."),
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", help="Any other field, as path=value: optimizer.momentum=0.9")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")]
+Epochs = Annotated[int | None, typer.Option("--epochs")]
+Seeds = Annotated[int | None, typer.Option("--seeds", help="Runs per rule.")]
+Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time, one thread each.")]
+Batch = Annotated[
+    int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")
+]
+Rate = Annotated[float | None, typer.Option("--lr", help="Initial learning rate.")]
+Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
+DataName = Annotated[
+    str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")
+]
+
+
+def console(*, quiet: bool = False, to_stderr: bool = True) -> Console:
+    from rich.console import Console
+
+    return Console(stderr=to_stderr, quiet=quiet, highlight=False)
+
+
+def emit(text: str) -> None:
+    """A result on stdout, as plain text."""
+    sys.stdout.write(_ended(text))
+
+
+def deliver(text: str, *, out: Path | None, quiet: bool) -> None:
+    """A result on stdout, or else in the file of ``--out``, with a note about it.
+
+    Raises:
+        ConfigError: ``out`` is there and is no file.
+        CheckpointError: it cannot be written.
+    """
+    from insitu.run.files import write_atomic
+
+    if out is None:
+        emit(text)
+        return
+    if out.exists() and not out.is_file():
+        raise ConfigError(f"--out {out} is no file; pass the path of a file")
+    write_atomic(out, _ended(text))
+    console(quiet=quiet).print(f"written to {out}", markup=False, soft_wrap=True)
+
+
+def deliver_table(rows: list[dict[str, Any]], *, as_json: bool, out: Path | None, quiet: bool) -> None:
+    """The same for rows: as JSON, or as a table of their keys."""
+    if as_json:
+        deliver(json.dumps(rows, indent=1, default=str), out=out, quiet=quiet)
+    elif out is None:
+        console(to_stderr=False).print(_table(rows))
+    else:
+        deliver(_plain(_table(rows)), out=out, quiet=quiet)
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*["–" if v is None else str(v) for v in row.values()])
+    return table
+
+
+def _plain(table: Table) -> str:
+    """A table as text without colours, as wide as the console."""
+    from rich.console import Console
+
+    text = io.StringIO()
+    Console(file=text, highlight=False).print(table)
+    return text.getvalue()
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
+
+
+def free_folder(stem: str) -> Path:
+    """The first of runs/stem-1, runs/stem-2, ... that does not exist."""
+    stem, n = stem.replace("/", "_"), 1
+    while (Path("runs") / f"{stem}-{n}").exists():
+        n += 1
+    return Path("runs") / f"{stem}-{n}"
+
+
+def path_text(path: Path | None) -> str | None:
+    """A path as configurations keep it."""
+    return str(path) if path else None

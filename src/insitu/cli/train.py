@@ -1,0 +1,151 @@
+"""``insitu train``: one network, one rule, one run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insitu.cli.options import (
+    Batch,
+    DataDir,
+    DataName,
+    Epochs,
+    Json,
+    Kind,
+    Out,
+    Quiet,
+    Rate,
+    Resume,
+    Sets,
+    console,
+    emit,
+    free_folder,
+    path_text,
+)
+from insitu.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from insitu.experiment.config import RunConfig
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(help="A config.yaml, for example a run folder's.")] = None,
+    data: DataName = None,
+    network: Annotated[
+        str | None, typer.Option(help="A name of 'insitu list networks', or file.py:function.")
+    ] = None,
+    rule: Annotated[str | None, typer.Option(help="A name of 'insitu list rules'.")] = None,
+    epochs: Epochs = None,
+    batch: Batch = None,
+    lr: Rate = None,
+    optimizer: Kind = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    data_dir: DataDir = None,
+    sets: Sets = None,
+    resume: Resume = False,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Trains one network with one rule and keeps a run folder.
+
+    Example: insitu train --data mnist --network mlp-784-1000-10 --rule drtp --epochs 10 --out runs/a
+    """
+    flags = {
+        "data": data,
+        "network": network,
+        "rule": rule,
+        "epochs": epochs,
+        "batch": batch,
+        "optimizer__lr": lr,
+        "optimizer__kind": optimizer,
+        "seed": seed,
+        "precision": precision,
+        "data_dir": path_text(data_dir),
+    }
+    if resume:
+        config, out = _resumed(config, out)
+    checked = run_config(config, flags, sets)
+    folder = out or free_folder(f"{checked.rule}-{checked.data}")
+    outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
+    _plot(folder, checked, outcome)
+    if as_json:
+        emit((folder / "result.json").read_text(encoding="utf-8"))
+    else:
+        score = _score(outcome.test_accuracy, outcome.test_loss)
+        emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+
+
+def run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> RunConfig:
+    """The checked configuration of a file (or the defaults), then the flags, then ``--set``."""
+    from insitu.experiment.config import RunConfig, load, parse
+    from insitu.experiment.overrides import apply_flags, apply_sets
+
+    raw = load(RunConfig, path).model_dump(mode="json", exclude_unset=True) if path else {}
+    return parse(
+        RunConfig, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line")
+    )
+
+
+def _resumed(config: Path | None, out: Path | None) -> tuple[Path | None, Path]:
+    """Config and folder of the run that goes on, one found from the other."""
+    if out is None:
+        if config is None:
+            raise ConfigError("--resume needs the run: pass its folder with --out, or its config.yaml")
+        return config, config.parent
+    if config is None and (out / "config.yaml").exists():
+        config = out / "config.yaml"
+    return config, out
+
+
+def _with_progress(config: RunConfig, out: Path, resume: bool, console: Console) -> Any:
+    """Trains; a bar on a terminal, else a line per epoch."""
+    from insitu.experiment.train import train as run
+
+    if not console.is_terminal:
+        return run(config, out, resume=resume, on_event=lambda e: _print_epoch(console, e))
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(f"{config.rule} on {config.data}", total=config.epochs, note="")
+
+        def on_event(event: dict[str, Any]) -> None:
+            if event["kind"] == "eval":
+                bar.update(task, completed=event["epoch"], note=_epoch_line(event))
+
+        return run(config, out, resume=resume, on_event=on_event)
+
+
+def _print_epoch(console: Console, event: dict[str, Any]) -> None:
+    if event["kind"] == "eval":
+        console.print(_epoch_line(event))
+
+
+def _epoch_line(event: dict[str, Any]) -> str:
+    loss, score = event["train_loss"], _score(event.get("test_accuracy"), event["test_loss"])
+    shown = "diverged" if loss is None else f"{loss:.4f}"
+    return f"epoch {event['epoch']:>3}  training loss {shown}  {score}  {event['seconds']:.1f} s"
+
+
+def _score(accuracy: float | None, loss: float | None) -> str:
+    return f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {loss}"
+
+
+def _plot(folder: Path, config: RunConfig, outcome: Any) -> None:
+    from insitu.experiment.compare import step_cost
+    from insitu.experiment.setup import Setup
+    from insitu.report.plots import save_curves, save_memory
+
+    save_curves([outcome.curve], folder / "curves.png")
+    save_memory(step_cost(Setup.of(config)).timeline, folder / "memory.png")

@@ -1,0 +1,274 @@
+"""What becomes of each ATen op: one function an op, and the table of them.
+
+A function takes the draft, the node and the op's arguments by name; it adds a layer, or none, and returns the
+name of the layer whose output the node stands for. What has no layer kind it refuses.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import fx
+
+from insitu.network.build import pair
+from insitu.network.calls import Place, arguments, in_place, op_name, short_name
+from insitu.network.draft import Draft
+from insitu.network.refusals import REMEDIES, refuse, refuse_kind
+from insitu.step.ir import Shape
+
+Arguments = Mapping[str, Any]
+
+_WHOLE = ("MultiheadAttention", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
+"""Modules that call ops which exist as layers, but mean something else together."""
+
+_VIEWS = ("flatten", "view", "reshape", "squeeze", "contiguous", "alias", "to", "getitem")
+_GETITEM = operator.getitem.__name__
+
+
+def known(node: fx.Node) -> bool:
+    """The op has a place in the table."""
+    return op_name(node) in TABLE
+
+
+def translate(draft: Draft, node: fx.Node) -> str:
+    """Adds what a node computes to the draft; returns the layer whose output it is."""
+    if not known(node) or short_name(Place.of(node).kind) in _WHOLE:
+        refuse_kind(node)
+    op = op_name(node)
+    return TABLE[op](draft, node, {} if op == _GETITEM else arguments(node))
+
+
+def shares_storage(draft: Draft, node: fx.Node) -> bool:
+    """The node's output is its first argument's memory."""
+    idle = op_name(node) == "dropout" and draft.values[node] == draft.values[node.args[0]]
+    return op_name(node) in _VIEWS or in_place(node) or idle
+
+
+# Layers with weights
+
+
+def _linear(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    x = draft.flat(node, a["input"])
+    name, params = draft.parameters(node, weight=a["weight"], bias=a["bias"])
+    return draft.emit(node, "dense", (x,), name=name, params=params)
+
+
+def _conv2d(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    x = draft.image(node, a["input"])
+    name, params = draft.parameters(node, weight=a["weight"], bias=a["bias"])
+    dilation = _pair(a["dilation"])
+    geometry = {
+        "stride": _pair(a["stride"]),
+        "padding": _padding(node, a["padding"], params["weight"][2:], dilation),
+        "dilation": dilation,
+        "groups": a["groups"],
+    }
+    return draft.emit(node, "conv2d", (x,), geometry, name=name, params=params)
+
+
+def _pair(n: Any) -> tuple[int, int]:
+    """A scalar, one or two numbers as (vertical, horizontal)."""
+    return pair(n[0] if isinstance(n, (list, tuple)) and len(n) == 1 else n)
+
+
+def _padding(node: fx.Node, padding: Any, kernel: Shape, dilation: tuple[int, int]) -> tuple[int, int]:
+    if padding == "valid":
+        return (0, 0)
+    if padding != "same":
+        return _pair(padding)
+    total = [d * (k - 1) for d, k in zip(dilation, kernel)]
+    if any(n % 2 for n in total):
+        refuse(node, f"padding='same' of an even kernel {list(kernel)} is not symmetric", "Use odd sizes")
+    return (total[0] // 2, total[1] // 2)
+
+
+def _batch_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    x = draft.value(node, a["input"])
+    if len(draft.shapes[x]) not in (1, 3):
+        refuse_kind(node)
+    if a["running_mean"] is None or not a["training"]:
+        refuse(node, "it keeps no running statistics in training mode", "Use track_running_stats=True")
+    if a["bias"] is not None and a["weight"] is None:
+        refuse(node, "it has a bias but no weight", "Use affine=True or affine=False")
+    arrays = {k: a[k] for k in ("weight", "bias", "running_mean", "running_var")}
+    name, params = draft.parameters(node, **arrays)
+    attrs = {"eps": a["eps"], "momentum": a["momentum"]}
+    return draft.emit(node, "batch_norm", (x,), attrs, name=name, params=params)
+
+
+# Layers without
+
+
+def _activation(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    """The op has the name of the activation function."""
+    attrs: dict[str, Any] = {"fn": op_name(node)}
+    if "negative_slope" in a:
+        attrs["slope"] = a["negative_slope"]
+    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), attrs)
+
+
+def _hardtanh(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    """Also ``clamp``, which has other names for the bounds."""
+    low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
+    if (low, high) == (0, 6):
+        refuse(node, "it is a ReLU6", REMEDIES["ReLU6"])
+    if (low, high) != (-1, 1):
+        refuse(node, f"its range is {low} to {high}", "Use nn.Hardtanh(-1, 1) or nn.ReLU")
+    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), {"fn": "hardtanh"})
+
+
+def _pool(draft: Draft, node: fx.Node, a: Arguments, *, kind: str) -> str:
+    x = draft.image(node, node.args[0])
+    _check_pool(node, a)
+    kernel = _pair(a["kernel_size"])
+    attrs = {"kernel": kernel, "stride": _pair(a["stride"] or kernel), "padding": _pair(a["padding"])}
+    if a["ceil_mode"]:
+        _check_ceil(node, draft.shapes[x], draft.shape(node), attrs)
+    return draft.emit(node, kind, (x,), attrs)
+
+
+def _check_pool(node: fx.Node, a: Arguments) -> None:
+    if "dilation" in a and _pair(a["dilation"]) != (1, 1):
+        refuse(node, "its window is dilated", "Use dilation=1")
+    if a.get("divisor_override") is not None:
+        refuse(node, "it divides by another number than the size of its window", "Use divisor_override=None")
+    if a.get("count_include_pad") is False and _pair(a["padding"]) != (0, 0):
+        refuse(node, "it does not count its padding", "Use count_include_pad=True or no padding")
+
+
+def _check_ceil(node: fx.Node, before: Shape, after: Shape, attrs: Mapping[str, Any]) -> None:
+    """Rounding up is the same as rounding down where the windows fit."""
+    sizes = zip(before[1:], attrs["kernel"], attrs["stride"], attrs["padding"])
+    if tuple((n + 2 * p - k) // s + 1 for n, k, s, p in sizes) != after[1:]:
+        refuse(node, "ceil_mode=True makes partial windows here", "Use ceil_mode=False and padding")
+
+
+def _adaptive_pool(draft: Draft, node: fx.Node, _a: Arguments, *, kind: str) -> str:
+    """An ordinary pool where the output's size divides the input's."""
+    x = draft.image(node, node.args[0])
+    before, after = draft.shapes[x][1:], draft.shape(node)[1:]
+    if any(n % m for n, m in zip(before, after)):
+        return draft.emit(node, kind, (x,), {"size": tuple(after)})
+    return draft.emit(node, kind, (x,), _tiles((before[0] // after[0], before[1] // after[1])))
+
+
+def _tiles(kernel: tuple[int, int]) -> dict[str, tuple[int, int]]:
+    """The geometry of windows side by side."""
+    return {"kernel": kernel, "stride": kernel, "padding": (0, 0)}
+
+
+def _mean(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    """The mean over height and width is an average pool over the whole plane."""
+    x = draft.value(node, node.args[0])
+    dims = a.get("dim") or []
+    if len(draft.shapes[x]) != 3 or {d % 4 for d in dims} != {2, 3}:
+        refuse(node, f"it is a mean over the dimensions {list(dims)}", REMEDIES["sum"])
+    channels, height, width = draft.shapes[x]
+    pooled = draft.emit(node, "avg_pool", (x,), _tiles((height, width)), shape=(channels, 1, 1))
+    if a["keepdim"]:
+        return pooled
+    return draft.emit(node, "reshape", (pooled,), name=draft.unique(f"{pooled}_flatten"))
+
+
+def _dropout(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    x = draft.value(node, node.args[0])
+    if a["p"] == 0 or not a["train"]:
+        return x
+    if a["p"] >= 1:
+        refuse(node, "it drops everything", "Use a rate below 1")
+    return draft.emit(node, "dropout", (x,), {"p": a["p"]})
+
+
+def _rms_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    x = draft.value(node, a["input"])
+    over, shape = tuple(a["normalized_shape"]), draft.shapes[x]
+    if a["weight"] is not None:
+        refuse(node, "it has weights", "Use nn.RMSNorm(..., elementwise_affine=False)")
+    if over != shape:
+        refuse(
+            node,
+            f"it normalises over {list(over)} of {list(shape)}",
+            "Normalise over all features of a sample",
+        )
+    eps = torch.finfo(node.meta["val"].dtype).eps if a["eps"] is None else a["eps"]
+    return draft.emit(node, "rms_norm", (x,), {"eps": eps})
+
+
+def _add(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    if not isinstance(a["other"], fx.Node):
+        remedy = "Use the bias of the layer before, or shift the data"
+        refuse(node, f"it adds the constant {a['other']}", remedy)
+    inputs = (draft.value(node, a["self"]), draft.value(node, a["other"]))
+    if a["alpha"] != 1:
+        refuse(node, f"it scales by alpha={a['alpha']}", "Add without a factor")
+    one, other = (draft.shapes[i] for i in inputs)
+    if one != other:
+        refuse(node, f"it adds {one} and {other} per sample", "Make both shapes equal")
+    return draft.emit(node, "add", inputs)
+
+
+# The same numbers in another form
+
+
+def _reshape(draft: Draft, node: fx.Node, _a: Arguments) -> str:
+    x = draft.value(node, node.args[0])
+    shape = draft.shape(node)
+    if shape == draft.shapes[x]:
+        return x
+    if len(shape) != 1:
+        remedy = "Only x.flatten(1) to (batch, features) is known"
+        refuse(node, f"it makes the shape {['batch', *shape]}", remedy)
+    return draft.emit(node, "reshape", (x,))
+
+
+def _same(draft: Draft, node: fx.Node, _a: Arguments) -> str:
+    """The same numbers; a change of type is refused."""
+    source: Any = node.args[0]
+    x, dtype = draft.value(node, source), node.meta["val"].dtype
+    if dtype != source.meta["val"].dtype:
+        refuse(node, f"it changes the type to {dtype}", "Leave number formats to the precision")
+    return x
+
+
+def _item(draft: Draft, node: fx.Node, _a: Arguments) -> str:
+    """The first of several results; the others (indices of a pool) are no values of the network."""
+    if node.args[1] != 0:
+        refuse(node, "it uses the indices of a pool", "Use the pooled values only")
+    return draft.value(node, node.args[0])
+
+
+TABLE: dict[str, Callable[[Draft, fx.Node, Arguments], str]] = {
+    "linear": _linear,
+    "conv2d": _conv2d,
+    "batch_norm": _batch_norm,
+    "relu": _activation,
+    "leaky_relu": _activation,
+    "tanh": _activation,
+    "sigmoid": _activation,
+    "sign": _activation,
+    "hardtanh": _hardtanh,
+    "clamp": _hardtanh,
+    "max_pool2d": partial(_pool, kind="max_pool"),
+    "max_pool2d_with_indices": partial(_pool, kind="max_pool"),
+    "avg_pool2d": partial(_pool, kind="avg_pool"),
+    "adaptive_max_pool2d": partial(_adaptive_pool, kind="max_pool"),
+    "adaptive_avg_pool2d": partial(_adaptive_pool, kind="avg_pool"),
+    "mean": _mean,
+    "dropout": _dropout,
+    "rms_norm": _rms_norm,
+    "add": _add,
+    "flatten": _reshape,
+    "view": _reshape,
+    "reshape": _reshape,
+    "squeeze": _reshape,
+    "contiguous": _same,
+    "clone": _same,
+    "alias": _same,
+    "to": _same,
+    "_to_copy": _same,
+    _GETITEM: _item,
+}
