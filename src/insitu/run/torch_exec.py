@@ -91,9 +91,9 @@ class TorchExecutor:
 
         lines = [
             "def step(inputs, residents, donate):",
-            f"    {names(self._slots[v] for v in self.step.inputs)}= inputs",
+            f"    [{names(self._slots[v] for v in self.step.inputs)}] = inputs",
             "    if donate: inputs.clear()",
-            f"    {names(slot for slot, _ in self._resident_slots) or '_'} = residents",
+            f"    [{names(slot for slot, _ in self._resident_slots)}] = residents",
         ]
         for i, instruction in enumerate(self._program):
             outputs = names(instruction.outputs)
