@@ -32,9 +32,8 @@ CASES = [("mlp-784-1000-10", 1), ("mlp-784-1000-10", 128), ("lenet5", 1), ("lene
 RULES = ["bp", "dfa", "drtp"]
 
 
-def pytorch(net: Network, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
+def pytorch(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
     """The usual loop body."""
-    module = to_module(net)
     module.train()
     optimizer = torch.optim.SGD(module.parameters(), lr=LR)
     loss = torch.nn.CrossEntropyLoss()
@@ -47,24 +46,14 @@ def pytorch(net: Network, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None
     return step
 
 
-def plain_pytorch(name: str, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None] | None:
-    """The same MLP as a hand-written nn.Sequential: PyTorch without our module class around it."""
+def plain_module(name: str, net: Network) -> torch.nn.Module:
+    """A hand-written nn.Sequential for an MLP, PyTorch at its best; else the network's own module."""
     if not name.startswith("mlp-"):
-        return None
-    sizes = [int(n) for n in name.split("-")[1:]]
+        return to_module(net)
     layers: list[torch.nn.Module] = []
-    for i, o in pairwise(sizes):
+    for i, o in pairwise(int(n) for n in name.split("-")[1:]):
         layers += [torch.nn.Linear(i, o), torch.nn.Tanh()]
-    module = torch.nn.Sequential(*layers[:-1])
-    optimizer = torch.optim.SGD(module.parameters(), lr=LR)
-    loss = torch.nn.CrossEntropyLoss()
-
-    def step() -> None:
-        optimizer.zero_grad()
-        loss(module(x), y).backward()
-        optimizer.step()
-
-    return step
+    return torch.nn.Sequential(*layers[:-1])
 
 
 def ours(rule: str, net: Network, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:
@@ -97,8 +86,8 @@ def measure(name: str, batch: int, turns: int) -> dict[str, float]:
     net = zoo.build(name)
     torch.manual_seed(0)
     x, y = torch.rand(batch, *net.input_shape), torch.randint(0, net.outputs, (batch,))
-    plain = plain_pytorch(name, x, y) or pytorch(net, x, y)
-    medians = race({"pytorch": plain} | {rule: ours(rule, net, x, y) for rule in RULES}, turns)
+    baseline = pytorch(plain_module(name, net), x, y)
+    medians = race({"pytorch": baseline} | {rule: ours(rule, net, x, y) for rule in RULES}, turns)
     ratios = {f"{rule}/pytorch": medians[rule] / medians["pytorch"] for rule in RULES}
     return {"pytorch_us": medians["pytorch"] * 1e6, **ratios, "drtp/bp": medians["drtp"] / medians["bp"]}
 

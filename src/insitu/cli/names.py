@@ -37,6 +37,13 @@ FetchDir = Annotated[
 ]
 
 
+RULE = ("rule", "year", "what", "options")
+NETWORK = ("name", "what", "input_shape", "parameters", "macs")
+DATA = ("name", "what", "train", "test", "shape", "found")
+RECIPE = ("name", "title", "source")
+"""Columns of the tables; ``--json`` has more."""
+
+
 @list_app.command("rules")
 def list_rules(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Learning rules.
@@ -45,7 +52,7 @@ def list_rules(out: OutFile = None, quiet: Quiet = False, as_json: Json = False)
     """
     from insitu.rules.protocol import describe
 
-    deliver_table(describe(), as_json=as_json, out=out, quiet=quiet)
+    deliver_table(describe(), RULE, as_json=as_json, out=out, quiet=quiet)
 
 
 @list_app.command("networks")
@@ -56,7 +63,7 @@ def list_networks(out: OutFile = None, quiet: Quiet = False, as_json: Json = Fal
     """
     from insitu.network import zoo
 
-    deliver_table(zoo.describe(), as_json=as_json, out=out, quiet=quiet)
+    deliver_table(zoo.describe(), NETWORK, as_json=as_json, out=out, quiet=quiet)
 
 
 @list_app.command("data")
@@ -69,7 +76,7 @@ def list_data(
     """
     from insitu.data import describe
 
-    deliver_table(describe(data_dir=data_dir), as_json=as_json, out=out, quiet=quiet)
+    deliver_table(describe(data_dir=data_dir), DATA, as_json=as_json, out=out, quiet=quiet)
 
 
 @list_app.command("recipes")
@@ -82,7 +89,7 @@ def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = Fals
 
     found = [(name, recipes.find(name)) for name in recipes.names()]
     rows = [{"name": name, "title": recipe.title, "source": recipe.source} for name, recipe in found]
-    deliver_table(rows, as_json=as_json, out=out, quiet=quiet)
+    deliver_table(rows, RECIPE, as_json=as_json, out=out, quiet=quiet)
 
 
 @show_app.command("step")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,25 +79,38 @@ def deliver(text: str, *, out: Path | None, quiet: bool) -> None:
     console(quiet=quiet).print(f"written to {out}", markup=False, soft_wrap=True)
 
 
-def deliver_table(rows: list[dict[str, Any]], *, as_json: bool, out: Path | None, quiet: bool) -> None:
-    """The same for rows: as JSON, or as a table of their keys."""
+def deliver_table(
+    rows: list[dict[str, Any]], columns: Sequence[str], *, as_json: bool, out: Path | None, quiet: bool
+) -> None:
+    """The same for rows: as JSON with everything, or as a table of these columns."""
     if as_json:
         deliver(json.dumps(rows, indent=1, default=str), out=out, quiet=quiet)
     elif out is None:
-        console(to_stderr=False).print(_table(rows))
+        console(to_stderr=False).print(_table(rows, columns))
     else:
-        deliver(_plain(_table(rows)), out=out, quiet=quiet)
+        deliver(_plain(_table(rows, columns)), out=out, quiet=quiet)
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
+def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """The first column, which is a name, is never folded."""
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in rows[0] if rows else ():
-        table.add_column(column, overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for i, column in enumerate(columns):
+        table.add_column(column.replace("_", " "), no_wrap=i == 0, overflow="fold")
     for row in rows:
-        table.add_row(*["–" if v is None else str(v) for v in row.values()])
+        table.add_row(*[_cell(row[column]) for column in columns])
     return table
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, int):
+        return f"{value:,}" if value > 9999 else str(value)
+    if isinstance(value, list | tuple):
+        return "x".join(map(str, value))
+    return str(value)
 
 
 def _plain(table: Table) -> str:
