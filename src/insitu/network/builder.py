@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu.errors import NetworkError
-from insitu.network.graph import INPUT, WEIGHTED, Block, Layer, Network
+from insitu.network.graph import INPUT, WEIGHTED, Block, Layer, Network, first_value
 from insitu.numbers.formats import F32, Float, unsigned
 from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import LOSSES, mean_scale
@@ -80,6 +80,7 @@ class Builder(StepBuilder):
         self.with_loss = with_loss
         self.training = training
         self.classes = net.outputs
+        self._heads: dict[str, bool] = {}
         self.x = self.input("x", (batch, *net.input_shape), Role.ACTIVATION)
         self._label: Value | None = None
 
@@ -95,8 +96,11 @@ class Builder(StepBuilder):
         return self._label
 
     def param(self, layer: Layer, suffix: str) -> Value:
-        """A parameter (role weight) or running statistic (role state) of a layer."""
+        """A parameter (role weight, in a head: head) or running statistic (role state) of a layer."""
         name = layer.param(suffix)
+        if layer.name in self._heads:
+            init = first_value(layer, suffix, zero=self._heads[layer.name])
+            return self.resident(name, layer.params[suffix], Role.HEAD, init)
         role = Role.STATE if suffix.startswith("running_") else Role.WEIGHT
         return self.resident(name, layer.params[suffix], role, Init("param", name))
 
@@ -110,6 +114,17 @@ class Builder(StepBuilder):
         last = block.activation if to_activation else None
         count = len(block.layers) if last is None else block.layers.index(last) + 1
         return self._emit_layers(Trace(block, x, x, {}, ()), block.layers[:count], again)
+
+    def head(self, layers: Sequence[Layer], h: Value, *, zero: bool = False) -> Trace:
+        """Emits auxiliary layers on a value; what they hold and give has the role ``head``.
+
+        Args:
+            layers: in order, with names that no layer of the network has.
+            zero: weights start at zero; else at PyTorch's default distribution.
+        """
+        self._heads |= {layer.name: zero for layer in layers}
+        block = Block(tuple(layers))
+        return self._emit_layers(Trace(block, h, h, {}, ()), layers, False)
 
     def forward_all(self) -> list[Trace]:
         """Emits the forward pass of the whole network; a trace per block."""
@@ -133,7 +148,8 @@ class Builder(StepBuilder):
         return Trace(trace.block, trace.input, output, values, (*trace.ops, *self.ops[start:]))
 
     def _layer_forward(self, layer: Layer, sources: list[Value], again: bool) -> Value:
-        style: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD, "name": layer.name}
+        role = Role.HEAD if layer.name in self._heads else Role.ACTIVATION
+        style: dict[str, Any] = {"role": role, "phase": Phase.FORWARD, "name": layer.name}
         params = [self.param(layer, s) for s in ("weight", "bias") if s in layer.params]
         (x, *_) = sources
         if layer.kind == "dense":
@@ -168,20 +184,25 @@ class Builder(StepBuilder):
             )
         return self.emit1("bn_apply", x, *stats, *params, eps=eps, frozen=False, **style)
 
-    def output_error(self, z: Value) -> Value:
-        """e = ∂L/∂z of the loss, averaged as PyTorch does (see :func:`insitu.ops.loss.mean_scale`)."""
-        with self.at("output"):
+    def output_error(self, z: Value, *, local: bool = False) -> Value:
+        """e = ∂L/∂z of the loss, averaged as PyTorch does (see :func:`insitu.ops.loss.mean_scale`).
+
+        Args:
+            local: the error of a head; only the network's own loss is returned by the step.
+        """
+        with_loss = self.with_loss and not local
+        with self.at(z.where.layer if local else "output"):
             outputs = self.emit(
                 f"{self.loss}_error",
                 z,
                 self.label,
                 scale=mean_scale(self.loss, z.shape),
-                with_loss=self.with_loss,
+                with_loss=with_loss,
                 role=Role.ERROR,
                 phase=Phase.ERROR,
                 name="error",
             )
-        if self.with_loss:
+        if with_loss:
             self.output(outputs[1])
         return outputs[0]
 

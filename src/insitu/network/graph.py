@@ -14,7 +14,7 @@ import numpy as np
 
 from insitu.errors import NetworkError
 from insitu.numbers import prng
-from insitu.step.ir import Shape
+from insitu.step.ir import Init, Shape
 
 INPUT = "input"
 """Name of the network's input among a layer's ``inputs``."""
@@ -179,18 +179,27 @@ def _closed(block: list[Layer]) -> bool:
     return bool(weighted) and not weighted[-1].depthwise
 
 
+def first_value(layer: Layer, suffix: str, *, zero: bool = False) -> Init:
+    """PyTorch's default distribution of a parameter: U(±1/sqrt(fan_in)); norms 1 and 0. ``zero``: weights at zero."""
+    if layer.kind in WEIGHTED and not zero:
+        return Init("uniform", layer.param(suffix), prod(layer.params["weight"][1:]) ** -0.5)
+    ones = layer.kind not in WEIGHTED and suffix in ("weight", "running_var")
+    return Init("ones" if ones else "zeros")
+
+
 def initial(layer: Layer, seed: int) -> dict[str, np.ndarray]:
-    """PyTorch's default initial values, from the bit-defined generator: U(±1/sqrt(fan_in)); norms 1 and 0."""
-    values: dict[str, np.ndarray] = {}
-    for suffix, shape in layer.params.items():
-        name = layer.param(suffix)
-        if layer.kind in WEIGHTED:
-            bound = prod(layer.params["weight"][1:]) ** -0.5
-            values[name] = prng.uniform(prng.key(seed, name), prod(shape), bound).reshape(shape)
-        else:
-            fill = 1.0 if suffix in ("weight", "running_var") else 0.0
-            values[name] = np.full(shape, fill, np.float32)
-    return values
+    """PyTorch's default initial values, from the bit-defined generator."""
+    return {
+        layer.param(suffix): draw(first_value(layer, suffix), shape, seed)
+        for suffix, shape in layer.params.items()
+    }
+
+
+def draw(init: Init, shape: Shape, seed: int) -> np.ndarray:
+    """The float32 values that an :class:`Init` other than ``param`` stands for."""
+    if init.kind == "uniform":
+        return prng.uniform(prng.key(seed, init.key), prod(shape), init.bound).reshape(shape)
+    return np.full(shape, {"zeros": 0.0, "ones": 1.0}[init.kind], np.float32)
 
 
 def with_initial(net: Network, seed: int) -> Network:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from insitu.errors import StepError
-from insitu.numbers import prng
+from insitu.network.graph import draw
 from insitu.step.ir import Step, Value
 
 State = dict[str, torch.Tensor]
@@ -23,9 +23,7 @@ def _first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndar
         if init.key not in params:
             raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
         return params[init.key]
-    if init.kind == "uniform":
-        return prng.uniform(prng.key(seed, init.key), value.size, init.bound).reshape(value.shape)
-    return np.full(value.shape, {"zeros": 0.0, "ones": 1.0}[init.kind], np.float32)
+    return draw(init, value.shape, seed)
 
 
 def extend_state(

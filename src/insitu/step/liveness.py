@@ -67,8 +67,10 @@ def storages(step: Step) -> list[Storage]:
     for value in (*step.outputs, *step.residents):
         last[root[value]] = end
     members: dict[Value, list[Value]] = {}
+    views = {op.outputs[0] for op in step.ops if op.record.alias}
     for value, r in root.items():
-        members.setdefault(r, []).append(value)
+        if value not in views:  # a view has no size and no role of its own
+            members.setdefault(r, []).append(value)
     found = [Storage(r, tuple(vs), born[r], last.get(r, -1)) for r, vs in members.items()]
     return sorted(found, key=lambda s: s.birth)
 
