@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from insitu.network import zoo
@@ -49,15 +48,16 @@ def one_step(
     view: str = "fused",
     lr: float = 1.0,
     optimizer: Optimizer | None = None,
-    params: dict[str, np.ndarray] | None = None,
+    residents: State | None = None,
     t: int = 0,
     **options: Any,
 ) -> State:
-    """The residents after one training step."""
+    """The residents after one training step; ``residents`` replace first values."""
     made = make_rule(rule) if isinstance(rule, str) else rule
     real = F64 if dtype == torch.float64 else F32
     step = lower(emit_step(made, net, len(x), real=real, optimizer=optimizer, **options), view)
-    state = extend_state({}, step, params or net.params, 1, dtype=dtype)
+    given = {name: tensor.clone() for name, tensor in (residents or {}).items()}
+    state = extend_state(given, step, net.params, 1, dtype=dtype)
     executor = TorchExecutor(step, state, seed=1, dtype=dtype)
     executor.run(executor.convert(x, y), lr=lr, t=t)
     return state

@@ -549,7 +549,76 @@ RANDOM = [
     *read_rows(4, 7),
 ]
 
+# --- similarities -------------------------------------------------------------------------------------------
+
+
+def space_std(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(2).std(2)
+
+
+def unit_rows(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    centred = x - x.mean(1, keepdim=True)
+    norm = centred.norm(dim=1)
+    return centred / (norm + 1e-8)[:, None], norm
+
+
+def label_gram(y: torch.Tensor, classes: int) -> torch.Tensor:
+    """By its definition: the Gram matrix of centred, normalised one-hot labels."""
+    hot = F.one_hot(y.long(), classes).double()
+    units = F.normalize(hot - hot.mean(1, keepdim=True), dim=1)
+    return units @ units.T
+
+
+def emit_unit_dx(b: Builder, values: list[Value]) -> None:
+    d, _x, norm, y = values
+    b.emit("unit_rows_dx", d, norm, y, **FORWARD)
+
+
+def emit_std_dx(b: Builder, values: list[Value]) -> None:
+    d, x, s = values
+    b.emit("space_std_dx", d, s, x, **FORWARD)
+
+
+SIMILARITY = [
+    Row("space_std", "", ((3, 4, 2, 3),), space_std, needs=(0,)),
+    Row(
+        "space_std_dx",
+        "",
+        ((3, 4), (3, 4, 2, 3), lambda _g, made: space_std(made[1])),
+        lambda d, x, _s: gradient(space_std, d, x),
+        emit=emit_std_dx,
+    ),
+    Row("unit_rows", "", ((4, 6),), unit_rows, needs=(0,)),
+    Row(
+        "unit_rows_dx",
+        "",
+        ((4, 6), (4, 6), lambda _g, made: unit_rows(made[1])[1], lambda _g, made: unit_rows(made[1])[0]),
+        lambda d, x, _n, _y: gradient(lambda x: unit_rows(x)[0], d, x),
+        emit=emit_unit_dx,
+    ),
+    Row("gram", "", ((4, 6),), lambda x: x @ x.T, needs=(0,), flops=lambda x: x @ x.T),
+    Row(
+        "gram_dx",
+        "",
+        ((4, 4), (4, 6)),
+        lambda d, x: gradient(lambda x: x @ x.T, d, x),
+        flops=lambda d, x: (d + d.T) @ x,
+    ),
+    *(
+        Row(
+            "label_gram",
+            f"{classes}",
+            (labels(6, classes),),
+            lambda y, classes=classes: label_gram(y, classes),
+            {"classes": classes, "format": F64},
+        )
+        for classes in (2, 5)
+    ),
+    Row("positive", "", (half_steps(4, 5),), lambda x: (x > 0).double()),
+]
+
 ROWS: list[Row] = [
+    *SIMILARITY,
     *DENSE,
     *(row for tag in CONVS for row in conv_rows(tag)),
     *conv_view_rows(),

@@ -184,27 +184,37 @@ class Builder(StepBuilder):
             )
         return self.emit1("bn_apply", x, *stats, *params, eps=eps, frozen=False, **style)
 
-    def output_error(self, z: Value, *, local: bool = False) -> Value:
-        """e = ∂L/∂z of the loss, averaged as PyTorch does (see :func:`insitu.ops.loss.mean_scale`).
-
-        Args:
-            local: the error of a head; only the network's own loss is returned by the step.
-        """
-        with_loss = self.with_loss and not local
-        with self.at(z.where.layer if local else "output"):
-            outputs = self.emit(
-                f"{self.loss}_error",
-                z,
-                self.label,
-                scale=mean_scale(self.loss, z.shape),
-                with_loss=with_loss,
-                role=Role.ERROR,
-                phase=Phase.ERROR,
-                name="error",
-            )
-        if with_loss:
+    def output_error(self, z: Value) -> Value:
+        """e = ∂L/∂z of the loss, averaged as PyTorch does (see :func:`insitu.ops.loss.mean_scale`)."""
+        with self.at("output"):
+            outputs = self._error(self.loss, z, self.label, 1.0, self.with_loss)
+        if self.with_loss:
             self.output(outputs[1])
         return outputs[0]
+
+    def local_error(
+        self, z: Value, target: Value | None = None, *, loss: str | None = None, weight: float = 1.0
+    ) -> Value:
+        """weight · ∂L/∂z of a loss inside the network, averaged as PyTorch does; the step does not return this loss.
+
+        Args:
+            target: an array of z's shape; the labels where ``None``.
+            loss: the network's own loss where ``None``.
+        """
+        with self.at(z.where.layer):
+            return self._error(loss or self.loss, z, target or self.label, weight, False)[0]
+
+    def _error(self, loss: str, z: Value, target: Value, weight: float, with_loss: bool) -> tuple[Value, ...]:
+        return self.emit(
+            f"{loss}_error",
+            z,
+            target,
+            scale=weight * mean_scale(loss, z.shape),
+            with_loss=with_loss,
+            role=Role.ERROR,
+            phase=Phase.ERROR,
+            name="error",
+        )
 
     # --- backward ------------------------------------------------------------------------------------------
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from insitu.ops import conv, loss, matmul, norm, pointwise, pool, random, state
+from insitu.ops import conv, loss, matmul, norm, pointwise, pool, random, similarity, state
 from insitu.step.ir import OPS, Hole
 
 __all__ = ["MODULES", "op_table"]
 
-MODULES = (matmul, conv, pointwise, pool, norm, loss, random, state)
+MODULES = (matmul, conv, pointwise, pool, norm, loss, random, similarity, state)
 
 
 def op_table() -> str:

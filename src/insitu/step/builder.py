@@ -59,6 +59,11 @@ class Builder:
         finally:
             self._layer = before
 
+    @property
+    def layer(self) -> str | None:
+        """The layer that is being emitted."""
+        return self._layer
+
     def _where(self) -> Where:
         return Where(self._layer, rule_line())
 

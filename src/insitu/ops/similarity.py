@@ -1,0 +1,209 @@
+"""Batch statistics of similarity losses: descriptors, unit rows, Gram matrices and their targets.
+
+Legend: B batch, C channels, F features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.ops.common import error_attrs, macs, require, same_as
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+EPS = 1e-8
+"""Added to norms and standard deviations, as in Nøkland & Eidnes' code."""
+
+
+def _touch(times: int) -> Any:
+    """``times`` operations per element of the last input."""
+    return lambda op: Counts(other={op.phase: times * op.inputs[-1].size})
+
+
+def _std_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    require(
+        len(x.shape) == 4 and x.shape[2] * x.shape[3] > 1,
+        f"a standard deviation over space needs [B,C,H,W] with more than one position, got {list(x.shape)}",
+    )
+    return [(x.shape[:2], x.format)]
+
+
+def _std_torch(_op: Op, _rt: Any) -> Any:
+    return lambda x: x.flatten(2).std(2)
+
+
+def _std_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    return {0: b.emit1("space_std_dx", cotangents[0], op.outputs[0], op.inputs[0], **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="space_std",
+        doc="s_BC = unbiased standard deviation of x_BCHW over space",
+        infer=_std_infer,
+        torch=_std_torch,
+        counts=_touch(3),
+        adjoint=_std_adjoint,
+    )
+)
+
+
+def _std_dx_torch(_op: Op, _rt: Any) -> Any:
+    def dx(d: Any, s: Any, x: Any) -> Any:
+        """A channel without spread has no direction: its error is zero."""
+        positions = x.shape[2] * x.shape[3]
+        factor = d / (s.clamp(min=EPS) * (positions - 1))
+        centred = x - x.mean((2, 3), keepdim=True)
+        return centred.mul_(factor[:, :, None, None])
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="space_std_dx",
+        doc="e = d_BC (x - mean) / (s (HW - 1)), the error below a standard deviation over space",
+        infer=same_as(2),
+        torch=_std_dx_torch,
+        counts=_touch(3),
+    )
+)
+
+
+def _unit_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    require(len(x.shape) == 2, f"unit rows need [B,F], got {list(x.shape)}; flatten the input")
+    return [(x.shape, x.format), ((x.shape[0],), x.format)]
+
+
+def _unit_torch(_op: Op, _rt: Any) -> Any:
+    def unit(x: Any) -> Any:
+        centred = x - x.mean(1, keepdim=True)
+        norm = centred.norm(dim=1)
+        return centred.div_((norm + EPS)[:, None]), norm
+
+    return unit
+
+
+def _unit_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    y, norm = op.outputs
+    return {0: b.emit1("unit_rows_dx", cotangents[0], norm, y, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="unit_rows",
+        doc="y_BF = c / (‖c‖ + 1e-8) with c = x - mean over the features of each sample; and ‖c‖_B",
+        infer=_unit_infer,
+        torch=_unit_torch,
+        counts=_touch(4),
+        adjoint=_unit_adjoint,
+    )
+)
+
+
+def _unit_dx_torch(_op: Op, _rt: Any) -> Any:
+    def dx(d: Any, norm: Any, y: Any) -> Any:
+        """dc = (d - y (y·d)(n + ε)/n) / (n + ε), then centred."""
+        shifted = norm + EPS
+        along = (y * d).sum(1) * shifted / norm.clamp(min=EPS)
+        dc = (d - y * along[:, None]).div_(shifted[:, None])
+        return dc.sub_(dc.mean(1, keepdim=True))
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="unit_rows_dx",
+        doc="the error below unit rows",
+        infer=same_as(2),
+        torch=_unit_dx_torch,
+        counts=_touch(5),
+    )
+)
+
+
+def _gram_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    require(len(x.shape) == 2, f"a Gram matrix needs rows [B,F], got {list(x.shape)}")
+    return [((x.shape[0], x.shape[0]), x.format)]
+
+
+def _gram_torch(_op: Op, _rt: Any) -> Any:
+    return lambda x: x @ x.t()
+
+
+def _gram_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    return {0: b.emit1("gram_dx", cotangents[0], op.inputs[0], **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="gram",
+        doc="R_BB = x_BF xᵀ: similarities of all pairs of samples",
+        infer=_gram_infer,
+        torch=_gram_torch,
+        counts=lambda op: macs(op, op.inputs[0].size * op.inputs[0].shape[0]),
+        adjoint=_gram_adjoint,
+    )
+)
+
+
+def _gram_dx_torch(_op: Op, _rt: Any) -> Any:
+    return lambda d, x: (d + d.t()) @ x
+
+
+register(
+    OpRecord(
+        kind="gram_dx",
+        doc="e_BF = (d + dᵀ) x",
+        infer=same_as(1),
+        torch=_gram_dx_torch,
+        counts=lambda op: macs(op, op.inputs[1].size * op.inputs[0].shape[0], op.inputs[0].size),
+    )
+)
+
+
+def _label_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (label,) = inputs
+    fits = len(label.shape) == 1 and attrs["classes"] > 1
+    require(fits, "a label Gram matrix needs class labels [B] of 2 classes or more")
+    return [((label.shape[0], label.shape[0]), attrs["format"])]
+
+
+def _label_torch(op: Op, rt: Any) -> Any:
+    other = -1.0 / (op.attrs["classes"] - 1)
+
+    def matrix(label: Any) -> Any:
+        same = (label[:, None] == label[None, :]).to(rt.real)
+        return same.mul_(1.0 - other).add_(other)
+
+    return matrix
+
+
+register(
+    OpRecord(
+        kind="label_gram",
+        doc="T_BB: 1 for two samples of one class, else -1/(classes - 1); the Gram matrix of centred one-hot labels",
+        infer=_label_infer,
+        torch=_label_torch,
+        counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),
+    )
+)
+
+
+def _positive_torch(_op: Op, _rt: Any) -> Any:
+    return lambda x: (x > 0).to(x.dtype)
+
+
+register(
+    OpRecord(
+        kind="positive",
+        doc="1 where x > 0, else 0",
+        infer=same_as(0),
+        torch=_positive_torch,
+        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+    )
+)
