@@ -207,6 +207,11 @@ def test_a_users_module_is_captured_trained_and_given_back(tmp_path: Path) -> No
     assert right > 0.5
 
 
+def test_images_are_augmented_before_an_mlp_flattens_them() -> None:
+    plain, moved = (train(config(epochs=1, augment={"pad": pad})) for pad in (0, 1))
+    assert moved.curve.train_loss != plain.curve.train_loss
+
+
 def test_autoencoder_learns_to_reconstruct() -> None:
     outcome = train(
         config(network="mlp-64-16-64", target="input", loss="mse", optimizer={"kind": "adam", "lr": 0.003})

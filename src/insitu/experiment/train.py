@@ -154,10 +154,18 @@ def _arrays(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
     return arrays(train.x[kept], train.y[kept]), arrays(test.x, test.y), arrays(train.x[out], train.y[out])
 
 
+def _augment(setup: Setup) -> Callable[[np.ndarray, np.random.Generator], np.ndarray] | None:
+    """The augmentation of a batch in the network's input shape; it works on the data's own shape (images)."""
+    options = setup.config.augment
+    if not options.pad and not options.flip:
+        return None
+    change, shape = Augment(pad=options.pad, flip=options.flip), setup.data.sample_shape
+    return lambda x, rng: change(x.reshape(len(x), *shape), rng).reshape(x.shape)
+
+
 def _settings(setup: Setup) -> Settings:
     config = setup.config
     stop = config.early_stop
-    augment = Augment(pad=config.augment.pad, flip=config.augment.flip)
     return Settings(
         total=setup.total_samples,
         batch=config.batch,
@@ -165,7 +173,7 @@ def _settings(setup: Setup) -> Settings:
         loss=config.loss,
         seed=config.seed,
         schedule=config.schedule.factor,
-        augment=augment if config.augment.pad or config.augment.flip else None,
+        augment=_augment(setup),
         eval_batch=config.eval_batch,
         patience=stop.patience if stop else None,
         min_delta=stop.min_delta if stop else 0.0,
