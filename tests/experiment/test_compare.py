@@ -116,8 +116,9 @@ def test_every_recipe_is_valid(name: str) -> None:
         assert set(recipe.published) <= set(labels)
 
 
-def test_the_default_recipe_has_every_rule() -> None:
-    assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES)
+def test_the_default_recipe_has_every_family() -> None:
+    shown = {spec.rule for spec in recipes.find("digits").config().rules}
+    assert {RULES[name].__module__ for name in shown} == {rule.__module__ for rule in RULES.values()}
 
 
 def test_unknown_recipe() -> None:
@@ -148,3 +149,25 @@ def test_short_reproduction_on_real_data(real_data: Path) -> None:
     found = compare(recipe.config(short=True, data_dir=str(real_data)))
     error = {r["rule"]: r["error"] for r in recipes.reproduction(recipe, found)}
     assert all(e < 15 for e in error.values()), error
+
+
+@pytest.mark.parametrize("change", [{"rules": [{"rule": "bp"}] * 2}, {"networks": ["mlp-64-10"] * 2}])
+def test_nothing_is_compared_with_itself(change: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="have one name; give each rule a label"):
+        config(**change)
+
+
+def test_a_refused_resume_leaves_the_comparison_as_it_was(tmp_path: Path) -> None:
+    compare(config(seeds=1), tmp_path)
+    before = (tmp_path / "compare.yaml").read_bytes()
+    with pytest.raises(CheckpointError, match="another configuration"):
+        compare(config(seeds=1, epochs=3), tmp_path, resume=True)
+    assert (tmp_path / "compare.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize("text", ["def make(:", "def make(): raise KeyError('x')", "import nothing_here"])
+def test_a_users_file_that_fails_is_named(text: str, tmp_path: Path) -> None:
+    source = tmp_path / "net.py"
+    source.write_text(text)
+    with pytest.raises(ConfigError, match=r"net\.py:make.*correct"):
+        compare(config(networks=[f"{source}:make"]))

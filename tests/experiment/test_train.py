@@ -166,7 +166,7 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
         "batch 301 is larger than the 300 training samples of 'digits'; use --batch 300",
     ),
     ({"network_options": {"activaton": "relu"}}, ConfigError, "network option 'activaton' is unknown"),
-    ({"target": "input"}, ConfigError, "use --loss mse"),
+    ({"target": "input"}, ConfigError, "use --set loss=mse"),
     ({"network": "net.py:make"}, ConfigError, "there is no file net.py"),
     (
         {"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"},

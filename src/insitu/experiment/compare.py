@@ -180,6 +180,7 @@ def compare(
         rows=rows,
     )
     if out:
+        write_atomic(out / "compare.yaml", dump(config))
         write_atomic(out / "results.json", results.model_dump_json(indent=1) + "\n")
     return results
 
@@ -190,7 +191,8 @@ def _open(out: Path, config: CompareConfig, resume: bool) -> None:
             f"folder {out} already holds a comparison; pass --resume to go on with it, or another --out"
         )
     make_folder(out)
-    write_atomic(out / "compare.yaml", dump(config))
+    if not (out / "compare.yaml").exists():
+        write_atomic(out / "compare.yaml", dump(config))
 
 
 def _rows(

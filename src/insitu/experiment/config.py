@@ -149,6 +149,16 @@ class CompareConfig(TrainingConfig):
     seeds: int = Field(default=3, ge=1)
     first_seed: int = Field(default=1, ge=0)
 
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for what, names in (("networks", list(self.networks)), ("rules", [s.name for s in self.rules])):
+            folders = ["".join(c if c.isalnum() else "_" for c in name) for name in names]
+            if len(set(folders)) < len(folders):
+                raise ValueError(
+                    f"two {what} have one name; give each rule a label of its own, each network once"
+                )
+        return self
+
     def run(self, network: str, spec: RuleSpec, seed: int) -> RunConfig:
         """The configuration of one of its runs."""
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}

@@ -86,19 +86,32 @@ def _user_network(spec: str, data: Dataset, seed: int) -> Network:
     path = Path(path_text)
     if not path.is_file():
         raise ConfigError(f"network {spec!r}: there is no file {path}; check the path before ':'")
-    module_spec = importlib.util.spec_from_file_location(path.stem, path)
+    module_spec = importlib.util.spec_from_file_location(f"insitu_user_{path.stem}", path)
     assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
-    sys.modules[path.stem] = module
-    module_spec.loader.exec_module(module)
+    sys.modules[module_spec.name] = module
+    try:
+        module_spec.loader.exec_module(module)
+    except Exception as error:
+        raise ConfigError(
+            f"network {spec!r}: {path} does not run: {_said(error)}; correct the file"
+        ) from error
     if not callable(getattr(module, function, None)):
         raise ConfigError(f"network {spec!r}: {path} has no function {function!r} that returns an nn.Module")
     torch.manual_seed(seed)
-    made = getattr(module, function)()
+    try:
+        made = getattr(module, function)()
+    except Exception as error:
+        raise ConfigError(f"network {spec!r}: the function failed: {_said(error)}; correct it") from error
     if not isinstance(made, torch.nn.Module):
         raise ConfigError(f"network {spec!r} returned {type(made).__name__}; return a torch.nn.Module")
     example = torch.zeros(2, *data.sample_shape)
     return capture(made, example, name=f"{path.stem}:{function}")
+
+
+def _said(error: Exception) -> str:
+    """Kind and first line of an exception."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _check_fit(net: Network, data: Dataset, outputs: int) -> None:
@@ -198,5 +211,5 @@ def _check_loss(config: RunConfig, data: Dataset) -> None:
     if targets and config.loss in ("xent", "hinge"):
         raise ConfigError(
             f"loss {config.loss!r} needs class labels, but the targets of {config.data!r} here are real numbers; "
-            "use --loss mse"
+            "use --set loss=mse"
         )

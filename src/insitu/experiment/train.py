@@ -93,7 +93,7 @@ class RunFolder:
 
     @property
     def used(self) -> bool:
-        return self.file("config.yaml").exists()
+        return any(self.file(name).exists() for name in ("config.yaml", "checkpoint.pt", "result.json"))
 
     def open(self, setup: Setup, *, resume: bool) -> tuple[State, Progress] | None:
         """Starts the folder, or reads its checkpoint.
