@@ -101,12 +101,13 @@ def test_the_command_repeats_the_run() -> None:
         "data": "mnist",
         "rule": "drtp",
         "rule_options": {"scale": "mean"},
-        "optimizer": {"kind": "adam", "lr": 5e-4, "weight_decay": 0.01},
+        "optimizer": {"kind": "adam", "lr": 0.0123456789, "eps": 1e-5, "weight_decay": 0.01},
         "schedule": {"kind": "step", "milestones": [0.25, 0.75]},
         "augment": {"flip": True},
         "network_options": {"activation": "tanh"},
         "validation": 0.1,
         "early_stop": {"patience": 3},
+        "eval_batch": 123,
         "samples": 500,
     }
     config = parse(RunConfig, raw, "x")

@@ -167,6 +167,8 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ),
     ({"network_options": {"activaton": "relu"}}, ConfigError, "network option 'activaton' is unknown"),
     ({"target": "input"}, ConfigError, "use --set loss=mse"),
+    ({"validation": 0.9999}, DataError, "leaves 0 to train on; choose a share"),
+    ({"validation": 0.0001}, DataError, "leaves 300 to train on; choose a share"),
     ({"network": "net.py:make"}, ConfigError, "there is no file net.py"),
     (
         {"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"},
@@ -226,7 +228,7 @@ def test_zero_initial_weights_stop_bp_but_not_dfa_with_tanh() -> None:
     options = {"network_options": {"init": "zeros"}, "optimizer": {"lr": 0.5}, "epochs": 1}
     trained = {r: train(config(rule=r, **options)).params["fc1.weight"] for r in ("bp", "dfa")}
     first = {r: np.abs(w).max() for r, w in trained.items()}
-    assert first["dfa"] > 0.01
+    assert first["dfa"] > 0.01 and first["bp"] == 0.0
 
 
 def test_double_precision_is_followed_throughout() -> None:

@@ -104,7 +104,6 @@ def batch_drtp(net: Network, x: torch.Tensor, y: torch.Tensor, feedback: Tensors
     submodules = dict(module.named_modules())
     for block in net.blocks[:-1]:
         layer = block.activation
-        assert layer is not None
         submodules[layer.name].register_forward_hook(
             lambda _m, _i, out, name=block.name: points.__setitem__(name, out)
         )

@@ -95,7 +95,6 @@ def reference(rule: str, net: Network, x: torch.Tensor, y: torch.Tensor, state: 
     submodules = dict(module.named_modules())
     for block in net.blocks[:-1]:
         layer = block.activation
-        assert layer is not None
         submodules[layer.name].register_forward_hook(
             lambda _m, _i, out, n=block.name: points.__setitem__(n, out)
         )

@@ -35,6 +35,20 @@ def test_a_damaged_file_is_refused(tmp_path: Path, cut: int) -> None:
         checkpoint.load(path, "abc")
 
 
+def test_every_changed_byte_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "c.pt"
+    state = {"w": torch.arange(200.0)}
+    checkpoint.save(path, state, Progress(step=7), "abc")
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 0x55]) + whole[at + 1 :])
+        try:
+            read, progress = checkpoint.load(path, "abc")
+        except CheckpointError:
+            continue
+        assert torch.equal(read["w"], state["w"]) and progress.step == 7
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist; start the run without --resume"):
         checkpoint.load(tmp_path / "none.pt")

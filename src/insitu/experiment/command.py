@@ -29,7 +29,9 @@ def _changes(model: BaseModel, default: BaseModel, path: str = "") -> Iterator[t
         value, usual = getattr(model, name), getattr(default, name)
         here = f"{path}{name}"
         if isinstance(value, BaseModel):
-            yield from _changes(value, usual if isinstance(usual, BaseModel) else type(value)(), f"{here}.")
+            if usual is None:
+                yield here, {}
+            yield from _changes(value, type(value)() if usual is None else usual, f"{here}.")
         elif isinstance(value, dict):
             for key, item in value.items():
                 yield f"{here}.{key}", item
@@ -41,7 +43,8 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return f"{value:g}"
+        text = repr(value)  # a YAML float has a dot: 1.0e-05
+        return text if "e" not in text or "." in text else text.replace("e", ".0e")
     if isinstance(value, tuple | list):
         return "[" + ",".join(_text(v) for v in value) + "]"
     return str(value)

@@ -7,6 +7,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -116,7 +117,10 @@ def _outcomes(
             done(job, found[i])
         return found
     with ExitStack() as stack:
-        pool = stack.enter_context(ProcessPoolExecutor(parallel))
+        pool = ProcessPoolExecutor(
+            parallel, mp_context=get_context("spawn")
+        )  # a fork of OpenMP threads hangs
+        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
         waiting = {pool.submit(_worker, job, resume): i for i, job in enumerate(jobs)}
         for future in as_completed(waiting):
             i = waiting[future]

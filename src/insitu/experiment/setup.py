@@ -144,6 +144,11 @@ class Setup:
         net = build_network(config.network, found, config, config.seed)
         setup = cls(config, found, net, make_rule(config.rule, config.rule_options))
         count = setup.training_samples
+        if count == 0 or (config.validation and count == len(found.train)):
+            raise DataError(
+                f"validation={config.validation:g} of {len(found.train)} training samples of {config.data!r} leaves "
+                f"{count} to train on; choose a share that leaves samples on both sides"
+            )
         if config.batch > count:
             raise DataError(
                 f"batch {config.batch} is larger than the {count} training samples of {config.data!r}; "

@@ -39,9 +39,8 @@ class Trace:
 
     @property
     def activation(self) -> Value:
-        """Output of the block's last activation function (before a pool behind it); else the block's output."""
-        layer = self.block.activation
-        return self.output if layer is None else self.values[layer.name]
+        """Output of the block's activation (see :attr:`Block.activation`)."""
+        return self.values[self.block.activation.name]
 
 
 class Builder(StepBuilder):
@@ -83,6 +82,7 @@ class Builder(StepBuilder):
         self._heads: dict[str, bool] = {}
         self.x = self.input("x", (batch, *net.input_shape), Role.ACTIVATION)
         self._label: Value | None = None
+        self._taken |= {"label", "feedback"}  # names of the program's own, whatever layers are called
 
     # --- forward -------------------------------------------------------------------------------------------
 
@@ -92,6 +92,7 @@ class Builder(StepBuilder):
         if self._label is None:
             shape = (self.batch, *self.net.blocks[-1].shape) if self.targets else (self.batch,)
             fmt = self.real if self.targets else unsigned(max(self.classes, 2))
+            self._taken.discard("label")
             self._label = self.input("label", shape, Role.LABEL, fmt)
         return self._label
 
@@ -109,10 +110,9 @@ class Builder(StepBuilder):
 
         Args:
             again: a recomputation, which tracks no running statistics.
-            to_activation: stop behind the block's last activation function; :meth:`resume` emits the rest.
+            to_activation: stop behind :attr:`Block.activation`; :meth:`resume` emits the rest.
         """
-        last = block.activation if to_activation else None
-        count = len(block.layers) if last is None else block.layers.index(last) + 1
+        count = block.layers.index(block.activation) + 1 if to_activation else len(block.layers)
         return self._emit_layers(Trace(block, x, x, {}, ()), block.layers[:count], again)
 
     def head(self, layers: Sequence[Layer], h: Value, *, zero: bool = False) -> Trace:

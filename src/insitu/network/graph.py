@@ -20,6 +20,9 @@ INPUT = "input"
 """Name of the network's input among a layer's ``inputs``."""
 
 WEIGHTED = ("dense", "conv2d")
+PASSIVE = ("max_pool", "avg_pool", "dropout", "reshape")
+"""Kinds that neither learn nor bend: at a block's end they belong to what is passed on."""
+
 PARAMETERS = {
     "dense": ("weight", "bias"),
     "conv2d": ("weight", "bias"),
@@ -78,9 +81,16 @@ class Block:
         return self.layers[-1].shape
 
     @property
-    def activation(self) -> Layer | None:
-        """The last activation function of the block."""
-        return next((x for x in reversed(self.layers) if x.kind == "activation"), None)
+    def activation(self) -> Layer:
+        """The last layer before the pools, dropouts and views at the block's end: mostly its activation function.
+
+        Everything in the block that learns lies before it, so an error that is given here reaches all of it.
+        """
+        layers = {x.name: x for x in self.layers}
+        last = self.layers[-1]
+        while last.kind in PASSIVE and last.inputs[0] in layers:
+            last = layers[last.inputs[0]]
+        return last
 
 
 @dataclass(frozen=True)

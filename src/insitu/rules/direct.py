@@ -86,8 +86,7 @@ class _Projection:
 
     def _width(self, block: Block) -> int:
         """Elements per sample at the point of injection."""
-        layer = block.activation if self.point == "before_pool" else None
-        return prod(layer.shape if layer is not None else block.shape)
+        return prod(block.activation.shape if self.point == "before_pool" else block.shape)
 
 
 @rule
@@ -102,7 +101,7 @@ class DirectFeedbackAlignment(_Projection):
     Args:
         feedback: ``stored`` one matrix per block; ``shared`` one matrix, of which a block of n elements reads the
             first n columns (Launay 2019); ``regenerated`` row by row, nothing stored (the numbers of ``stored``).
-        point: where a block receives the projection: ``before_pool`` (at its last activation function, Frenkel's
+        point: where a block receives the projection: ``before_pool`` (before the pools at its end, Frenkel's
             code) or ``after_pool`` (at its end; Nøkland's code, the published form).
         bound: distribution of B: ``lecun`` U(±1/√n) (Nøkland's code), ``kaiming`` U(±√(6/n)) (Frenkel's code).
     """

@@ -69,7 +69,12 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
         CheckpointError: if it is missing, damaged, of another version or of another configuration.
     """
     try:
-        raw = torch.load(path, weights_only=True, map_location="cpu")
+        data = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            bad = archive.testzip()  # torch.load does not look at the checksums
+            if bad is not None:
+                raise zipfile.BadZipFile(f"wrong checksum of {bad}")
+        raw = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} does not exist; start the run without --resume") from None
     except (
@@ -77,7 +82,9 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
         RuntimeError,
         EOFError,
         ValueError,
-        KeyError,
+        LookupError,
+        TypeError,
+        AttributeError,
         pickle.UnpicklingError,
         zipfile.BadZipFile,
     ) as error:
