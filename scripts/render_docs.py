@@ -26,8 +26,8 @@ BENCHMARKS = ROOT / "benchmarks" / "results"
 
 
 def kept(step: Step) -> str:
-    """Activations that are alive when the output error is made, by name."""
-    last = next(i for i, op in enumerate(step.ops) if op.kind.endswith("_error"))
+    """Activations that are alive when the error of the network's output is made, by name."""
+    last = next(i for i, op in enumerate(step.ops) if op.where.layer == "output")
     roles = {v.name: v.role for op in step.ops for v in op.outputs} | {v.name: v.role for v in step.inputs}
     alive = [
         name

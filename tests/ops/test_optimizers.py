@@ -185,7 +185,7 @@ def test_momentum_is_not_read_by_the_others() -> None:
         (Optimizer("sgd"), "sgd"),
         (Optimizer("momentum", momentum=0.8), "momentum:momentum=0.8"),
         (Optimizer("nesterov", weight_decay=0.01), "nesterov:momentum=0.9:decay=0.01"),
-        (Optimizer("adam"), "adam"),
+        (Optimizer("adam"), "adam:betas=0.9,0.999"),
     ],
 )
 def test_text_form(o: Optimizer, text: str) -> None:

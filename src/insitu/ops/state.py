@@ -64,6 +64,8 @@ class Optimizer:
         parts = [self.kind]
         if self.kind in ("momentum", "nesterov"):
             parts.append(f"momentum={self.momentum:g}")
+        if self.kind == "adam":
+            parts.append(f"betas={self.beta1:g},{self.beta2:g}")
         if self.weight_decay:
             parts.append(f"decay={self.weight_decay:g}")
         return ":".join(parts)

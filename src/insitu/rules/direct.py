@@ -94,7 +94,8 @@ class _Projection:
 class DirectFeedbackAlignment(_Projection):
     """Direct feedback alignment: every hidden block receives the output error through its own fixed random matrix.
 
-    δ_k = (e B_k) ⊙ f′(z_k), e = ∂L/∂z_K; the last block learns from e itself. Convolutions: the dense variant, B of
+    δ_k = (e B_k) ⊙ f′(z_k), e = ∂L/∂z_K averaged over the batch as the loss is (Nøkland's code sums; a matter of the
+    learning rate, the same for all layers); the last block learns from e itself. Convolutions: the dense variant, B of
     C × (channels × height × width) (see the module's text). The error exists only after the forward
     pass, so DFA keeps the activations that BP keeps; it saves the chain of errors.
 

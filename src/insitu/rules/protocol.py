@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol, runtime_checkable
@@ -112,6 +112,3 @@ def emit_step(
     )
     rule.emit(net, b)
     return b.finish()
-
-
-Emit = Callable[[Network, Builder], None]
