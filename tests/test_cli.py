@@ -216,6 +216,17 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("unknown key", ["train", "--set", "epoch=3"], ["epoch", "known keys"]),
     ("unknown rule", ["train", "--rule", "drpt"], ["drpt", "did you mean 'drtp'"]),
     ("unknown option", ["train", "--rule", "dfa", "--set", "rule_options.x=1"], ["'x'", "feedback"]),
+    (
+        "option of a wrong type",
+        ["train", "--rule", "bp-checkpoint", "--set", "rule_options.segments=2x"],
+        ["2x", "segments"],
+    ),
+    (
+        "option that is nothing",
+        ["train", "--rule", "usf", "--set", "rule_options.scale=.nan"],
+        ["scale", "correct"],
+    ),
+    ("unknown device", ["train", "--set", "device=foo"], ["device 'foo'", "device=cpu"]),
     ("unknown network", ["train", "--network", "lenet-5"], ["lenet-5", "lenet5"]),
     ("unknown data", ["train", "--data", "minst"], ["minst", "mnist"]),
     (

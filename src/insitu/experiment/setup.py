@@ -141,6 +141,7 @@ class Setup:
         """Resolves a configuration; ``data`` saves loading it again."""
         found = data or load_data(config)
         _check_loss(config, found)
+        _check_device(config.device)
         net = build_network(config.network, found, config, config.seed)
         setup = cls(config, found, net, make_rule(config.rule, config.rule_options))
         count = setup.training_samples
@@ -209,6 +210,16 @@ class Setup:
     @property
     def has_batch_norm(self) -> bool:
         return any(layer.kind == "batch_norm" for layer in self.net.layers)
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device {device!r} cannot be used: {reason}; use --set device=cpu") from None
 
 
 def _check_loss(config: RunConfig, data: Dataset) -> None:

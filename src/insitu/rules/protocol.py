@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
+
+from pydantic import TypeAdapter, ValidationError
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder
@@ -64,8 +66,21 @@ def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Rule:
             raise ConfigError(
                 f"rule {name!r} has no option {option!r}; it has {', '.join(known) if known else 'none'}"
             )
+        _check_type(name, option, (options or {})[option])
     made: Rule = RULES[name](**(options or {}))
     return made
+
+
+def _check_type(rule: str, option: str, value: Any) -> None:
+    """Refuses a value that the option's annotation does not allow (a whole number is a float, but no bool is)."""
+    wanted = get_type_hints(RULES[rule])[option]
+    try:
+        TypeAdapter(wanted, config={"strict": True, "allow_inf_nan": False}).validate_python(value)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise ConfigError(
+            f"rule {rule!r}, option {option}={value!r}: {reason.lower()}; correct this value"
+        ) from None
 
 
 def describe() -> list[dict[str, Any]]:
