@@ -245,6 +245,7 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("missing config", ["train", "none.yaml"], ["none.yaml", "check the path"]),
     ("unknown recipe", ["reproduce", "nope"], ["nope", "drtp-mnist-fc"]),
     ("resume of nothing", ["train", "--resume"], ["--resume", "--out"]),
+    ("resume of no run", ["train", "--resume", "--out", "typo"], ["typo", "holds no run", "--out"]),
     ("report of nothing", ["report", "none"], ["none"]),
     ("bad set", ["train", "--set", "epochs"], ["epochs", "path=value"]),
     ("out is a folder", ["list", "rules", "--out", "."], ["--out .", "path of a file"]),
@@ -300,6 +301,36 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.strip().splitlines()[-1].startswith("insitu: interrupted; --resume")
+
+
+def test_interrupt_ends_parallel_runs_too(tmp_path: Path) -> None:
+    import signal
+
+    words = [
+        "compare",
+        "--rules",
+        "bp,drtp",
+        "--network",
+        "mlp-64-20-10",
+        "--epochs",
+        "100000",
+        "--jobs",
+        "2",
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "insitu.cli", *words, "--out", str(tmp_path / "c")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    deadline = time.monotonic() + 90
+    while not list(tmp_path.glob("c/runs/*/checkpoint.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "--resume" in err.strip().splitlines()[-1]
 
 
 def test_the_python_api_mirrors_the_verbs() -> None:

@@ -55,6 +55,17 @@ def test_a_used_folder_is_not_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+def test_a_run_without_checkpoint_yet_takes_no_other_configuration(tmp_path: Path) -> None:
+    train(config(), tmp_path)
+    for name in ("checkpoint.pt", "result.json"):
+        (tmp_path / name).unlink()
+    before = (tmp_path / "config.yaml").read_bytes()
+    with pytest.raises(CheckpointError, match="belongs to another configuration"):
+        train(config(epochs=5), tmp_path, resume=True)
+    assert (tmp_path / "config.yaml").read_bytes() == before
+    assert len(train(config(), tmp_path, resume=True).curve.samples) == 3
+
+
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     first = train(config(), tmp_path)
     before = (tmp_path / "checkpoint.pt").read_bytes()
@@ -231,6 +242,9 @@ def test_zero_initial_weights_stop_bp_but_not_dfa_with_tanh() -> None:
     assert first["dfa"] > 0.01 and first["bp"] == 0.0
 
 
-def test_double_precision_is_followed_throughout() -> None:
-    outcome = train(config(precision="float64"))
-    assert outcome.test_accuracy is not None and outcome.test_accuracy > 0.2
+def test_double_precision_is_followed_throughout(tmp_path: Path) -> None:
+    train(config(precision="float64"), tmp_path)
+    _, state, _ = load_run(tmp_path)
+    assert {t.dtype for t in state.values()} == {torch.float64}
+    weights = state["fc1.weight"]
+    assert not torch.equal(weights, weights.float().double())  # more digits than single precision holds

@@ -69,7 +69,8 @@ def train(
         "data_dir": path_text(data_dir),
     }
     if resume:
-        config, out = _resumed(config, out)
+        asked = any(value is not None for value in flags.values()) or bool(sets)
+        config, out = _resumed(config, out, asked)
     checked = run_config(config, flags, sets)
     folder = out or free_folder(f"{checked.rule}-{checked.data}")
     outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
@@ -92,14 +93,18 @@ def run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None)
     )
 
 
-def _resumed(config: Path | None, out: Path | None) -> tuple[Path | None, Path]:
-    """Config and folder of the run that goes on, one found from the other."""
+def _resumed(config: Path | None, out: Path | None, asked: bool) -> tuple[Path | None, Path]:
+    """Config and folder of the run that goes on, one found from the other; ``asked``: flags say what to train."""
     if out is None:
         if config is None:
             raise ConfigError("--resume needs the run: pass its folder with --out, or its config.yaml")
         return config, config.parent
     if config is None and (out / "config.yaml").exists():
         config = out / "config.yaml"
+    if config is None and not asked:
+        raise ConfigError(
+            f"folder {out} holds no run with a config.yaml to go on with; check the path of --out"
+        )
     return config, out
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -116,16 +115,20 @@ def _outcomes(
             found[i] = _run(job, resume, data)
             done(job, found[i])
         return found
-    with ExitStack() as stack:
-        pool = ProcessPoolExecutor(
-            parallel, mp_context=get_context("spawn")
-        )  # a fork of OpenMP threads hangs
-        stack.callback(pool.shutdown, wait=True, cancel_futures=True)
+    others = active_children()
+    pool = ProcessPoolExecutor(parallel, mp_context=get_context("spawn"))  # a fork of OpenMP threads may hang
+    try:
         waiting = {pool.submit(_worker, job, resume): i for i, job in enumerate(jobs)}
         for future in as_completed(waiting):
             i = waiting[future]
             found[i] = future.result()
             done(jobs[i], found[i])
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - set(others):
+            worker.terminate()  # a run goes on from its checkpoint
+        raise
+    pool.shutdown()
     return found
 
 

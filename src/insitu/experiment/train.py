@@ -106,13 +106,18 @@ class RunFolder:
             raise CheckpointError(
                 f"run folder {self.path} already holds a run; pass --resume to go on with it, or another --out"
             )
-        if self.used and self.file("checkpoint.pt").exists():
+        stored = self.file("config.yaml")
+        if stored.exists() and fingerprint(load(RunConfig, stored)) != mark:
+            raise CheckpointError(
+                f"run folder {self.path} belongs to another configuration; resume with its own config.yaml"
+            )
+        if self.file("checkpoint.pt").exists():
             return self._read(mark)
         make_folder(self.path)
+        write_atomic(stored, dump(setup.config))
         write_atomic(self.file("step.txt"), str(setup.training_step(setup.config.batch)))
         write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
         write_atomic(self.file("events.jsonl"), "")
-        write_atomic(self.file("config.yaml"), dump(setup.config))
         return None
 
     def _read(self, mark: str) -> tuple[State, Progress]:
