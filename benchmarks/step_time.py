@@ -29,7 +29,8 @@ from insitu.run.torch_exec import TorchExecutor
 
 LR = 1e-4
 CASES = [("mlp-784-1000-10", 1), ("mlp-784-1000-10", 128), ("lenet5", 1), ("lenet5", 128)]
-RULES = ["bp", "dfa", "drtp"]
+CASES += [("mlp-784-1024-1024-1024-10", 128)]
+RULES = ["bp", "dfa", "drtp", "pred"]
 
 
 def pytorch(module: torch.nn.Module, x: torch.Tensor, y: torch.Tensor) -> Callable[[], None]:

@@ -16,45 +16,31 @@ from insitu.experiment import recipes
 from insitu.experiment.record import Results
 from insitu.network import zoo
 from insitu.ops import op_table
-from insitu.passes import lower, plan
-from insitu.rules import RULES, emit_step, make_rule
-from insitu.step.ir import Role, Step
+from insitu.passes import plan
+from insitu.rules import RULES, make_rule
+from insitu.rules.facts import EXAMPLE, alive, executed, smallest_batch
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 
 
-def kept(step: Step) -> str:
-    """Activations that are alive when the error of the network's output is made, by name."""
-    last = next(i for i, op in enumerate(step.ops) if op.where.layer == "output")
-    roles = {v.name: v.role for op in step.ops for v in op.outputs} | {v.name: v.role for v in step.inputs}
-    alive = [
-        name
-        for name, (birth, death) in step.keeps().items()
-        if birth <= last < death and roles[name] == Role.ACTIVATION
-    ]
-    return ", ".join(f"`{name}`" for name in alive)
-
-
-def batches(name: str) -> int:
-    """The smallest batch of a rule: similarity losses compare samples."""
-    return 2 if "sim" in name else 1
-
-
 def rule_table() -> str:
     """A row per rule on a small MLP: what lives behind the forward pass, and the step's peak."""
-    net = zoo.build("mlp-784-100-50-10")
+    net = zoo.build(EXAMPLE)
     lines = [
         "| rule | paper | alive after the forward pass | peak bytes, batch 1 | batch 32 |",
         "| --- | --- | --- | --- | --- |",
     ]
     for name, cls in RULES.items():
-        steps = [lower(emit_step(make_rule(name), net, batch)) for batch in (batches(name), 32)]
+        rule = make_rule(name)
+        least = smallest_batch(rule, net)
+        steps = [executed(rule, net, batch) for batch in (least, 32)]
         peaks = [f"{plan(step).peak_bytes:,}" for step in steps]
-        peaks[0] += " (batch 2)" if batches(name) == 2 else ""
+        peaks[0] += f" (batch {least})" if least > 1 else ""
+        kept = ", ".join(f"`{value}`" for value in alive(steps[0]))
         paper = f"{cls.paper.authors} {cls.paper.year}"
-        lines.append(f"| `{name}` | {paper} | {kept(steps[0]) or '–'} | {peaks[0]} | {peaks[1]} |")
+        lines.append(f"| `{name}` | {paper} | {kept or '–'} | {peaks[0]} | {peaks[1]} |")
     return "\n".join(lines) + "\n"
 
 
@@ -91,10 +77,33 @@ def memory_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def formula_table() -> str:
+    """From benchmarks/results/memory_formulas.json; batch 1 (or the rule's least) and 128 side by side."""
+    rows = json.loads((BENCHMARKS / "memory_formulas.json").read_text(encoding="utf-8"))["rows"]
+    lines = [
+        "| rule | formula | elements | measured, batch 1 | batch 128 | ratio | the difference |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one, many in zip(rows[::2], rows[1::2]):
+        least = f" (batch {one['batch']})" if one["batch"] > 1 else ""
+        known = one["formula"] is not None
+        cells = (
+            f"`{one['rule']}`",
+            one["formula"] if known else "–",
+            f"{many['expected']:,.0f}" if known else "–",
+            f"{one['measured']:,.0f}{least}",
+            f"{many['measured']:,.0f}",
+            f"{many['ratio']:.3f}" if known else "–",
+            one["why"] or ("" if known else "no formula"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def speed_table() -> str:
     """From benchmarks/results/step_time.json."""
     found = json.loads((BENCHMARKS / "step_time.json").read_text(encoding="utf-8"))
-    columns = ["bp/pytorch", "dfa/pytorch", "drtp/pytorch", "drtp/bp"]
+    columns = ["bp/pytorch", "dfa/pytorch", "drtp/pytorch", "pred/pytorch", "drtp/bp"]
     lines = [
         "| network | batch | threads | PyTorch, µs | " + " | ".join(columns) + " |",
         "| --- | --- | --- | --- |" + " --- |" * len(columns),
@@ -111,7 +120,13 @@ def parts() -> dict[str, str]:
     tables = {
         f"reproduction {n}": reproduction_table(n) for n in recipes.names() if recipes.find(n).published
     }
-    own = {"ops": op_table(), "rules": rule_table(), "memory": memory_table(), "speed": speed_table()}
+    own = {
+        "ops": op_table(),
+        "rules": rule_table(),
+        "memory": memory_table(),
+        "formulas": formula_table(),
+        "speed": speed_table(),
+    }
     return own | tables
 
 

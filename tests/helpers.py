@@ -8,7 +8,7 @@ import torch
 
 from insitu.network import zoo
 from insitu.network.build import Describe
-from insitu.network.graph import Network
+from insitu.network.graph import WEIGHTED, Network
 from insitu.network.module import to_module
 from insitu.numbers.formats import F32, F64
 from insitu.ops.state import Optimizer
@@ -101,3 +101,12 @@ def small(name: str, activation: str | None = None) -> Network:
     """A zoo network for exact comparisons: narrow where it is wide, no dropout (its masks differ from PyTorch's)."""
     narrow = {"vgg8b": "vgg8b-x0.125", "vgg11b": "vgg11b-x0.125"}
     return zoo.build(narrow.get(name, name), dropout=0.0, activation=activation, seed=2)
+
+
+def serves(rule: str, net: Network) -> bool:
+    """PEPITA refuses blocks of several weighted layers or with a norm (tested there); the others take any network."""
+    if rule not in ("pepita", "mempepita"):
+        return True
+    kinds = [[x.kind for x in block.layers] for block in net.blocks]
+    single = all(sum(k in WEIGHTED for k in block) == 1 for block in kinds)
+    return single and not any({"add", "batch_norm", "rms_norm"} & set(block) for block in kinds)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
+import torch
 
 from insitu.network.build import Describe
 from insitu.network.graph import Network
-from insitu.rules import RULES
-from tests.helpers import batch, gradients, one_step
+from insitu.rules import RULES, make_rule
+from insitu.rules.protocol import phases
+from tests.helpers import batch, gradients, one_step, serves
 
 
 def separable(d: Describe) -> None:
@@ -62,14 +65,40 @@ def network(part: Callable[[Describe], None]) -> Network:
     return d.network(seed=1)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("rule", [r for r in RULES if r != "shallow"])
+@pytest.mark.parametrize(
+    ("rule", "shape"),
+    [(r, s) for s in SHAPES for r in RULES if r != "shallow" and serves(r, network(SHAPES[s]))],
+)
 def test_every_parameter_learns(rule: str, shape: str) -> None:
-    net = network(SHAPES[shape])
+    net, made = network(SHAPES[shape]), make_rule(rule)
     x, y = batch(net, 6)
-    first = one_step(rule, net, x, y, lr=0.1)  # heads that start at zero teach nothing in the first step
-    heads = {n: t for n, t in first.items() if n not in net.params}
-    found = gradients(one_step(rule, net, x, y, residents=heads), net)
+    found: dict[str, torch.Tensor] = {}
+    for phase in range(phases(made, net).count):
+        first = one_step(
+            made, net, x, y, lr=0.1, phase=phase
+        )  # heads that start at zero teach nothing at first
+        heads = {n: t for n, t in first.items() if n not in net.params}
+        moved = gradients(one_step(made, net, x, y, residents=heads, phase=phase), net)
+        found |= {n: g for n, g in moved.items() if n not in found or bool(g.any())}
     still = [name for name, gradient in found.items() if not bool(gradient.any())]
     trainable = {n for n in net.params if "running" not in n}
+    if rule == "forward-forward":  # it predicts by goodness, and leaves the classifier alone
+        trainable -= {x.param(s) for x in net.blocks[-1].layers for s in x.params}
+    if rule == "softhebb":  # no error: only what has inputs learns, not biases and norms
+        still = [n for n in still if net.params[n].ndim > 1]
+        trainable = {n for n in trainable if n in found}
     assert not still and set(found) == trainable
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_no_rule_changes_what_is_frozen(rule: str) -> None:
+    net = network(leading_activation if "pepita" in rule else usual)
+    first = net.blocks[0].name
+    frozen = replace(net, frozen=frozenset({f"{first}.weight", f"{first}.bias"}))
+    x, y = batch(net, 6)
+    made = make_rule(rule)
+    for phase in range(phases(made, net).count):
+        state = one_step(made, frozen, x, y, lr=0.1, phase=phase)
+        for name in frozen.frozen & state.keys():
+            assert torch.equal(state[name], torch.as_tensor(net.params[name]).double()), name
+    assert any(bool(g.any()) for g in gradients(state, net).values())

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import insitu
+from insitu.errors import NetworkError
 from insitu.network import zoo
 from insitu.network.capture import capture
 from insitu.network.graph import INPUT, Network
@@ -324,3 +325,14 @@ def test_double_precision_is_captured_as_float32() -> None:
 
 def test_capture_is_the_packages() -> None:
     assert insitu.capture is capture
+
+
+def test_frozen_parameters_are_kept_frozen() -> None:
+    module = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
+    module[0].weight.requires_grad_(False)
+    net = capture(module, torch.zeros(2, 6))
+    assert net.frozen == {"0.weight"}
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+    with pytest.raises(NetworkError, match=r"no parameter has requires_grad, so nothing can learn. Set it"):
+        capture(module, torch.zeros(2, 6))

@@ -16,6 +16,9 @@ from insitu.step.builder import Builder
 from insitu.step.ir import Phase, Role, Value
 
 from .harness import LR, SEED, Operand, Row, T
+from .rows_forward import FORWARD_ROWS
+from .rows_hebbian import HEBBIAN
+from .rows_kernels import KERNELS
 
 FORWARD: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD}
 
@@ -629,4 +632,7 @@ ROWS: list[Row] = [
     *(row for tag, shape in {"2d": (3, 6), "4d": (2, 3, 4, 3)}.items() for row in rms_rows(tag, shape)),
     *(row for name in LOSSES for row in loss_rows(name)),
     *RANDOM,
+    *FORWARD_ROWS,
+    *KERNELS,
+    *HEBBIAN,
 ]

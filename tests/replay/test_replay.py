@@ -19,7 +19,7 @@ import pytest
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.passes import VIEWS, lower, plan
-from insitu.rules import RULES, emit_step, make_rule
+from insitu.rules import RULES, emit_phases, make_rule
 
 STEPS = Path(__file__).parent / "steps"
 NETWORKS = ("mlp-64-100-10", "lenet5")
@@ -37,11 +37,14 @@ def without_lines(text: str) -> str:
 
 
 def replayed(name: str, rule: str, view: str) -> str:
-    """The printed step, with the memory that it takes."""
-    step = lower(emit_step(make_rule(rule), network(name), BATCH), view)
-    layout = plan(step)
-    memory = f"# arena {layout.arena_bytes} bytes, residents {layout.resident_bytes} bytes\n"
-    return without_lines(str(step)) + memory
+    """The printed step of every phase, with the memory that it takes."""
+    parts = []
+    for emitted in emit_phases(make_rule(rule), network(name), BATCH):
+        step = lower(emitted, view)
+        layout = plan(step)
+        memory = f"# arena {layout.arena_bytes} bytes, residents {layout.resident_bytes} bytes\n"
+        parts.append(without_lines(str(step)) + memory)
+    return "\n".join(parts)
 
 
 @pytest.mark.parametrize("view", VIEWS)

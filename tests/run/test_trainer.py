@@ -34,7 +34,7 @@ def trainer(net: Network, train: Arrays, rule: str = "bp", **more: Any) -> Train
     settings = Settings(**(options | more))
     return Trainer(
         settings,
-        lambda b: lower(emit_step(make_rule(rule), net, b, loss=settings.loss, with_loss=True)),
+        lambda b, _phase: lower(emit_step(make_rule(rule), net, b, loss=settings.loss, with_loss=True)),
         lambda b: lower(inference_step(net, b)),
         net.params,
         train,

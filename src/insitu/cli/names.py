@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -37,7 +37,7 @@ FetchDir = Annotated[
 ]
 
 
-RULE = ("rule", "year", "what", "options")
+RULE = ("rule", "forward_only", "feedback", "min_batch", "conv", "integer", "year", "what", "paper")
 NETWORK = ("name", "what", "input_shape", "parameters", "macs")
 DATA = ("name", "what", "train", "test", "shape", "found")
 RECIPE = ("name", "title", "source")
@@ -50,7 +50,7 @@ def list_rules(out: OutFile = None, quiet: Quiet = False, as_json: Json = False)
 
     Example: insitu list rules
     """
-    from insitu.rules.protocol import describe
+    from insitu.rules.facts import describe
 
     deliver_table(describe(), RULE, as_json=as_json, out=out, quiet=quiet)
 
@@ -125,6 +125,45 @@ def _memory(step: Step) -> tuple[int, dict[str, int]]:
 
     layout = plan(step)
     return layout.peak_bytes, {role.value: n for role, n in layout.by_role.items() if n}
+
+
+@show_app.command("rule")
+def show_rule(
+    rule: Annotated[str, typer.Argument(help="A learning rule.")],
+    batch: Annotated[int, typer.Option(min=1)] = 32,
+    out: OutFile = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Prints what a rule is: its equation and options, what it needs, and what its step keeps alive.
+
+    Example: insitu show rule drtp
+    """
+    from insitu.rules.facts import explain
+
+    found = explain(rule, batch)
+    deliver(json.dumps(found, indent=1) if as_json else _rule_text(found), out=out, quiet=quiet)
+
+
+def _rule_text(found: dict[str, Any]) -> str:
+    def shown(value: Any) -> str:
+        return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+    facts = ("forward_only", "feedback", "min_batch", "conv", "integer")
+    options = ", ".join(f"{k}={v}" for k, v in found["options"].items())
+    kept = ", ".join(found["alive"]) or "nothing"
+    by_role = ", ".join(f"{role} {n:,}" for role, n in found["bytes"].items())
+    where = f"{found['network']}, batch {found['batch']}"
+    lines = [
+        f"{found['rule']}: {found['text']}",
+        "",
+        f"paper    {found['paper']}",
+        f"options  {options or 'none'}",
+        f"needs    {', '.join(k.replace('_', ' ') + ' ' + shown(found[k]) for k in facts)}",
+        f"keeps    after the forward pass of {where}: {kept}",
+        f"bytes    at the peak of that step: {by_role}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _step_json(step: Step) -> str:

@@ -106,6 +106,8 @@ def _table(rows: list[dict[str, Any]], columns: Sequence[str]) -> Table:
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}" if value > 9999 else str(value)
     if isinstance(value, list | tuple):

@@ -21,7 +21,7 @@ from insitu.experiment.train import Outcome, environment, train
 from insitu.passes import lower, plan
 from insitu.run.files import make_folder, write_atomic
 from insitu.step.ir import Phase, Role, Step
-from insitu.step.liveness import timeline
+from insitu.step.liveness import peak_bytes, timeline
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -48,28 +48,56 @@ def _macs(step: Step) -> Macs:
     return Macs(**{phase.value: counted.get(phase, 0) / step.batch for phase in Phase})
 
 
-def _moments(step: Step) -> list[Moment]:
+def _mean_macs(steps: list[Step]) -> Macs:
+    counted = [_macs(step) for step in steps]
+    return Macs(**{phase.value: fmean(getattr(m, phase.value) for m in counted) for phase in Phase})
+
+
+def _moments(step: Step, idle: dict[Role, int]) -> list[Moment]:
     rows = zip(step.ops, timeline(step))
     return [
-        Moment(op=op.kind, layer=op.where.layer, phase=op.phase.value, bytes=_bytes(row)) for op, row in rows
+        Moment(op=op.kind, layer=op.where.layer, phase=op.phase.value, bytes=_bytes(_sum(row, idle)))
+        for op, row in rows
     ]
 
 
 def step_cost(setup: Setup) -> StepCost:
-    """Peak bytes, operations and the memory picture of a run's step, from the program itself."""
+    """Peak bytes, operations and the memory picture of a run's step, from the program itself.
+
+    Of a rule with phases: the bytes and the picture of the phase with the highest peak (with what the other phases
+    need and must not be lost), the mean operations of all.
+    """
     batch = setup.config.batch
-    eager = setup.emitted(batch)
-    fused = lower(eager)
+    emitted = [setup.emitted(batch, k) for k in range(setup.phases.count)]
+    lowered = [lower(step) for step in emitted]
+    idle = [_idle(setup, emitted, step) for step in emitted]
+    highest = max(range(len(lowered)), key=lambda k: peak_bytes(lowered[k]) + sum(idle[k].values()))
+    eager, fused, more = emitted[highest], lowered[highest], idle[highest]
     forward = setup.inference(batch)
     return StepCost(
-        peak=_bytes(plan(fused).by_role),
-        eager=_bytes(plan(eager).by_role),
+        peak=_bytes(_sum(plan(fused).by_role, more)),
+        eager=_bytes(_sum(plan(eager).by_role, more)),
         inference_bytes=plan(forward).peak_bytes,
-        macs=_macs(fused),
+        macs=_mean_macs(lowered),
         inference_macs=_macs(forward).total,
-        timeline=_moments(fused),
-        eager_timeline=_moments(eager),
+        timeline=_moments(fused, more),
+        eager_timeline=_moments(eager, more),
     )
+
+
+def _idle(setup: Setup, steps: list[Step], step: Step) -> dict[Role, int]:
+    """Bytes by role of residents that a phase's step does not touch, but that must not be lost.
+
+    All of them where phases take turns; the network's own where every phase comes once.
+    """
+    touched = {v.name for v in step.residents}
+    others = {v.name: v for other in steps for v in other.residents if v.name not in touched}
+    kept = [v for v in others.values() if setup.phases.period is not None or v.name in setup.net.params]
+    return {role: sum(v.bytes for v in kept if v.role == role) for role in Role}
+
+
+def _sum(a: dict[Role, int], b: dict[Role, int]) -> dict[Role, int]:
+    return {role: a[role] + b[role] for role in Role}
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,7 @@ class TrainingConfig(Frozen):
     batch: int = Field(default=32, ge=1)
     augment: AugmentConfig = AugmentConfig()
     eval_batch: int = Field(default=500, ge=1)
+    eval_epochs: int = Field(default=1, ge=1, description="epochs between evaluations; the last always")
     early_stop: EarlyStopConfig | None = None
     checkpoint_steps: int | None = Field(
         default=None, ge=1, description="also checkpoint every so many steps"
@@ -130,6 +131,7 @@ class RuleSpec(Frozen):
     rule: str
     options: dict[str, Any] = {}
     lr: float | None = Field(default=None, gt=0)
+    epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
     label: str | None = None
 
     @property
@@ -164,6 +166,7 @@ class CompareConfig(TrainingConfig):
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
         if spec.lr is not None:
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
+        shared["epochs"] = self.epochs * spec.epochs_factor
         return RunConfig(
             **shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed
         )

@@ -18,10 +18,12 @@ from insitu.experiment.config import RunConfig, TrainingConfig
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
-from insitu.numbers.formats import F32, F64
+from insitu.network.phases import Phases
+from insitu.numbers.formats import F32, F64, Float
 from insitu.ops.state import Optimizer
 from insitu.passes import lower
-from insitu.rules.protocol import Rule, emit_step, make_rule
+from insitu.rules.facts import smallest_batch
+from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.step.ir import Step
 
 NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init")
@@ -155,7 +157,10 @@ class Setup:
                 f"batch {config.batch} is larger than the {count} training samples of {config.data!r}; "
                 f"use --batch {count} or less"
             )
-        setup.emitted(config.batch)  # a rule that cannot serve this network says so now
+        setup.check_classes()
+        for phase in range(setup.phases.count):  # a rule that cannot serve this network says so now
+            setup.emitted(config.batch, phase)
+        setup.check_cache()
         return setup
 
     @property
@@ -169,6 +174,24 @@ class Setup:
         """Training samples of the whole run."""
         return self.config.samples or self.config.epochs * self.training_samples
 
+    def check_classes(self) -> None:
+        """Refuses samples of one class where a rule learns from the differences of classes."""
+        labels = self.data.train.y
+        if self.targets or (labels != labels[0]).any() or smallest_batch(self.rule, self.net) == 1:
+            return
+        raise DataError(
+            f"rule {self.rule.name} compares samples of different classes, but all {len(labels)} training samples of "
+            f"{self.config.data!r} are of class {labels[0]}; use data of 2 classes or more, or rule pred"
+        )
+
+    def check_cache(self) -> None:
+        """Refuses samples that change from epoch to epoch where a rule keeps features of them."""
+        if self.phases.starts and _augmented(self.config):
+            raise ConfigError(
+                f"rule {self.rule.name} keeps the features of the training samples in a cache, but augmentation makes "
+                "new samples at every step; use the rule option cache=false, or no augmentation"
+            )
+
     @property
     def optimizer(self) -> Optimizer:
         return self.config.optimizer.build()
@@ -178,15 +201,29 @@ class Setup:
         """Labels are arrays of the output's shape."""
         return self.config.target == "input" or self.data.classes is None
 
-    def emitted(self, batch: int, *, with_loss: bool = False, optimizer: Optimizer | None = None) -> Step:
-        """The training step as the rule emits it."""
-        return self._emit(self.rule, batch, with_loss, optimizer)
+    @cached_property
+    def phases(self) -> Phases:
+        """The rule's schedule over time."""
+        return phases(self.rule, self.net)
+
+    def emitted(
+        self,
+        batch: int,
+        phase: int = 0,
+        *,
+        with_loss: bool = False,
+        optimizer: Optimizer | None = None,
+        start: int | None = None,
+    ) -> Step:
+        """The training step of a phase as the rule emits it; ``start`` as of :func:`emit_step`, else as scheduled."""
+        first = self.phases.start(phase) if start is None else start
+        return self._emit(self.rule, batch, optimizer, with_loss=with_loss, phase=phase, start=first)
 
     def reference(self, batch: int, optimizer: Optimizer | None = None) -> Step:
         """The step of back-propagation on the same network."""
-        return self._emit(make_rule("bp"), batch, False, optimizer)
+        return self._emit(make_rule("bp"), batch, optimizer)
 
-    def _emit(self, rule: Rule, batch: int, with_loss: bool, optimizer: Optimizer | None) -> Step:
+    def _emit(self, rule: Rule, batch: int, optimizer: Optimizer | None, **options: Any) -> Step:
         return emit_step(
             rule,
             self.net,
@@ -194,22 +231,38 @@ class Setup:
             optimizer=optimizer or self.optimizer,
             loss=self.config.loss,
             targets=self.targets,
-            with_loss=with_loss,
-            real=F64 if self.config.precision == "float64" else F32,
+            real=self._real,
+            **options,
         )
 
-    def training_step(self, batch: int, *, with_loss: bool = False) -> Step:
-        """The step that is executed: fused, in the best order."""
-        return lower(self.emitted(batch, with_loss=with_loss))
+    @property
+    def _real(self) -> Float:
+        return F64 if self.config.precision == "float64" else F32
+
+    def training_step(self, batch: int, phase: int = 0, *, with_loss: bool = False) -> Step:
+        """The step of a phase that is executed: fused, in the best order."""
+        return lower(self.emitted(batch, phase, with_loss=with_loss))
 
     def inference(self, batch: int) -> Step:
         """The forward pass that is executed."""
-        real = F64 if self.config.precision == "float64" else F32
-        return lower(inference_step(self.net, batch, real=real))
+        return lower(inference_step(self.net, batch, real=self._real))
 
-    @property
+    def prediction(self, batch: int) -> Step:
+        """How the trained network predicts; the forward pass for most rules."""
+        return lower(emit_inference(self.rule, self.net, batch, real=self._real))
+
+    def prefix(self, batch: int, blocks: int) -> Step:
+        """The forward pass of the first blocks: what a cache of features is filled by."""
+        return lower(inference_step(self.net, batch, real=self._real, blocks=blocks))
+
+    @cached_property
     def has_batch_norm(self) -> bool:
-        return any(layer.kind == "batch_norm" for layer in self.net.layers)
+        """A step takes statistics over the batch, in the network or in a head."""
+        return any(op.kind == "bn_stats" for op in self.emitted(self.config.batch).ops)
+
+
+def _augmented(config: TrainingConfig) -> bool:
+    return bool(config.augment.pad or config.augment.flip)
 
 
 def _check_device(device: str) -> None:

@@ -115,7 +115,8 @@ class RunFolder:
             return self._read(mark)
         make_folder(self.path)
         write_atomic(stored, dump(setup.config))
-        write_atomic(self.file("step.txt"), str(setup.training_step(setup.config.batch)))
+        steps = [str(setup.training_step(setup.config.batch, k)) for k in range(setup.phases.count)]
+        write_atomic(self.file("step.txt"), "\n".join(steps))
         write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
         write_atomic(self.file("events.jsonl"), "")
         return None
@@ -180,6 +181,7 @@ def _settings(setup: Setup) -> Settings:
         schedule=config.schedule.factor,
         augment=_augment(setup),
         eval_batch=config.eval_batch,
+        eval_epochs=config.eval_epochs,
         patience=stop.patience if stop else None,
         min_delta=stop.min_delta if stop else 0.0,
         checkpoint_steps=config.checkpoint_steps,
@@ -195,10 +197,17 @@ def _probe(setup: Setup, settings: Settings, train: Arrays) -> Callable[[State],
         return None
     count = min(ALIGNMENT_SAMPLES, len(train))
     plain = Optimizer("sgd")
-    rule = lower(setup.emitted(count, optimizer=plain))
+    rules = [lower(setup.emitted(count, k, optimizer=plain, start=0)) for k in range(setup.phases.count)]
     reference = lower(setup.reference(count, plain))
     inputs = (train.x[:count], train.y[:count])
-    return lambda state: angles(state, rule, reference, inputs, settings)
+
+    def probe(state: State) -> dict[str, float]:
+        found: dict[str, float] = {}
+        for step in rules:  # every phase has the layers that it trains
+            found |= angles(state, step, reference, inputs, settings)
+        return found
+
+    return probe
 
 
 def train(
@@ -234,7 +243,8 @@ a busy machine a hundred times more."""
 def _threads(setup: Setup) -> Iterator[None]:
     """The run's thread count: as configured, one for small steps, else as torch has it; restored afterwards."""
     before = torch.get_num_threads()
-    small = sum(setup.emitted(setup.config.batch).counts().macs.values()) < SERIAL_MACS
+    steps = (setup.emitted(setup.config.batch, k) for k in range(setup.phases.count))
+    small = all(sum(step.counts().macs.values()) < SERIAL_MACS for step in steps)
     torch.set_num_threads(setup.config.threads or (1 if small else before))
     try:
         yield
@@ -261,8 +271,8 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
 
     trainer = Trainer(
         settings,
-        lambda batch: setup.training_step(batch, with_loss=True),
-        setup.inference,
+        lambda batch, phase: setup.training_step(batch, phase, with_loss=True),
+        setup.prediction,
         setup.net.params,
         train_data,
         test_data,
@@ -270,6 +280,8 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         on_event=note,
         on_checkpoint=keep,
         probe=_probe(setup, settings, train_data),
+        phases=setup.phases,
+        prefix=setup.prefix,
     )
     if restored:
         trainer.restore(*restored)

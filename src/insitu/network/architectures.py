@@ -128,6 +128,19 @@ def _vgg(s: Sketch, match: re.Match[str]) -> None:
     s.logits()
 
 
+def _layerwise(s: Sketch, match: re.Match[str]) -> None:
+    """The second layer halves the map and doubles the width: 2x2 space-to-depth and 3x3 are one convolution of 6x6."""
+    width, bias = int(match["width"]), not s.options.batch_norm
+    for i in range(int(match["depth"])):
+        if i == 1:
+            s.hidden_conv(2 * width, 6, stride=2, padding=2, bias=bias)
+        else:
+            s.hidden_conv(width if i == 0 else 2 * width, 3, padding=1, bias=bias)
+        s.drop()
+    s.avg_pool([max(1, n // 2) for n in s.shape[1:]])
+    s.logits()
+
+
 def _scaled(n: int, width: float) -> int:
     return max(1, round(n * width))
 
@@ -264,6 +277,15 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _vgg_entry(8, "six"),
     _vgg_entry(11, "nine"),
+    Entry(
+        r"layerwise-(?P<depth>[1-9]\d*)x(?P<width>[1-9]\d*)",
+        ("layerwise-4x64",),
+        "LxW: L convolutions of W channels, from the second on 2W at half the size, 2x2 average pool, linear",
+        "Belilovsky, Eickenberg, Oyallon, Greedy layerwise learning can scale to ImageNet, ICML 2019",
+        _layerwise,
+        input_shape=(3, 32, 32),
+        batch_norm=True,
+    ),
     Entry(
         "resnet20",
         ("resnet20",),

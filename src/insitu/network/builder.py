@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,9 @@ class Builder(StepBuilder):
         targets: labels are class indices (``False``) or arrays of the output's shape (``True``).
         with_loss: the step also returns the loss (for learning curves; not part of a deployed step).
         real: format of all real numbers.
+        training: batch statistics and dropout; else running statistics and none (see :meth:`frozen`).
+        phase: of a rule with a schedule over time (see :class:`insitu.network.phases.Phases`).
+        start: the block whose input the step takes as ``x``; 0 the samples.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Builder(StepBuilder):
         with_loss: bool = False,
         real: Float = F32,
         training: bool = True,
+        phase: int = 0,
+        start: int = 0,
     ) -> None:
         super().__init__(name, batch, real)
         if loss not in LOSSES:
@@ -78,9 +84,12 @@ class Builder(StepBuilder):
         self.targets = targets
         self.with_loss = with_loss
         self.training = training
+        self.phase = phase
+        self.start = start
         self.classes = net.outputs
         self._heads: dict[str, bool] = {}
-        self.x = self.input("x", (batch, *net.input_shape), Role.ACTIVATION)
+        shape = net.blocks[start - 1].shape if start else net.input_shape
+        self.x = self.input("x", (batch, *shape), Role.ACTIVATION)
         self._label: Value | None = None
         self._taken |= {"label", "feedback"}  # names of the program's own, whatever layers are called
 
@@ -126,6 +135,15 @@ class Builder(StepBuilder):
         block = Block(tuple(layers))
         return self._emit_layers(Trace(block, h, h, {}, ()), layers, False)
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """What is emitted inside does not learn: running statistics, no dropout."""
+        before, self.training = self.training, False
+        try:
+            yield
+        finally:
+            self.training = before
+
     def forward_all(self) -> list[Trace]:
         """Emits the forward pass of the whole network; a trace per block."""
         traces: list[Trace] = []
@@ -163,7 +181,7 @@ class Builder(StepBuilder):
                 return x
             return self.emit1("dropout", x, p=layer.attrs["p"], stream=f"{layer.name}.dropout", **style)
         if layer.kind == "reshape":
-            return self.emit1("reshape", x, shape=(self.batch, *layer.shape), **style)
+            return self.emit1("reshape", x, shape=(x.shape[0], *layer.shape), **style)
         kind = {"activation": "activate"}.get(layer.kind, layer.kind)
         return self.emit(kind, *sources, **layer.attrs, **style)[0]
 
@@ -191,6 +209,11 @@ class Builder(StepBuilder):
         if self.with_loss:
             self.output(outputs[1])
         return outputs[0]
+
+    def loss_of(self, z: Value) -> Value:
+        """The loss itself, a scalar, for rules that learn from nothing else."""
+        with self.at("output"):
+            return self._error(self.loss, z, self.label, 1.0, True)[1]
 
     def local_error(
         self, z: Value, target: Value | None = None, *, loss: str | None = None, weight: float = 1.0
@@ -260,13 +283,14 @@ class Builder(StepBuilder):
         for op in trace.ops:
             if isinstance(op.record.adjoint, Hole):
                 continue
-            if any(v in wanted or self._trainable(v) for v in op.inputs):
+            if any(v in wanted or self.learns(v) for v in op.inputs):
                 wanted.update(op.outputs)
         return wanted
 
-    @staticmethod
-    def _trainable(value: Value) -> bool:
-        return value.resident and value.role in (Role.WEIGHT, Role.HEAD)
+    def learns(self, value: Value) -> bool:
+        """A weight, or one of a head, that is not frozen."""
+        learning = value.role in (Role.WEIGHT, Role.HEAD) and value.name not in self.net.frozen
+        return value.resident and learning
 
     def _pass_down(
         self, op: Op, cotangents: list[Value | None], wanted: set[Value], through: Through | None
@@ -284,7 +308,7 @@ class Builder(StepBuilder):
             yield op.inputs[i], value
 
     def _learn(self, op: Op, cotangents: list[Value | None]) -> None:
-        needs = [i for i, v in enumerate(op.inputs) if self._trainable(v)]
+        needs = [i for i, v in enumerate(op.inputs) if self.learns(v)]
         if not needs:
             return
         gradients = self.adjoint(op, cotangents, needs)
@@ -303,7 +327,9 @@ class Builder(StepBuilder):
         return self.emit1("matmul_dx", d, matrix, *more, **view, **style)
 
     def update(self, param: Value, gradient: Value) -> None:
-        """Changes a parameter by its gradient; the optimiser's state becomes resident."""
+        """Changes a parameter by its gradient, unless it is frozen; the optimiser's state becomes resident."""
+        if param.name in self.net.frozen:
+            return
         states = [
             self.resident(f"{param.name}.{s}", param.shape, Role.STATE, Init("zeros"))
             for s in self.optimizer.states
@@ -319,11 +345,15 @@ class Builder(StepBuilder):
         )
 
 
-def inference_step(net: Network, batch: int, *, real: Float = F32) -> Step:
-    """The forward pass alone, with running statistics and without dropout; returns the outputs."""
+def inference_step(net: Network, batch: int, *, real: Float = F32, blocks: int | None = None) -> Step:
+    """The forward pass alone, with running statistics and without dropout; returns the outputs.
+
+    Args:
+        blocks: only so many of the network's first blocks.
+    """
     b = Builder(net, batch, name=f"infer-{net.name}", real=real, training=False)
     h = b.x
-    for block in net.blocks:
+    for block in net.blocks[:blocks]:
         h = b.forward(block, h).output
     b.output(h)
     return b.finish()

@@ -122,6 +122,7 @@ class _Reader:
     def __init__(self, module: nn.Module, program: torch.export.ExportedProgram) -> None:
         self.graph = program.graph
         self.state = module.state_dict()
+        self.parameters = dict(module.named_parameters())
         self.draft = Draft(module, program)
         self.roots: dict[fx.Node, fx.Node] = {self.draft.input: self.draft.input}
         self.order = {node: i for i, node in enumerate(self.graph.nodes)}
@@ -136,7 +137,12 @@ class _Reader:
         if not layers:
             raise NetworkError(f"cannot capture {name}: its output is its input. Add a layer with weights")
         params = {x.param(s): self._array(x.param(s)) for x in layers for s in x.params}
-        return Network(name, self.draft.shapes[INPUT], chain(layers), params)
+        frozen = frozenset(n for n, p in self.parameters.items() if n in params and not p.requires_grad)
+        if frozen and not any(n in self.parameters and n not in frozen for n in params):
+            raise NetworkError(
+                f"cannot capture {name}: no parameter has requires_grad, so nothing can learn. Set it for one"
+            )
+        return Network(name, self.draft.shapes[INPUT], chain(layers), params, frozen)
 
     def _live(self) -> set[fx.Node]:
         """Nodes that the output depends on, and changes in place of anything but buffers (batch counters)."""

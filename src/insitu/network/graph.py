@@ -6,7 +6,7 @@ Shapes here are per sample, without the batch.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -102,12 +102,14 @@ class Network:
         input_shape: per sample.
         blocks: the chain.
         params: the initial (or trained) value of each parameter and buffer, float32, by ``state_dict`` name.
+        frozen: names of parameters that no rule changes (``requires_grad=False`` in the module).
     """
 
     name: str
     input_shape: Shape
     blocks: tuple[Block, ...]
     params: Mapping[str, np.ndarray]
+    frozen: frozenset[str] = frozenset()
 
     @property
     def layers(self) -> Iterator[Layer]:
@@ -209,7 +211,23 @@ def draw(init: Init, shape: Shape, seed: int) -> np.ndarray:
     """The float32 values that an :class:`Init` other than ``param`` stands for."""
     if init.kind == "uniform":
         return prng.uniform(prng.key(seed, init.key), prod(shape), init.bound).reshape(shape)
+    if init.kind == "eye":
+        return np.eye(*shape, dtype=np.float32)
+    if init.kind in ("sine", "square"):
+        return _waves(shape, square=init.kind == "square")
     return np.full(shape, {"zeros": 0.0, "ones": 1.0}[init.kind], np.float32)
+
+
+FREQUENCIES = (50.0, 512.0)
+"""Of the first and the last row of a set of waves (Apolinario 2025)."""
+
+
+def _waves(shape: Shape, *, square: bool) -> np.ndarray:
+    """Row c: sin(f_c t), t from 0 to 1 over the columns; square: its sign, with sign(0) = +1."""
+    f = np.linspace(*FREQUENCIES, shape[0])
+    t = np.linspace(0.0, 1.0, shape[1])
+    wave = np.sin(f[:, None] * t[None, :])
+    return (np.where(wave >= 0, 1.0, -1.0) if square else wave).astype(np.float32)
 
 
 def with_initial(net: Network, seed: int) -> Network:
@@ -217,4 +235,4 @@ def with_initial(net: Network, seed: int) -> Network:
     params: dict[str, np.ndarray] = {}
     for layer in net.layers:
         params.update(initial(layer, seed))
-    return Network(net.name, net.input_shape, net.blocks, params)
+    return replace(net, params=params)

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
-from insitu.ops import conv, loss, matmul, norm, pointwise, pool, random, similarity, state
+from insitu.ops import (
+    call,
+    conv,
+    hebbian,
+    kernels,
+    loss,
+    matmul,
+    norm,
+    overlay,
+    pointwise,
+    pool,
+    random,
+    rows,
+    similarity,
+    state,
+    zeroth,
+)
 from insitu.step.ir import OPS, Hole
 
 __all__ = ["MODULES", "op_table"]
 
-MODULES = (matmul, conv, pointwise, pool, norm, loss, random, similarity, state)
+MODULES = (
+    matmul,
+    conv,
+    pointwise,
+    pool,
+    norm,
+    loss,
+    random,
+    similarity,
+    kernels,
+    rows,
+    overlay,
+    hebbian,
+    zeroth,
+    call,
+    state,
+)
 
 
 def op_table() -> str:

@@ -77,9 +77,11 @@ def _unit_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [(x.shape, x.format), ((x.shape[0],), x.format)]
 
 
-def _unit_torch(_op: Op, _rt: Any) -> Any:
+def _unit_torch(op: Op, _rt: Any) -> Any:
+    centre = op.attrs.get("centre", True)
+
     def unit(x: Any) -> Any:
-        centred = x - x.mean(1, keepdim=True)
+        centred = x - x.mean(1, keepdim=True) if centre else x.clone()
         norm = centred.norm(dim=1)
         return centred.div_((norm + EPS)[:, None]), norm
 
@@ -88,13 +90,13 @@ def _unit_torch(_op: Op, _rt: Any) -> Any:
 
 def _unit_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
     y, norm = op.outputs
-    return {0: b.emit1("unit_rows_dx", cotangents[0], norm, y, **error_attrs())}
+    return {0: b.emit1("unit_rows_dx", cotangents[0], norm, y, **dict(op.attrs), **error_attrs())}
 
 
 register(
     OpRecord(
         kind="unit_rows",
-        doc="y_BF = c / (‖c‖ + 1e-8) with c = x - mean over the features of each sample; and ‖c‖_B",
+        doc="y_BF = c / (‖c‖ + 1e-8), c = x - mean over the features of each sample (or x: no centre); and ‖c‖_B",
         infer=_unit_infer,
         torch=_unit_torch,
         counts=_touch(4),
@@ -103,13 +105,15 @@ register(
 )
 
 
-def _unit_dx_torch(_op: Op, _rt: Any) -> Any:
+def _unit_dx_torch(op: Op, _rt: Any) -> Any:
+    centre = op.attrs.get("centre", True)
+
     def dx(d: Any, norm: Any, y: Any) -> Any:
         """dc = (d - y (y·d)(n + ε)/n) / (n + ε), then centred."""
         shifted = norm + EPS
         along = (y * d).sum(1) * shifted / norm.clamp(min=EPS)
         dc = (d - y * along[:, None]).div_(shifted[:, None])
-        return dc.sub_(dc.mean(1, keepdim=True))
+        return dc.sub_(dc.mean(1, keepdim=True)) if centre else dc
 
     return dx
 
@@ -174,7 +178,8 @@ def _label_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 
 def _label_torch(op: Op, rt: Any) -> Any:
-    other = -1.0 / (op.attrs["classes"] - 1)
+    given = op.attrs.get("other")
+    other = -1.0 / (op.attrs["classes"] - 1) if given is None else given
 
     def matrix(label: Any) -> Any:
         same = (label[:, None] == label[None, :]).to(rt.real)
@@ -186,7 +191,7 @@ def _label_torch(op: Op, rt: Any) -> Any:
 register(
     OpRecord(
         kind="label_gram",
-        doc="T_BB: 1 for two samples of one class, else -1/(classes - 1); the Gram matrix of centred one-hot labels",
+        doc="T_BB: 1 for two samples of one class, else `other`; default -1/(classes - 1), that of centred one-hots",
         infer=_label_infer,
         torch=_label_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),

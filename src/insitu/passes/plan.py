@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from random import Random
 
 from insitu.errors import StepError
 from insitu.passes import fuse
@@ -36,38 +37,57 @@ class Layout:
         return self.arena_bytes + self.resident_bytes
 
 
-Placed = list[tuple[int, Storage]]
+class _Puzzle:
+    """Placing storages in one arena such that no two that live at a time overlap.
 
+    Args:
+        items: the storages.
+        align: every offset is a multiple of this many bytes.
+    """
 
-def _place(items: Iterable[Storage], align: int) -> Placed:
-    """First fit at the lowest offset, in the given order."""
-    placed: Placed = []
-    for item in items:
-        offset = 0
-        clashes = [(o, s) for o, s in placed if s.birth <= item.death and item.birth <= s.death]
-        for start, other in sorted(clashes, key=lambda pair: pair[0]):
-            if offset + item.bytes <= start:
+    def __init__(self, items: list[Storage], align: int) -> None:
+        self.align = align
+        self.sizes = [item.bytes for item in items]
+        self.clashes = [
+            [j for j, b in enumerate(items) if j != i and b.birth <= a.death and a.birth <= b.death]
+            for i, a in enumerate(items)
+        ]
+
+    def place(self, order: Iterable[int]) -> list[int]:
+        """First fit at the lowest offset, in the given order; an offset per item."""
+        offsets = [-1] * len(self.sizes)
+        for i in order:
+            offset = 0
+            taken = ((offsets[j], self.sizes[j]) for j in self.clashes[i] if offsets[j] >= 0)
+            for start, size in sorted(taken):
+                if offset + self.sizes[i] <= start:
+                    break
+                offset = max(offset, -(-(start + size) // self.align) * self.align)
+            offsets[i] = offset
+        return offsets
+
+    def top(self, offsets: list[int]) -> int:
+        """Size of the arena."""
+        return max((o + n for o, n in zip(offsets, self.sizes)), default=0)
+
+    def improve(self, order: list[int], bound: int) -> list[int]:
+        """Moves one storage at a time to another place in the order, often one that reaches highest.
+
+        Keeps what is no worse; the same at every run.
+        """
+        draw = Random(1)
+        offsets = self.place(order)
+        for _ in range(ATTEMPTS):
+            if self.top(offsets) <= bound:
                 break
-            offset = max(offset, -(-(start + other.bytes) // align) * align)
-        placed.append((offset, item))
-    return placed
-
-
-def _top(placed: Placed) -> int:
-    """Size of the arena."""
-    return max((offset + s.bytes for offset, s in placed), default=0)
-
-
-def _improve(placed: Placed, bound: int, align: int) -> Placed:
-    """Moves the storage that reaches highest to the front of the order, again and again."""
-    best = placed
-    for _ in range(ATTEMPTS):
-        if _top(best) <= bound:
-            break
-        highest = max(placed, key=lambda pair: pair[0] + pair[1].bytes)[1]
-        placed = _place([highest, *(s for _, s in placed if s is not highest)], align)
-        best = min(best, placed, key=_top)
-    return best
+            highest = [i for i, o in enumerate(offsets) if o + self.sizes[i] == self.top(offsets)]
+            item = draw.choice(highest if draw.random() < 0.5 else order)
+            moved = [i for i in order if i != item]
+            moved.insert(draw.randrange(len(order)), item)
+            found = self.place(moved)
+            if self.top(found) <= self.top(offsets):
+                order, offsets = moved, found
+        return offsets
 
 
 _ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
@@ -78,7 +98,7 @@ _ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
 )
 
 
-ATTEMPTS = 200
+ATTEMPTS = 2000
 """Tries to close the gap between the arena and the live bytes at the peak; most programs need none."""
 
 
@@ -94,10 +114,12 @@ def plan(step: Step, *, align: int = 1) -> Layout:
     rows = timeline(step)
     peak_row = max(rows, key=lambda row: sum(row.values()), default=dict.fromkeys(Role, 0))
     bound = sum(peak_row.values()) - resident
-    first = min((_place(sorted(transient, key=key), align) for key in _ORDERS), key=_top)
-    placed = _improve(first, bound, align)
-    arena = _top(placed)
-    offsets = {s.root.name: offset for offset, s in placed}
+    puzzle = _Puzzle(transient, align)
+    orders = [sorted(range(len(transient)), key=lambda i: key(transient[i])) for key in _ORDERS]
+    order = min(orders, key=lambda order: puzzle.top(puzzle.place(order)))
+    placed = puzzle.improve(order, bound)
+    arena = puzzle.top(placed)
+    offsets = {s.root.name: offset for s, offset in zip(transient, placed)}
     by_role = dict(peak_row)
     by_role[Role.SCRATCH] += arena + resident - sum(peak_row.values())  # fragmentation, mostly 0
     return Layout(offsets, arena, resident, by_role)

@@ -1,7 +1,18 @@
 """Learning rules, one paper family a file; importing this package fills :data:`insitu.rules.protocol.RULES`."""
 
-from insitu.rules import backprop, alignment, direct, local  # isort: skip  # the order of tables: BP first
-from insitu.rules.protocol import RULES, Citation, Rule, emit_step, make_rule, rule
+# the order of tables: BP first
+from insitu.rules import backprop, alignment, direct, local, greedy, hsic, blockwise  # isort: skip
+from insitu.rules import lls, monoforward, forward, pepita, sigprop, hebbian, zeroth  # isort: skip
+from insitu.rules.protocol import (
+    RULES,
+    Citation,
+    Rule,
+    emit_inference,
+    emit_phases,
+    emit_step,
+    make_rule,
+    rule,
+)
 
 __all__ = [
     "RULES",
@@ -9,9 +20,21 @@ __all__ = [
     "Rule",
     "alignment",
     "backprop",
+    "blockwise",
     "direct",
+    "emit_inference",
+    "emit_phases",
     "emit_step",
+    "forward",
+    "greedy",
+    "hebbian",
+    "hsic",
+    "lls",
     "local",
     "make_rule",
+    "monoforward",
+    "pepita",
     "rule",
+    "sigprop",
+    "zeroth",
 ]

@@ -59,6 +59,7 @@ class FeedbackAlignment(_WalkBack):
     feedback: str = "stored"
 
     name: ClassVar[str] = "fa"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = Citation(
         "Lillicrap, Cownden, Tweed, Akerman",
         2016,
@@ -110,6 +111,7 @@ class UniformSignSymmetry(_WalkBack):
     scale: str | float = "xavier"
 
     name: ClassVar[str] = "usf"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = _LIAO
 
     def __post_init__(self) -> None:
@@ -134,6 +136,7 @@ class BatchRandomSignSymmetry(_WalkBack):
     """Batch-wise random magnitudes: F = |R_t| ⊙ sign(W), R_t ~ Xavier uniform, redrawn at every step, not stored."""
 
     name: ClassVar[str] = "brsf"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = _LIAO
 
     def through(self, b: Builder, op: Op, d: Value) -> Value:
@@ -148,6 +151,7 @@ class FixedRandomSignSymmetry(_WalkBack):
     """Fixed random magnitudes: F = |R| ⊙ sign(W), R ~ Xavier uniform, drawn once and stored (as many words as W)."""
 
     name: ClassVar[str] = "frsf"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = _LIAO
 
     def through(self, b: Builder, op: Op, d: Value) -> Value:

@@ -24,6 +24,7 @@ class Backprop:
     """
 
     name: ClassVar[str] = "bp"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = Citation(
         "Rumelhart, Hinton, Williams",
         1986,
@@ -84,6 +85,7 @@ class CheckpointedBackprop:
     segments: int = 0
 
     name: ClassVar[str] = "bp-checkpoint"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = Citation(
         "Chen, Xu, Zhang, Guestrin", 2016, "Training deep nets with sublinear memory cost", "arXiv 1604.06174"
     )
@@ -134,6 +136,7 @@ class Shallow:
     """
 
     name: ClassVar[str] = "shallow"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = Citation(
         "Frenkel, Lefebvre, Bol",
         2021,

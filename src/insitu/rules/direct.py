@@ -111,6 +111,7 @@ class DirectFeedbackAlignment(_Projection):
     bound: str = "lecun"
 
     name: ClassVar[str] = "dfa"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = Citation(
         "Nøkland", 2016, "Direct feedback alignment provides learning in deep neural networks", "NeurIPS 2016"
     )
@@ -154,6 +155,7 @@ class SignDirectFeedbackAlignment(DirectFeedbackAlignment):
     scale: str = "one"
 
     name: ClassVar[str] = "sdfa"
+    forward_only: ClassVar[bool] = False
     paper: ClassVar[Citation] = Citation(
         "Frenkel, Lefebvre, Bol", 2021, "Learning without feedback (error-sign DFA)", "Front. Neurosci. 15"
     )
@@ -194,6 +196,7 @@ class DirectRandomTargetProjection(_Projection):
     sign: int = 1
 
     name: ClassVar[str] = "drtp"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = Citation(
         "Frenkel, Lefebvre, Bol",
         2021,

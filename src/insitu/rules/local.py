@@ -96,7 +96,7 @@ def walk_back(b: Builder, ops: Sequence[Op], error: Value) -> Value:
     return error
 
 
-class _LocalLoss:
+class LocalLoss:
     """The order of emission that all these rules share; a subclass gives the error at a block's activation."""
 
     name: ClassVar[str]
@@ -121,7 +121,7 @@ class _LocalLoss:
         b.backward(last, b.output_error(last.output), want_input=False)
 
 
-def _check_limit(name: str, limit: int) -> None:
+def check_limit(name: str, limit: int) -> None:
     if limit < 1:
         raise ConfigError(f"rule {name} has limit={limit}; use at least 1 feature")
 
@@ -156,7 +156,7 @@ def _matching(b: Builder, h: Value, weight: float) -> Value:
 
 @rule
 @dataclass(frozen=True)
-class LocalPrediction(_LocalLoss):
+class LocalPrediction(LocalLoss):
     """Prediction loss: a linear classifier on every hidden block.
 
     L_k = CE(W_dec pool(h_k) + b, y). With ``zero`` heads (the published code) the first step of the hidden weights is
@@ -172,10 +172,11 @@ class LocalPrediction(_LocalLoss):
     zero: bool = True
 
     name: ClassVar[str] = "pred"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.limit)
+        check_limit(self.name, self.limit)
 
     def signal(self, b: Builder, trace: Trace) -> Value:
         return _prediction(b, trace.activation, self.limit, self.zero, 1.0)
@@ -183,7 +184,7 @@ class LocalPrediction(_LocalLoss):
 
 @rule
 @dataclass(frozen=True)
-class LocalSimilarity(_LocalLoss):
+class LocalSimilarity(LocalLoss):
     """Similarity matching loss: samples of one class shall look alike, of different classes not.
 
     L_k = MSE(R(g_k), R(y)) over all B² pairs, g = aux(h) a trained 3x3 convolution (dense: square) of the block's
@@ -192,6 +193,7 @@ class LocalSimilarity(_LocalLoss):
     """
 
     name: ClassVar[str] = "sim"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def signal(self, b: Builder, trace: Trace) -> Value:
@@ -201,7 +203,7 @@ class LocalSimilarity(_LocalLoss):
 
 @rule
 @dataclass(frozen=True)
-class LocalPredictionSimilarity(_LocalLoss):
+class LocalPredictionSimilarity(LocalLoss):
     """Both: L_k = (1 - β) L_pred + β L_sim.
 
     The published code also multiplies the output layer's loss by 1 - β, which matters to Adam through its ε only; here
@@ -217,10 +219,11 @@ class LocalPredictionSimilarity(_LocalLoss):
     zero: bool = True
 
     name: ClassVar[str] = "predsim"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.limit)
+        check_limit(self.name, self.limit)
         _check_beta(self.name, self.beta)
 
     def signal(self, b: Builder, trace: Trace) -> Value:
@@ -279,7 +282,7 @@ def _free_matching(b: Builder, h: Value, limit: int, weight: float) -> Value:
 
 @rule
 @dataclass(frozen=True)
-class FreePrediction(_LocalLoss):
+class FreePrediction(LocalLoss):
     """``pred`` without any back-propagation, also inside the head.
 
     Targets are the signs of a fixed random projection of the label to 128 bits; a 128-output decoder learns them by
@@ -292,10 +295,11 @@ class FreePrediction(_LocalLoss):
     limit: int = 2048
 
     name: ClassVar[str] = "pred-bpf"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.limit)
+        check_limit(self.name, self.limit)
 
     def signal(self, b: Builder, trace: Trace) -> Value:
         return _free_prediction(b, trace.activation, self.limit, 1.0)
@@ -303,7 +307,7 @@ class FreePrediction(_LocalLoss):
 
 @rule
 @dataclass(frozen=True)
-class FreeSimilarity(_LocalLoss):
+class FreeSimilarity(LocalLoss):
     """``sim`` without an auxiliary map: the descriptor of h itself against the similarity of projected labels.
 
     Args:
@@ -313,10 +317,11 @@ class FreeSimilarity(_LocalLoss):
     limit: int = 2048
 
     name: ClassVar[str] = "sim-bpf"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.limit)
+        check_limit(self.name, self.limit)
 
     def signal(self, b: Builder, trace: Trace) -> Value:
         _check_batch(self.name, b)
@@ -325,7 +330,7 @@ class FreeSimilarity(_LocalLoss):
 
 @rule
 @dataclass(frozen=True)
-class FreePredictionSimilarity(_LocalLoss):
+class FreePredictionSimilarity(LocalLoss):
     """Both, without back-propagation: (1 - β) L_pred-bpf + β L_sim-bpf.
 
     Args:
@@ -337,10 +342,11 @@ class FreePredictionSimilarity(_LocalLoss):
     limit: int = 2048
 
     name: ClassVar[str] = "predsim-bpf"
+    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = _PAPER
 
     def __post_init__(self) -> None:
-        _check_limit(self.name, self.limit)
+        check_limit(self.name, self.limit)
         _check_beta(self.name, self.beta)
 
     def signal(self, b: Builder, trace: Trace) -> Value:

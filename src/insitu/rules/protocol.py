@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 from pydantic import TypeAdapter, ValidationError
 
 from insitu.errors import ConfigError
-from insitu.network.builder import Builder
+from insitu.network.builder import Builder, inference_step
 from insitu.network.graph import Network
+from insitu.network.phases import ONE, Phases
 from insitu.numbers.formats import F32, Float
 from insitu.ops.state import Optimizer
 from insitu.step.ir import Step
@@ -32,10 +33,19 @@ class Citation:
 
 @runtime_checkable
 class Rule(Protocol):
-    """Emits one training step. Knows nothing of precision, target or backend."""
+    """Emits one training step. Knows nothing of precision, target or backend.
+
+    ``forward_only``: what a block learns from is made at the block or arrives by forward passes; no error is sent
+    back to it from a later one.
+
+    A rule may have two methods more: ``phases(net) -> Phases``, if it has a schedule over time (``emit`` then reads
+    ``b.phase``), and ``emit_inference(net, b)``, if it predicts by something else than the network's own forward
+    pass; it ends in ``b.output(scores)``, scores [B, classes].
+    """
 
     name: ClassVar[str]
     paper: ClassVar[Citation]
+    forward_only: ClassVar[bool]
 
     def emit(self, net: Network, b: Builder) -> None: ...
 
@@ -83,24 +93,16 @@ def _check_type(rule: str, option: str, value: Any) -> None:
         ) from None
 
 
-def describe() -> list[dict[str, Any]]:
-    """A row per rule: name, year, paper, options with their defaults, first line of its docstring."""
-    return [
-        {
-            "rule": name,
-            "what": (cls.__doc__ or "").strip().splitlines()[0],
-            "options": ", ".join(f"{f.name}={f.default}" for f in fields(cls)) or None,
-            "year": cls.paper.year,
-            "paper": f"{cls.paper.authors}, {cls.paper.title}, {cls.paper.source}",
-        }
-        for name, cls in RULES.items()
-    ]
-
-
 def choose(option: str, value: str, allowed: tuple[str, ...]) -> None:
     """Refuses an option's value that is not allowed."""
     if value not in allowed:
         raise ConfigError(f"option {option}={value!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def phases(rule: Rule, net: Network) -> Phases:
+    """The rule's schedule over time on a network; one phase for most rules."""
+    found: Phases = rule.phases(net) if hasattr(rule, "phases") else ONE
+    return found
 
 
 def emit_step(
@@ -113,17 +115,41 @@ def emit_step(
     targets: bool = False,
     with_loss: bool = False,
     real: Float = F32,
+    phase: int = 0,
+    start: int = 0,
 ) -> Step:
-    """One verified training step of a rule for a network, as emitted (see :func:`insitu.passes.lower`)."""
+    """One verified training step of a rule for a network, as emitted (see :func:`insitu.passes.lower`).
+
+    Args:
+        phase: of a rule with a schedule over time (see :func:`phases`).
+        start: the block whose input the step takes instead of the samples (see :attr:`Phases.starts`).
+    """
     b = Builder(
         net,
         batch,
-        name=f"{rule.name}-{net.name}",
+        name=f"{rule.name}-{net.name}" + (f"-phase{phase}" if phase else ""),
         optimizer=optimizer,
         loss=loss,
         targets=targets,
         with_loss=with_loss,
         real=real,
+        phase=phase,
+        start=start,
     )
     rule.emit(net, b)
+    return b.finish()
+
+
+def emit_phases(rule: Rule, net: Network, batch: int, **options: Any) -> list[Step]:
+    """The step of every phase; ``options`` as of :func:`emit_step`."""
+    found = phases(rule, net)
+    return [emit_step(rule, net, batch, phase=k, start=found.start(k), **options) for k in range(found.count)]
+
+
+def emit_inference(rule: Rule, net: Network, batch: int, *, real: Float = F32) -> Step:
+    """How a network that the rule trained predicts: scores [B, classes]; mostly its forward pass."""
+    if not hasattr(rule, "emit_inference"):
+        return inference_step(net, batch, real=real)
+    b = Builder(net, batch, name=f"infer-{rule.name}-{net.name}", real=real, training=False)
+    rule.emit_inference(net, b)
     return b.finish()

@@ -27,6 +27,7 @@ class Progress:
         samples: training samples seen.
         epoch: epochs finished.
         position: samples of the current epoch already used.
+        phase, phase_start: of the rule's schedule, and the step at which it began.
         loss_sum, loss_samples: of the current epoch, for its mean training loss.
         seconds: training time so far, evaluation excluded.
         best: best validation score, ``None`` before the first; ``stale``: evaluations since.
@@ -38,6 +39,8 @@ class Progress:
     samples: int = 0
     epoch: int = 0
     position: int = 0
+    phase: int = 0
+    phase_start: int = 0
     loss_sum: float = 0.0
     loss_samples: int = 0
     seconds: float = 0.0
@@ -72,8 +75,9 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
         data = path.read_bytes()
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             bad = archive.testzip()  # torch.load does not look at the checksums
+            bad = bad or next((i.filename for i in archive.infolist() if i.external_attr & 0x10), None)
             if bad is not None:
-                raise zipfile.BadZipFile(f"wrong checksum of {bad}")
+                raise zipfile.BadZipFile(f"{bad} is no whole file")
         raw = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
     except FileNotFoundError:
         raise CheckpointError(f"checkpoint {path} does not exist; start the run without --resume") from None

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from insitu.errors import DataError
+from insitu.network.phases import ONE, Phases
 from insitu.ops.loss import LOSSES, one_hot
 from insitu.run.checkpoint import Progress
 from insitu.run.state import State, extend_state
@@ -24,6 +25,9 @@ from insitu.step.ir import Step
 
 Emit = Callable[[int], Step]
 """The lowered step for a batch size."""
+
+EmitPhase = Callable[[int, int], Step]
+"""The lowered step for a batch size and a phase (or a number of blocks)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Settings:
         total: training samples in all.
         lr: initial learning rate; ``schedule`` maps progress in [0, 1) to its factor.
         augment: ``(x, rng) -> x`` on a NumPy batch, or ``None``.
+        eval_epochs: epochs between evaluations; the last is always evaluated.
         patience: evaluations without gain before stopping, or ``None``; needs validation data.
         checkpoint_steps: steps between checkpoints inside an epoch, or ``None``.
         skip_single: leave out a last batch of one sample (batch norm cannot train on it).
@@ -58,6 +63,7 @@ class Settings:
     schedule: Callable[[float], float] = lambda _p: 1.0
     augment: Callable[[np.ndarray, np.random.Generator], np.ndarray] | None = None
     eval_batch: int = 500
+    eval_epochs: int = 1
     patience: int | None = None
     min_delta: float = 0.0
     checkpoint_steps: int | None = None
@@ -70,19 +76,22 @@ class Trainer:
     """One run.
 
     Args:
-        emit: the training step (with its loss as only output) for a batch size.
+        emit: the training step (with its loss as only output) for a batch size and a phase.
         infer: the inference step for a batch size.
         params: the network's parameters; what the state lacks starts from them.
         train, test, validation: data; early stopping looks at ``validation`` only.
         on_event: called with a dict at every evaluation (``kind: "eval"``), and while training (``"progress"``).
         on_checkpoint: called when the state may be saved.
         probe: measures something on the state at every evaluation (alignment), or ``None``.
+        phases: the rule's schedule over time.
+        prefix: the forward pass of the first blocks, for a batch size and a number of blocks; for phases that take
+            cached features.
     """
 
     def __init__(
         self,
         settings: Settings,
-        emit: Emit,
+        emit: EmitPhase,
         infer: Emit,
         params: Mapping[str, np.ndarray],
         train: Arrays,
@@ -92,6 +101,8 @@ class Trainer:
         on_event: Callable[[dict[str, Any]], None] = lambda _e: None,
         on_checkpoint: Callable[[State, Progress], None] = lambda _s, _p: None,
         probe: Callable[[State], dict[str, float]] | None = None,
+        phases: Phases = ONE,
+        prefix: EmitPhase | None = None,
     ) -> None:
         if settings.batch > len(train):
             raise DataError(
@@ -99,26 +110,37 @@ class Trainer:
                 f"use a batch of at most {len(train)}"
             )
         self.settings = settings
-        self.emit, self.infer, self.params = emit, infer, params
+        self.emit, self.infer, self.prefix, self.params = emit, infer, prefix, params
+        self.phases = phases
         self.validation = validation
         self.on_event, self.on_checkpoint, self.probe = on_event, on_checkpoint, probe
         self.state: State = {}
         self.progress = Progress()
         self._train, self._test = train, test
-        self._executors: dict[tuple[str, int], TorchExecutor] = {}
+        self._executors: dict[tuple[str, int, int], TorchExecutor] = {}
         self._tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._features: tuple[int, torch.Tensor] | None = None
 
     # --- pieces --------------------------------------------------------------------------------------------
 
-    def _executor(self, kind: str, batch: int) -> TorchExecutor:
-        known = self._executors.get((kind, batch))
+    def _executor(self, kind: str, batch: int, part: int = 0) -> TorchExecutor:
+        """Of a training step (``part``: its phase), of the inference, or of a prefix (``part``: its blocks)."""
+        known = self._executors.get((kind, batch, part))
         if known is None:
             s = self.settings
-            step = (self.emit if kind == "train" else self.infer)(batch)
+            step = self._step(kind, batch, part)
             extend_state(self.state, step, self.params, s.seed, dtype=s.dtype, device=s.device)
             known = TorchExecutor(step, self.state, seed=s.seed, dtype=s.dtype, device=s.device)
-            self._executors[(kind, batch)] = known
+            self._executors[(kind, batch, part)] = known
         return known
+
+    def _step(self, kind: str, batch: int, part: int) -> Step:
+        if kind == "infer":
+            return self.infer(batch)
+        if kind == "train":
+            return self.emit(batch, part)
+        assert self.prefix is not None, "phases with a start need a prefix"
+        return self.prefix(batch, part)
 
     def _on_device(self, data: Arrays) -> tuple[torch.Tensor, torch.Tensor]:
         """The whole arrays as tensors: reals in the run's type, class indices as int32."""
@@ -130,6 +152,26 @@ class Trainer:
             y = torch.from_numpy(np.ascontiguousarray(data.y)).to(device=s.device, dtype=kind)
             known = self._tensors[id(data)] = (x, y)
         return known
+
+    def _samples(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the present phase trains on: the samples, or their features behind the blocks before ``start``."""
+        x, y = self._on_device(self._train)
+        start = self.phases.start(self._phase)
+        if not start:
+            return x, y
+        if self._features is None or self._features[0] != start:
+            self._features = None  # frees the cache of the phase before
+            size = self.settings.eval_batch
+            parts = [x[i : i + size] for i in range(0, len(x), size)]
+            executors = [self._executor("prefix", len(part), start) for part in parts]
+            found = [e.run(e.convert(part))[0] for e, part in zip(executors, parts)]
+            self._features = (start, torch.cat(found))
+        return self._features[1], y
+
+    @property
+    def _phase(self) -> int:
+        p, s = self.progress, self.settings
+        return self.phases.at(p.step, p.samples / s.total, s.seed)
 
     def restore(self, state: State, progress: Progress) -> None:
         """Continues from a checkpoint."""
@@ -153,7 +195,7 @@ class Trainer:
 
     def run(self) -> Progress:
         """Trains to the end (or the early stop) and returns the progress with its history."""
-        self._executor("train", self.settings.batch)
+        self._executor("train", self.settings.batch, self._phase)
         p = self.progress
         while not p.finished:
             self._epoch()
@@ -165,9 +207,9 @@ class Trainer:
         s, p = self.settings, self.progress
         order = np.random.default_rng([s.seed, p.epoch]).permutation(len(self._train))
         index = torch.from_numpy(order).to(s.device)
-        x, y = self._on_device(self._train)
         started = time.perf_counter()
         for first, end in self._batches(p.epoch, p.position):
+            x, y = self._samples()
             chosen = index[first:end]
             xb, yb = x.index_select(0, chosen), y.index_select(0, chosen)
             if s.augment is not None:
@@ -184,26 +226,52 @@ class Trainer:
 
     def _one(self, xb: torch.Tensor, yb: torch.Tensor) -> None:
         s, p = self.settings, self.progress
-        executor = self._executor("train", len(xb))
-        lr = s.lr * s.schedule(p.samples / s.total)
-        (loss,) = executor.run(executor.convert(xb, yb), lr=lr, t=p.step)
+        self._enter(self._phase)
+        executor = self._executor("train", len(xb), p.phase)
+        lr = s.lr * self._factor()
+        (loss,) = executor.run(executor.convert(xb, yb), lr=lr, t=p.step - p.phase_start)
         p.step += 1
         p.samples += len(xb)
         p.loss_sum += loss.item() * len(xb)
         p.loss_samples += len(xb)
 
+    def _enter(self, phase: int) -> None:
+        """An optimiser starts anew with a phase that comes once; where phases take turns it goes on."""
+        p = self.progress
+        if phase != p.phase:
+            p.phase = phase
+            p.phase_start = p.step if self.phases.period is None else 0
+
+    def _factor(self) -> float:
+        """Of the learning rate, by the schedule of the phase."""
+        return self.settings.schedule(self.phases.within(self.progress.samples / self.settings.total))
+
     def _close_epoch(self) -> None:
         s, p = self.settings, self.progress
         train_loss = p.loss_sum / max(p.loss_samples, 1)
+        p.epoch += 1
+        p.position, p.loss_sum, p.loss_samples = 0, 0.0, 0
+        diverged = not math.isfinite(train_loss)
+        p.finished = diverged or p.epoch * len(self._train) >= s.total
+        if p.epoch % s.eval_epochs and not p.finished:
+            return
+        row = self._evaluation(train_loss) | {"diverged": diverged}
+        p.finished = p.finished or (s.patience is not None and p.stale >= s.patience)
+        p.history.append(row)
+        self.on_event({"kind": "eval", **row})
+
+    def _evaluation(self, train_loss: float) -> dict[str, Any]:
+        """A row of the history."""
+        s, p = self.settings, self.progress
         test_loss, accuracy = self.evaluate(self._test)
         row: dict[str, Any] = {
-            "epoch": p.epoch + 1,
+            "epoch": p.epoch,
             "step": p.step,
             "samples": p.samples,
             "train_loss": _finite(train_loss),
             "test_loss": _finite(test_loss),
             "test_accuracy": accuracy,
-            "lr": s.lr * s.schedule(min(p.samples / s.total, 1.0)),
+            "lr": s.lr * (self._factor() if p.samples < s.total else s.schedule(1.0)),
             "seconds": p.seconds,
         }
         if self.validation is not None:
@@ -212,14 +280,7 @@ class Trainer:
             self._watch(-loss if score is None else score)
         if self.probe is not None:
             row["alignment"] = self.probe(self.state)
-        p.epoch += 1
-        p.position, p.loss_sum, p.loss_samples = 0, 0.0, 0
-        row["diverged"] = not math.isfinite(train_loss)
-        done = p.epoch * len(self._train) >= s.total
-        stopped = s.patience is not None and p.stale >= s.patience
-        p.finished = done or stopped or row["diverged"]
-        p.history.append(row)
-        self.on_event({"kind": "eval", **row})
+        return row
 
     def _watch(self, score: float) -> None:
         p = self.progress

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,6 +127,29 @@ class Builder:
         """As :meth:`emit`, for an op with one output."""
         (out,) = self.emit(kind, *inputs, role=role, phase=phase, name=name, **attrs)
         return out
+
+    def call(
+        self,
+        name: str,
+        fn: Callable[..., Any],
+        *inputs: Value,
+        shapes: Sequence[Shape],
+        role: Role,
+        phase: Phase,
+        macs: int = 0,
+        other: int = 0,
+        vjp: Callable[..., Any] | None = None,
+    ) -> tuple[Value, ...]:
+        """Any torch function as an op: it trains and is costed, but no backend can take it.
+
+        Args:
+            fn: tensors in, a tensor or a tuple of tensors out; must not change its inputs.
+            shapes: of the outputs.
+            macs, other: operations of one execution, for the costs.
+            vjp: ``(*cotangents, *inputs)`` to the error at each input; PyTorch's own derivative where ``None``.
+        """
+        counted = {"macs": macs, "other": other, "shapes": tuple(tuple(s) for s in shapes)}
+        return self.emit("call", *inputs, role=role, phase=phase, name=name, fn=fn, vjp=vjp, **counted)
 
     def add_cotangents(self, values: Sequence[Value]) -> Value:
         """Sum of the errors that reach one value by several paths."""

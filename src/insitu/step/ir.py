@@ -61,8 +61,9 @@ class Where:
 class Init:
     """How a resident gets its first value.
 
-    ``kind`` is ``param`` (the network's own value of that name), ``zeros``, ``ones`` or ``uniform`` (the
-    bit-defined generator, in ``[-bound, bound)``, stream ``key``).
+    ``kind`` is ``param`` (the network's own value of that name), ``zeros``, ``ones``, ``eye`` (the identity matrix),
+    ``uniform`` (the bit-defined generator, in ``[-bound, bound)``, stream ``key``), or ``sine`` or ``square``
+    (rows of waves, see :func:`insitu.network.graph.draw`).
     """
 
     kind: str

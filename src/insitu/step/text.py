@@ -18,7 +18,9 @@ def _attrs(attrs: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Floats with nine digits: the last bits of a power differ between C libraries."""
+    """Floats with nine digits: the last bits of a power differ between C libraries. Functions by their name."""
+    if callable(value) and hasattr(value, "__qualname__"):
+        return str(value.__qualname__)
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 

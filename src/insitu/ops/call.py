@@ -1,0 +1,89 @@
+"""The escape: any torch function as an op, so that a rule can start with any statistics.
+
+It trains, and is costed by the counts that it declares; what it holds inside is not seen by the memory plan. Nothing
+else than torch can run it: a backend refuses it by its name and line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.ops.common import error_attrs
+from insitu.step.ir import Counts, Hole, Inferred, Op, OpRecord, Value, register
+
+
+def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    return [(tuple(shape), inputs[0].format) for shape in attrs["shapes"]]
+
+
+def _counts(op: Op) -> Counts:
+    return Counts(macs={op.phase: op.attrs["macs"]}, other={op.phase: op.attrs["other"]})
+
+
+def _adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], needs: Sequence[int]) -> dict[int, Value]:
+    given = [(i, d) for i, d in enumerate(cotangents) if d is not None]
+    found = b.emit(
+        "call_dx",
+        *(d for _, d in given),
+        *op.inputs,
+        **dict(op.attrs) | {"shapes": tuple(op.inputs[i].shape for i in needs)},
+        given=tuple(i for i, _ in given),
+        needs=tuple(needs),
+        **error_attrs(),
+    )
+    return dict(zip(needs, found))
+
+
+register(
+    OpRecord(
+        kind="call",
+        doc="outputs = fn(inputs), any torch function; costed by the counts that it declares",
+        infer=_infer,
+        torch=lambda op, _rt: op.attrs["fn"],
+        counts=_counts,
+        adjoint=_adjoint,
+        integer=Hole("a torch function has no integer semantics; write it with the ops of the table"),
+    )
+)
+
+
+def _dx_torch(op: Op, _rt: Any) -> Any:
+    """PyTorch's own derivative of the function, or the one that was given."""
+    fn, vjp, given, needs = (op.attrs[k] for k in ("fn", "vjp", "given", "needs"))
+    count = len(given)
+
+    def dx(*tensors: Any) -> Any:
+        import torch
+
+        cotangents, inputs = tensors[:count], tensors[count:]
+        if vjp is not None:
+            errors = vjp(*cotangents, *inputs)
+            errors = errors if isinstance(errors, tuple) else (errors,)
+            return tuple(errors[i] for i in needs) if len(needs) > 1 else errors[needs[0]]
+        with torch.enable_grad():
+            inputs = tuple(
+                x.detach().requires_grad_(i in needs) if x.is_floating_point() else x
+                for i, x in enumerate(inputs)
+            )
+            outputs = fn(*inputs)
+            outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+            wanted = [inputs[i] for i in needs]
+            found = torch.autograd.grad([outputs[i] for i in given], wanted, list(cotangents))
+        return found[0] if len(found) == 1 else found
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="call_dx",
+        doc="the errors below a call: its own vjp(cotangents, inputs), or PyTorch's derivative; counted as two calls",
+        infer=_infer,
+        torch=_dx_torch,
+        counts=lambda op: Counts(
+            macs={op.phase: 2 * op.attrs["macs"]}, other={op.phase: 2 * op.attrs["other"]}
+        ),
+        integer=Hole("a torch function has no integer semantics; write it with the ops of the table"),
+    )
+)

@@ -1,0 +1,272 @@
+"""Rows of a batch: joined, cut, squared, scaled, multiplied with each other; and the error of a goodness.
+
+Legend: N rows, B samples, C classes, F features of a row (all dimensions behind the first).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from insitu.ops.common import error_attrs, free, per_output, require
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+
+def _touch(times: int, operand: int = 0) -> Any:
+    """``times`` operations per element of an operand."""
+    return lambda op: Counts(other={op.phase: times * op.inputs[operand].size})
+
+
+def _concat_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    a, b = inputs
+    require(
+        a.shape[1:] == b.shape[1:] and str(a.format) == str(b.format),
+        f"rows of {a.format}{list(a.shape)} and {b.format}{list(b.shape)} cannot lie in one array",
+    )
+    return [((a.shape[0] + b.shape[0], *a.shape[1:]), a.format)]
+
+
+def _concat_torch(_op: Op, _rt: Any) -> Any:
+    import torch
+
+    return lambda a, b: torch.cat((a, b))
+
+
+register(
+    OpRecord(
+        kind="concat_rows",
+        doc="the rows of a, then those of b",
+        infer=_concat_infer,
+        torch=_concat_torch,
+        counts=per_output,
+    )
+)
+
+
+def _slice_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (x,) = inputs
+    start, count = attrs["start"], attrs["count"]
+    require(
+        start >= 0 and count > 0 and start + count <= x.shape[0],
+        f"rows {start} to {start + count - 1} are not all in {list(x.shape)}",
+    )
+    return [((count, *x.shape[1:]), x.format)]
+
+
+def _slice_torch(op: Op, _rt: Any) -> Any:
+    start, count = op.attrs["start"], op.attrs["count"]
+    return lambda x: x.narrow(0, start, count)
+
+
+register(
+    OpRecord(
+        kind="slice_rows",
+        doc="`count` rows from row `start` on: a view, no memory and no operation",
+        infer=_slice_infer,
+        torch=_slice_torch,
+        counts=free,
+        alias=True,
+    )
+)
+
+
+def _sub_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    a, b = inputs
+    require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
+    return [(a.shape, a.format)]
+
+
+def _sub_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    if op.inplace == 0:
+        return torch.Tensor.sub_
+    if op.inplace == 1:
+        return lambda a, b: b.neg_().add_(a)
+    return torch.sub
+
+
+register(
+    OpRecord(
+        kind="sub",
+        doc="a - b, equal shapes: what changed between two passes",
+        infer=_sub_infer,
+        torch=_sub_torch,
+        counts=per_output,
+        inplace=(0, 1),
+    )
+)
+
+
+def _squares_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    require(len(x.shape) > 1, f"squares of rows need [N,...], got {list(x.shape)}")
+    return [((x.shape[0],), x.format)]
+
+
+def _squares_torch(op: Op, _rt: Any) -> Any:
+    by = op.attrs["by"]
+    return lambda x: x.flatten(1).square().sum(1).mul_(by)
+
+
+def _squares_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    by = 2.0 * op.attrs["by"]
+    return {0: b.emit1("row_scale", op.inputs[0], cotangents[0], by=by, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="row_squares",
+        doc="g_N = by · sum of x² over the features of a row",
+        infer=_squares_infer,
+        torch=_squares_torch,
+        counts=_touch(2),
+        adjoint=_squares_adjoint,
+    )
+)
+
+
+def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    x, d = inputs
+    require(d.shape == x.shape[:1], f"one factor per row of {list(x.shape)} is needed, got {list(d.shape)}")
+    return [(x.shape, x.format)]
+
+
+def _scale_torch(op: Op, _rt: Any) -> Any:
+    by = op.attrs["by"]
+
+    def scale(x: Any, d: Any) -> Any:
+        factor = (d * by).view(-1, *(1,) * (x.dim() - 1))
+        return x.mul_(factor) if op.inplace == 0 else x * factor
+
+    return scale
+
+
+register(
+    OpRecord(
+        kind="row_scale",
+        doc="by · x ⊙ d_N: every row times a factor of its own",
+        infer=_scale_infer,
+        torch=_scale_torch,
+        counts=per_output,
+        inplace=(0,),
+    )
+)
+
+
+def _goodness_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (g,) = inputs
+    require(
+        len(g.shape) == 1 and g.shape[0] % 2 == 0,
+        f"goodness needs as many positive as negative rows [2B], got {list(g.shape)}",
+    )
+    return [(g.shape, g.format), *([((), g.format)] if attrs["with_loss"] else [])]
+
+
+def _goodness_torch(op: Op, _rt: Any) -> Any:
+    from torch.nn.functional import softplus
+
+    theta, scale, with_loss = op.attrs["theta"], op.attrs["scale"], op.attrs["with_loss"]
+    half = op.inputs[0].shape[0] // 2
+
+    def error(g: Any) -> Any:
+        z = g.sub_(theta) if op.inplace == 0 else g - theta
+        loss = (softplus(-z[:half]).sum() + softplus(z[half:]).sum()) * scale if with_loss else None
+        e = z.sigmoid_()
+        e[:half] -= 1.0
+        e.mul_(scale)
+        return (e, loss) if with_loss else e
+
+    return error
+
+
+register(
+    OpRecord(
+        kind="goodness_error",
+        doc="e = scale · (sigmoid(g - theta) - t), t = 1 in the first half of the rows, 0 in the second: "
+        "the error of scale · sum of softplus(theta - g₊) + softplus(g₋ - theta)",
+        infer=_goodness_infer,
+        torch=_goodness_torch,
+        counts=_touch(3),
+        inplace=(0,),
+    )
+)
+
+
+def _products_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    (x,) = inputs
+    first = attrs["first"]
+    require(
+        0 < first < x.shape[0] and len(x.shape) > 1,
+        f"products of the first {first} rows with the others need more than {first} rows, got {list(x.shape)}",
+    )
+    return [((first, x.shape[0] - first), x.format)]
+
+
+def _products_torch(op: Op, _rt: Any) -> Any:
+    first, by = op.attrs["first"], op.attrs["by"]
+
+    def products(x: Any) -> Any:
+        rows = x.flatten(1)
+        return (rows[:first] @ rows[first:].t()).mul_(by)
+
+    return products
+
+
+def _products_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+    by = op.attrs["by"]
+    return {0: b.emit1("row_products_dx", cotangents[0], op.inputs[0], by=by, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="row_products",
+        doc="z_BC = by · h_BF t_CFᵀ: the first B rows of x times the other C rows",
+        infer=_products_infer,
+        torch=_products_torch,
+        counts=lambda op: Counts(
+            macs={op.phase: op.outputs[0].size * prod(op.inputs[0].shape[1:])},
+            other={op.phase: op.outputs[0].size},
+        ),
+        adjoint=_products_adjoint,
+    )
+)
+
+
+def _products_dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    d, x = inputs
+    require(
+        len(d.shape) == 2 and sum(d.shape) == x.shape[0],
+        f"the error {list(d.shape)} must have rows and columns for the rows of {list(x.shape)}",
+    )
+    return [(x.shape, x.format)]
+
+
+def _products_dx_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    by, first = op.attrs["by"], op.inputs[0].shape[0]
+
+    def dx(d: Any, x: Any) -> Any:
+        rows = x.flatten(1)
+        e = torch.empty_like(rows)
+        torch.mm(d, rows[first:], out=e[:first])
+        torch.mm(d.t(), rows[:first], out=e[first:])
+        return e.mul_(by).view(x.shape)
+
+    return dx
+
+
+register(
+    OpRecord(
+        kind="row_products_dx",
+        doc="e = by · (d_BC t for the first B rows, dᵀ h for the other C)",
+        infer=_products_dx_infer,
+        torch=_products_dx_torch,
+        counts=lambda op: Counts(
+            macs={op.phase: 2 * op.inputs[0].size * prod(op.inputs[1].shape[1:])},
+            other={op.phase: op.outputs[0].size},
+        ),
+    )
+)

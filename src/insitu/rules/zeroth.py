@@ -1,0 +1,78 @@
+"""Zeroth-order learning (SPSA, Spall 1992; MeZO, Malladi 2023): two forward passes, and inference's memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from insitu.errors import ConfigError
+from insitu.network.builder import Builder
+from insitu.network.graph import Network
+from insitu.rules.protocol import Citation, rule
+from insitu.step.ir import Phase, Role, Value
+
+_UPDATE: dict[str, Any] = {"role": Role.WEIGHT, "phase": Phase.UPDATE}
+
+
+@rule
+@dataclass(frozen=True)
+class ZerothOrder:
+    """MeZO: the weights move along a random direction by what the loss says of it.
+
+    g = (L(θ + εz) - L(θ - εz)) / 2ε, θ ← θ - η g z. z is made anew from (seed, step) each time it is needed and
+    never stored; the way back from θ - εz and the update are one pass over the weights. The extreme of memory: no
+    activation is kept, no gradient, no state, only the sample longer than inference keeps it; the price is
+    variance that grows with the number of weights. Serves batch 1 and any loss. Plain SGD only.
+
+    z is ±1 (SPSA: one random bit a weight, no multiplier), where MeZO draws from N(0, 1).
+
+    Args:
+        epsilon: ε.
+    """
+
+    epsilon: float = 1e-3
+
+    name: ClassVar[str] = "mezo"
+    forward_only: ClassVar[bool] = True
+    paper: ClassVar[Citation] = Citation(
+        "Malladi, Gao, Nichani, Damian, Lee, Chen, Arora",
+        2023,
+        "Fine-tuning language models with just forward passes",
+        "NeurIPS 2023",
+    )
+
+    def __post_init__(self) -> None:
+        if not self.epsilon > 0:
+            raise ConfigError(f"rule mezo has epsilon={self.epsilon:g}; use more than 0, such as 1e-3")
+
+    def emit(self, net: Network, b: Builder) -> None:
+        if b.optimizer.kind != "sgd" or b.optimizer.weight_decay:
+            raise ConfigError(
+                f"rule mezo has no gradient for the optimiser {b.optimizer}; use sgd without weight decay "
+                "(--set optimizer.kind=sgd)"
+            )
+        weights = [
+            b.param(layer, suffix)
+            for layer in net.layers
+            for suffix in layer.params
+            if not suffix.startswith("running_") and layer.param(suffix) not in net.frozen
+        ]
+        up = self._loss(net, b, weights, self.epsilon, again=False)
+        down = self._loss(net, b, weights, -2.0 * self.epsilon, again=True)
+        for w in weights:
+            b.emit(
+                "perturb_update", w, up, down, stream=f"{w.name}.direction", epsilon=self.epsilon, **_UPDATE
+            )
+        if b.with_loss:
+            total = b.emit1("add", up, down, role=Role.SCRATCH, phase=Phase.ERROR)
+            b.output(b.emit1("scale", total, by=0.5, role=Role.SCRATCH, phase=Phase.ERROR))
+
+    @staticmethod
+    def _loss(net: Network, b: Builder, weights: list[Value], by: float, *, again: bool) -> Value:
+        """The loss behind a move of all weights along z."""
+        for w in weights:
+            b.emit("perturb", w, stream=f"{w.name}.direction", by=by, **_UPDATE)
+        h = b.x
+        for block in net.blocks:
+            h = b.forward(block, h, again=again).output
+        return b.loss_of(h)

@@ -1,0 +1,67 @@
+"""Conformance rows of competition, moves along random directions, and rows of unit length."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from insitu.numbers import prng
+
+from .harness import LR, SEED, Row, T
+
+TEMPERATURE, BY, EPSILON = 0.7, 0.25, 0.125
+
+
+def compete(u: torch.Tensor) -> torch.Tensor:
+    e = torch.exp(u / TEMPERATURE)
+    return e / e.sum(1, keepdim=True)
+
+
+def against(u: torch.Tensor) -> torch.Tensor:
+    y = compete(u)
+    largest = u == u.amax(1, keepdim=True)
+    return torch.where(largest, y, -y)
+
+
+def products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return BY * (a * b).transpose(0, 1).flatten(1).sum(1)
+
+
+def direction(shape: torch.Size) -> torch.Tensor:
+    words = prng.words(prng.key(SEED, "z", T), np.arange(shape.numel(), dtype=np.uint64))
+    return torch.from_numpy(np.where(words >= 2**31, 1.0, -1.0)).view(shape)
+
+
+def moved(w: torch.Tensor) -> torch.Tensor:
+    return w + BY * direction(w.shape)
+
+
+def updated(w: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.Tensor:
+    slope = (up - down) / (2 * EPSILON)
+    return w + (EPSILON - LR * slope) * direction(w.shape)
+
+
+def unit(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    norm = x.norm(dim=1)
+    return x / (norm + 1e-8)[:, None], norm
+
+
+HEBBIAN: list[Row] = [
+    *(
+        Row("compete", f"{tag}-{name}", (shape,), function, {"temperature": TEMPERATURE, "anti": anti})
+        for tag, shape in {"2d": (4, 6), "4d": (2, 5, 3, 4)}.items()
+        for name, anti, function in (("soft", False, compete), ("anti", True, against))
+    ),
+    Row("channel_products", "2d", ((4, 6), (4, 6)), products, {"by": BY}),
+    Row("channel_products", "4d", ((2, 5, 3, 4), (2, 5, 3, 4)), products, {"by": BY}),
+    Row("perturb", "", ((5, 7),), moved, {"stream": "z", "by": BY}, resident=(0,)),
+    Row(
+        "perturb_update",
+        "",
+        ((5, 7), (), ()),
+        updated,
+        {"stream": "z", "epsilon": EPSILON},
+        resident=(0,),
+    ),
+    Row("unit_rows", "no-centre", ((4, 6),), unit, {"centre": False}, needs=(0,)),
+]
