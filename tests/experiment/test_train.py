@@ -248,3 +248,23 @@ def test_double_precision_is_followed_throughout(tmp_path: Path) -> None:
     assert {t.dtype for t in state.values()} == {torch.float64}
     weights = state["fc1.weight"]
     assert not torch.equal(weights, weights.float().double())  # more digits than single precision holds
+
+
+@pytest.mark.parametrize("changed", ["network", "data"])
+def test_a_changed_file_is_noticed(tmp_path: Path, changed: str) -> None:
+    module, data = tmp_path / "net.py", tmp_path / "data.npz"
+    module.write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Linear(8, 6), nn.Tanh(), nn.Linear(6, 3))\n"
+    )
+    rng = np.random.default_rng(0)
+    arrays = {"x_train": rng.random((40, 8), np.float32), "y_train": np.arange(40) % 3}
+    np.savez(data, **arrays, x_test=arrays["x_train"][:9], y_test=arrays["y_train"][:9])
+    more = {"network": f"{module}:make", "data": str(data), "limit_train": None, "limit_test": None}
+    train(config(**more), tmp_path / "run")
+    train(config(**more), tmp_path / "run", resume=True)
+    if changed == "network":
+        module.write_text(module.read_text().replace("Tanh", "ReLU"))
+    else:
+        np.savez(data, **arrays, x_test=arrays["x_train"][:6], y_test=arrays["y_train"][:6])
+    with pytest.raises(CheckpointError, match="another version of its network or data file"):
+        train(config(**more), tmp_path / "run", resume=True)

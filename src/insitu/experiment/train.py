@@ -69,10 +69,20 @@ def environment() -> dict[str, str]:
     }
 
 
-def fingerprint(config: RunConfig) -> str:
-    """A hash of everything in a configuration that can change bits."""
+def fingerprint(config: RunConfig, *, files: bool = True) -> str:
+    """A hash of everything in a configuration that can change bits.
+
+    Args:
+        files: also of the user's own network and data file, if they are files.
+    """
     fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir"})
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
+    found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
+    named = (Path(config.network.rpartition(":")[0]), Path(config.data))
+    for path in named if files else ():
+        if path.suffix and path.is_file():
+            with path.open("rb") as stream:
+                found.update(hashlib.file_digest(stream, "sha256").digest())
+    return found.hexdigest()[:16]
 
 
 def _before(event: dict[str, Any], progress: Progress) -> bool:
@@ -101,18 +111,18 @@ class RunFolder:
         Raises:
             CheckpointError: if it already holds a run and ``resume`` is not set, or holds another run.
         """
-        mark = fingerprint(setup.config)
+        mark = fingerprint(setup.config, files=False)
         if self.used and not resume:
             raise CheckpointError(
                 f"run folder {self.path} already holds a run; pass --resume to go on with it, or another --out"
             )
         stored = self.file("config.yaml")
-        if stored.exists() and fingerprint(load(RunConfig, stored)) != mark:
+        if stored.exists() and fingerprint(load(RunConfig, stored), files=False) != mark:
             raise CheckpointError(
                 f"run folder {self.path} belongs to another configuration; resume with its own config.yaml"
             )
         if self.file("checkpoint.pt").exists():
-            return self._read(mark)
+            return self._read(fingerprint(setup.config))
         make_folder(self.path)
         write_atomic(stored, dump(setup.config))
         steps = [str(setup.training_step(setup.config.batch, k)) for k in range(setup.phases.count)]

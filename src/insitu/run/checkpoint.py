@@ -102,7 +102,8 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
         )
     if fingerprint is not None and raw["fingerprint"] != fingerprint:
         raise CheckpointError(
-            f"checkpoint {path} belongs to another configuration; resume with the run folder's own config.yaml"
+            f"checkpoint {path} belongs to another configuration, or to another version of its network or data file; "
+            "resume with the run folder's own config.yaml and the files of that run"
         )
     known = {f.name for f in fields(Progress)}
     return raw["state"], Progress(**{k: v for k, v in raw["progress"].items() if k in known})
