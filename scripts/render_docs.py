@@ -54,7 +54,7 @@ def reproduction_table(name: str) -> str:
     row = results.rows[0]
     threads = results.environment["threads"]
     made = (
-        f"{recipe.source}. {recipe.note.strip()}\n\n{row.epochs} epochs, batch {row.batch}, {row.optimizer}, seeds "
+        f"{recipe.source.strip()}. {recipe.note.strip()}\n\nBatch {row.batch}, {row.optimizer}, seeds "
         f"{', '.join(map(str, row.seeds))}; torch {results.environment['torch']}, {threads} thread(s), "
         f"{results.created[:10]}. `insitu reproduce {name}`\n\n"
     )

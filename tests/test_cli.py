@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -285,52 +287,47 @@ def test_debug_shows_the_traceback() -> None:
     assert done.returncode != 0 and "Traceback" in done.stderr
 
 
-def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
-    import signal
-
+@contextmanager
+def started(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a session of its own that hears interrupts, also where pytest itself runs in the background."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "insitu.cli", "train", "--epochs", "5000", "--out", str(tmp_path / "run")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "checkpoint.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert err.strip().splitlines()[-1].startswith("insitu: interrupted; --resume")
-
-
-def test_interrupt_ends_parallel_runs_too(tmp_path: Path) -> None:
-    import signal
-
-    words = [
-        "compare",
-        "--rules",
-        "bp,drtp",
-        "--network",
-        "mlp-64-20-10",
-        "--epochs",
-        "100000",
-        "--jobs",
-        "2",
-    ]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "insitu.cli", *words, "--out", str(tmp_path / "c")],
+        [sys.executable, "-m", "insitu.cli", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def interrupted(process: subprocess.Popen[str], folder: Path, pattern: str) -> str:
+    """Ctrl-C once a file is there; the last line on stderr."""
     deadline = time.monotonic() + 90
-    while not list(tmp_path.glob("c/runs/*/checkpoint.pt")) and time.monotonic() < deadline:
+    while not list(folder.glob(pattern)) and time.monotonic() < deadline:
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, err = process.communicate(timeout=30)
-    assert process.returncode == 130 and "--resume" in err.strip().splitlines()[-1]
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    return err.strip().splitlines()[-1]
+
+
+def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    with started("train", "--epochs", "5000", "--out", str(tmp_path / "run")) as process:
+        last = interrupted(process, tmp_path, "run/checkpoint.pt")
+    assert last.startswith("insitu: interrupted; --resume")
+
+
+def test_interrupt_ends_parallel_runs_too(tmp_path: Path) -> None:
+    words = ["--rules", "bp,drtp", "--network", "mlp-64-20-10", "--epochs", "100000", "--jobs", "2"]
+    with started("compare", *words, "--out", str(tmp_path / "c")) as process:
+        assert "--resume" in interrupted(process, tmp_path, "c/runs/*/checkpoint.pt")
 
 
 def test_the_python_api_mirrors_the_verbs() -> None:

@@ -16,7 +16,7 @@ from insitu.network.graph import Network
 from insitu.ops.state import Optimizer
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule
-from insitu.run.state import extend_state
+from insitu.run.state import State, extend_state
 from insitu.run.trainer import Arrays, Settings, Trainer, angles
 
 
@@ -157,17 +157,22 @@ def test_batch_one() -> None:
 
 def test_angles_to_back_propagation() -> None:
     plain = Optimizer("sgd")
-    steps = {r: lower(emit_step(make_rule(r), NET, 40, optimizer=plain)) for r in ("bp", "dfa", "fa")}
+    steps = {
+        r: lower(emit_step(make_rule(r), NET, 40, optimizer=plain))
+        for r in ("bp", "dfa", "fa", "forward-forward")
+    }
     data = arrays(40)
     settings = Settings(total=1, batch=1, lr=1.0, loss="xent", seed=3)
     state = extend_state({}, steps["fa"], NET.params, 3)
     before = {k: v.clone() for k, v in state.items()}
-    same = angles(state, steps["bp"], steps["bp"], (data.x, data.y), settings)
-    other = angles(state, steps["fa"], steps["bp"], (data.x, data.y), settings)
+
+    def found(rule: str, state: State = state) -> dict[str, float]:
+        return angles(state, steps[rule], steps["bp"], (data.x, data.y), settings, NET.params)
+
+    same, other = found("bp"), found("fa")
     assert all(torch.equal(before[k], state[k]) for k in before)
     assert same["fc1.weight"] == pytest.approx(0, abs=0.1) and same["fc2.weight"] == pytest.approx(0, abs=0.1)
     assert 1 < other["fc1.weight"] < 180 and other["fc2.weight"] == pytest.approx(0, abs=0.1)
-    assert set(angles(state, steps["dfa"], steps["bp"], (data.x, data.y), settings)) == {
-        "fc1.weight",
-        "fc2.weight",
-    }
+    assert set(found("dfa")) == {"fc1.weight", "fc2.weight"}
+    hidden = extend_state({}, steps["forward-forward"], NET.params, 3)  # its step has no classifier
+    assert "fc2.weight" not in hidden and set(found("forward-forward", hidden)) == {"fc1.weight"}

@@ -97,8 +97,8 @@ def reproduction(recipe: Recipe, results: Results) -> list[dict[str, Any]]:
 def reproduction_markdown(recipe: Recipe, results: Results) -> str:
     """The table of :func:`reproduction`, for the docs."""
     lines = [
-        "| network | rule | published error % | ours % | deviation | accepted | verdict | learning rate |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| network | rule | published error % | ours % | deviation | accepted | verdict | epochs | learning rate |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in reproduction(recipe, results):
         published = "–" if r["published"] is None else f"{r['published']:.2f}"
@@ -108,6 +108,6 @@ def reproduction_markdown(recipe: Recipe, results: Results) -> str:
         accept = "–" if r["accept"] is None else f"± {r['accept']:.2f}"
         lines.append(
             f"| {r['network']} | {r['rule']} | {published} | {r['error']:.2f} ± {r['sd']:.2f} | {deviation} "
-            f"| {accept} | {r['verdict']} | {r['lr']:g} |"
+            f"| {accept} | {r['verdict']} | {r['epochs']} | {r['lr']:g} |"
         )
     return "\n".join(lines) + "\n"

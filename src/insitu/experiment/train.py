@@ -214,7 +214,7 @@ def _probe(setup: Setup, settings: Settings, train: Arrays) -> Callable[[State],
     def probe(state: State) -> dict[str, float]:
         found: dict[str, float] = {}
         for step in rules:  # every phase has the layers that it trains
-            found |= angles(state, step, reference, inputs, settings)
+            found |= angles(state, step, reference, inputs, settings, setup.net.params)
         return found
 
     return probe

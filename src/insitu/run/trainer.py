@@ -311,17 +311,23 @@ def _finite(value: float) -> float | None:
 
 
 def angles(
-    state: State, rule: Step, reference: Step, inputs: tuple[Any, Any], settings: Settings
+    state: State,
+    rule: Step,
+    reference: Step,
+    inputs: tuple[Any, Any],
+    settings: Settings,
+    params: Mapping[str, np.ndarray],
 ) -> dict[str, float]:
     """Degrees between the weight changes of a rule and of the reference (BP) on the same samples and state.
 
-    Both steps must use plain SGD; neither changes ``state``. A weight that one of them leaves alone is left out.
+    Both steps must use plain SGD; neither changes ``state``. Layers that the rule has no part for are not in the state:
+    they have their values of ``params``. A weight that one of the two steps leaves alone is left out.
     """
     changes = []
     for step in (rule, reference):
         copy = {name: tensor.clone() for name, tensor in state.items()}
         executor = TorchExecutor(step, copy, seed=settings.seed, dtype=settings.dtype, device=settings.device)
-        extend_state(copy, step, {}, settings.seed, dtype=settings.dtype, device=settings.device)
+        extend_state(copy, step, params, settings.seed, dtype=settings.dtype, device=settings.device)
         executor.run(executor.convert(*inputs), lr=1.0, t=0)
         changes.append({n: (copy[n] - state[n]).double().flatten() for n in state})
     found = {}
