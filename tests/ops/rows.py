@@ -468,6 +468,7 @@ def loss_rows(name: str) -> list[Row]:
         attrs = {"scale": scale, "with_loss": True}
         rows.append(Row(f"{name}_error", tag, operands, lambda z, y: (error(z, y), function(z, y)), attrs))
         rows.append(Row(f"{name}_error", f"{tag}-bare", operands, error, attrs | {"with_loss": False}))
+        rows.append(Row(f"{name}_loss", tag, operands, function, {"scale": scale}))
     if name in ("mse", "bce"):
         for shape in ((4, 3), (2, 3, 2, 2)):
             attrs = {"scale": 1 / int(np.prod(shape)), "with_loss": True}
@@ -479,6 +480,10 @@ def loss_rows(name: str) -> list[Row]:
                     lambda z, y: (error(z, y), function(z, y)),
                     attrs,
                 )
+            )
+            given = (shape, positive(*shape))
+            rows.append(
+                Row(f"{name}_loss", f"targets-{len(shape)}d", given, function, {"scale": attrs["scale"]})
             )
     return rows
 

@@ -28,8 +28,10 @@ def products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def direction(shape: torch.Size) -> torch.Tensor:
-    words = prng.words(prng.key(SEED, "z", T), np.arange(shape.numel(), dtype=np.uint64))
-    return torch.from_numpy(np.where(words >= 2**31, 1.0, -1.0)).view(shape)
+    """Bit i mod 32 of word i // 32, one by one."""
+    words = prng.words(prng.key(SEED, "z", T), np.arange(shape.numel() // 32 + 1, dtype=np.uint64))
+    signs = [1.0 if int(words[i // 32]) >> i % 32 & 1 else -1.0 for i in range(shape.numel())]
+    return torch.tensor(signs, dtype=torch.float64).view(shape)
 
 
 def moved(w: torch.Tensor) -> torch.Tensor:
@@ -44,6 +46,14 @@ def updated(w: torch.Tensor, up: torch.Tensor, down: torch.Tensor) -> torch.Tens
 def unit(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     norm = x.norm(dim=1)
     return x / (norm + 1e-8)[:, None], norm
+
+
+def scaled(x: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
+    return torch.einsum("bc...,c->bc...", x, s)
+
+
+def shrunk(w: torch.Tensor, d: torch.Tensor) -> torch.Tensor:
+    return torch.stack([row - LR * factor * row for row, factor in zip(w, d)])
 
 
 HEBBIAN: list[Row] = [
@@ -62,6 +72,15 @@ HEBBIAN: list[Row] = [
         updated,
         {"stream": "z", "epsilon": EPSILON},
         resident=(0,),
+    ),
+    Row("perturb", "tiles", ((300, 111),), moved, {"stream": "z", "by": BY}, resident=(0,)),
+    *(
+        Row("channel_scale", tag, (shape, (6,)), scaled, needs=(0, 1))
+        for tag, shape in {"2d": (4, 6), "4d": (2, 6, 3, 4)}.items()
+    ),
+    *(
+        Row("shrink_rows", tag, (shape, (5,)), shrunk, resident=(0,))
+        for tag, shape in {"dense": (5, 7), "conv": (5, 2, 3, 3)}.items()
     ),
     Row("unit_rows", "no-centre", ((4, 6),), unit, {"centre": False}, needs=(0,)),
 ]

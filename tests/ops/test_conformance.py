@@ -131,6 +131,9 @@ def test_macs_are_half_of_torchs_flops(row: Row) -> None:
 
 RANDOM_WORDS = {
     "random": 30,
+    "perturb": 2,
+    "perturb_update": 2,
+    "perturb-tiles": 1041,
     "random_project": 35,
     "random_rows-5": 42,
     "dropout-0.5": 60,

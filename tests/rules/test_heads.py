@@ -16,6 +16,7 @@ from insitu.rules import emit_step, make_rule
 from insitu.rules.local import pool_window
 from insitu.step.ir import Init, Role
 from tests.helpers import batch, gradients, largest_difference, one_step, small
+from tests.rules.blocks import with_changed
 
 Tensors = dict[str, torch.Tensor]
 LIMIT = 64
@@ -23,7 +24,7 @@ LIMIT = 64
 
 def waves(classes: int, count: int, square: bool) -> torch.Tensor:
     f = torch.linspace(50, 512, classes, dtype=torch.float64)
-    t = torch.linspace(0, 1, count, dtype=torch.float64)
+    t = torch.arange(count, dtype=torch.float64)
     wave = torch.sin(torch.outer(f, t))
     return torch.where(wave >= 0, 1.0, -1.0).double() if square else wave.float().double()
 
@@ -37,7 +38,10 @@ def scores(rule: str, h: torch.Tensor, heads: Tensors, block: str, options: dict
     v = v / (v.norm(dim=1, keepdim=True) + 1e-8)
     z = v @ waves(heads["classes"].numel(), v.shape[1], options.get("wave") == "square").T
     z = z / options.get("temperature", 1.0)
-    return z @ heads[f"{block}.mix"].T if options.get("mix") == "matrix" else z
+    mix = heads.get(f"{block}.mix")
+    if mix is None:
+        return z
+    return z * mix if options["mix"] == "scale" else z @ mix.T
 
 
 CASES: list[tuple[str, dict[str, Any]]] = [
@@ -45,6 +49,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lls", {"limit": LIMIT}),
     ("lls", {"limit": LIMIT, "wave": "square", "temperature": 0.3}),
     ("lls", {"limit": LIMIT, "mix": "matrix"}),
+    ("lls", {"limit": LIMIT, "mix": "scale"}),
 ]
 
 
@@ -91,6 +96,39 @@ def test_the_mixing_matrix_learns_and_the_codes_do_not() -> None:
     v = h / (h.norm(dim=1, keepdim=True) + 1e-8)
     (gradient,) = torch.autograd.grad(F.cross_entropy(v @ codes.T @ matrix.T, y), matrix)
     torch.testing.assert_close(matrix.detach() - state["fc1.mix"], gradient, rtol=1e-9, atol=1e-12)
+
+
+def test_the_class_factors_learn() -> None:
+    net = small("mlp-20-15-12-5")
+    x, y = batch(net, 6)
+    state = one_step(make_rule("lls", {"mix": "scale"}), net, x, y)
+    parts = dict(to_module(net, dtype=torch.float64).named_modules())
+    v = F.normalize(parts["tanh1"](parts["fc1"](x)).detach(), dim=1)
+    factors = torch.ones(5, dtype=torch.float64, requires_grad=True)
+    loss = F.cross_entropy(v @ state["fc1.codes"].T * factors, y)
+    (gradient,) = torch.autograd.grad(loss, factors)
+    torch.testing.assert_close(factors.detach() - state["fc1.mix"], gradient, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("loss", ["bce", "mse"])
+def test_heads_keep_their_cross_entropy_whatever_the_networks_loss(loss: str) -> None:
+    net = small("mlp-20-15-12-5")
+    x, y = batch(net, 6)
+    for rule in ("mono-forward", "lls"):
+        plain, other = (gradients(one_step(rule, net, x, y, loss=k), net) for k in ("xent", loss))
+        assert torch.equal(plain["fc1.weight"], other["fc1.weight"])
+        assert not torch.equal(plain["fc3.weight"], other["fc3.weight"])
+
+
+@pytest.mark.parametrize(("rule", "options"), [*CASES[:2], CASES[3]])
+def test_later_layers_do_not_matter(rule: str, options: dict[str, Any]) -> None:
+    net = small("mlp-20-15-12-5")
+    x, y = batch(net, 6)
+    made = make_rule(rule, options)
+    changed = with_changed(net, "fc2.weight", "fc3.weight")
+    before, after = (gradients(one_step(made, n, x, y), n) for n in (net, changed))
+    assert torch.equal(before["fc1.weight"], after["fc1.weight"])
+    assert not torch.equal(before["fc2.weight"], after["fc2.weight"])
 
 
 def test_codes_are_the_papers_waves() -> None:

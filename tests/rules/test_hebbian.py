@@ -7,8 +7,12 @@ import torch
 import torch.nn.functional as F
 
 from insitu.errors import ConfigError
-from insitu.rules import make_rule
-from tests.helpers import batch, gradients, one_step, small
+from insitu.ops.state import Optimizer
+from insitu.passes import lower, plan
+from insitu.rules import emit_step, make_rule
+from insitu.step.ir import Role
+from tests.helpers import batch, gradients, largest_difference, one_step, small
+from tests.rules.blocks import with_changed
 
 
 def competition(u: torch.Tensor, temperature: float, anti: bool) -> torch.Tensor:
@@ -63,6 +67,47 @@ def test_rate_is_a_factor_of_the_hidden_blocks() -> None:
     )
     torch.testing.assert_close(fast["fc1.weight"], 4 * plain["fc1.weight"], rtol=1e-9, atol=1e-12)
     assert torch.equal(fast["fc3.weight"], plain["fc3.weight"])
+
+
+@pytest.mark.parametrize("name", ["mlp-20-15-12-5", "cnn-8-16", "resnet8"])
+def test_both_ways_to_apply_the_change_give_the_same(name: str) -> None:
+    """In place under plain SGD; by a stored gradient otherwise, which the first step of momentum does not alter."""
+    net = small(name)
+    x, y = batch(net, 6)
+    plain, stored = (
+        gradients(one_step("softhebb", net, x, y, optimizer=o, lr=0.1), net, 0.1)
+        for o in (Optimizer("sgd"), Optimizer("momentum"))
+    )
+    assert largest_difference(plain, stored) < 1e-9
+
+
+def test_weight_decay_is_added_to_the_change() -> None:
+    net = small("mlp-20-15-12-5")
+    x, y = batch(net, 6)
+    plain, decayed = (
+        gradients(one_step("softhebb", net, x, y, optimizer=Optimizer("sgd", weight_decay=d)), net)
+        for d in (0.0, 0.1)
+    )
+    w = torch.from_numpy(net.params["fc1.weight"]).double()
+    torch.testing.assert_close(decayed["fc1.weight"], plain["fc1.weight"] + 0.1 * w, rtol=1e-9, atol=1e-12)
+
+
+def test_later_layers_do_not_matter() -> None:
+    net = small("mlp-20-15-12-5")
+    x, y = batch(net, 6)
+    before, after = (
+        gradients(one_step("softhebb", n, x, y), n) for n in (net, with_changed(net, "fc2.weight"))
+    )
+    assert torch.equal(before["fc1.weight"], after["fc1.weight"])
+    assert not torch.equal(before["fc2.weight"], after["fc2.weight"])
+
+
+def test_no_gradient_is_stored_and_a_block_dies_behind_its_update() -> None:
+    net = small("mlp-" + "-".join(["256"] * 9) + "-10")
+    layouts = {r: plan(lower(emit_step(make_rule(r), net, 32))) for r in ("bp", "softhebb")}
+    assert layouts["softhebb"].resident_bytes == layouts["bp"].resident_bytes
+    assert layouts["softhebb"].by_role[Role.SCRATCH] <= 4 * 256
+    assert layouts["softhebb"].arena_bytes < 0.5 * layouts["bp"].arena_bytes
 
 
 @pytest.mark.parametrize("option", ["temperature", "rate"])

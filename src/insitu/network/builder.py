@@ -151,9 +151,9 @@ class Builder(StepBuilder):
             traces.append(self.forward(block, traces[-1].output if traces else self.x))
         return traces
 
-    def resume(self, trace: Trace) -> Trace:
-        """Emits what :meth:`forward` left out."""
-        return self._emit_layers(trace, trace.block.layers[len(trace.values) :], False)
+    def resume(self, trace: Trace, count: int | None = None) -> Trace:
+        """Emits what :meth:`forward` left out, or only its first ``count`` layers."""
+        return self._emit_layers(trace, trace.block.layers[len(trace.values) :][:count], False)
 
     def _emit_layers(self, trace: Trace, layers: Sequence[Layer], again: bool) -> Trace:
         start = len(self.ops)
@@ -212,8 +212,11 @@ class Builder(StepBuilder):
 
     def loss_of(self, z: Value) -> Value:
         """The loss itself, a scalar, for rules that learn from nothing else."""
+        style: dict[str, Any] = {"role": Role.SCRATCH, "phase": Phase.FORWARD, "name": "loss"}
         with self.at("output"):
-            return self._error(self.loss, z, self.label, 1.0, True)[1]
+            return self.emit1(
+                f"{self.loss}_loss", z, self.label, scale=mean_scale(self.loss, z.shape), **style
+            )
 
     def local_error(
         self, z: Value, target: Value | None = None, *, loss: str | None = None, weight: float = 1.0

@@ -219,13 +219,13 @@ def draw(init: Init, shape: Shape, seed: int) -> np.ndarray:
 
 
 FREQUENCIES = (50.0, 512.0)
-"""Of the first and the last row of a set of waves (Apolinario 2025)."""
+"""Of the first and the last row of a set of waves, in radians a column (Apolinario 2025)."""
 
 
 def _waves(shape: Shape, *, square: bool) -> np.ndarray:
-    """Row c: sin(f_c t), t from 0 to 1 over the columns; square: its sign, with sign(0) = +1."""
+    """Row c: sin(f_c t), t = 0, 1, ... the column; square: its sign, with sign(0) = +1."""
     f = np.linspace(*FREQUENCIES, shape[0])
-    t = np.linspace(0.0, 1.0, shape[1])
+    t = np.arange(shape[1], dtype=np.float64)
     wave = np.sin(f[:, None] * t[None, :])
     return (np.where(wave >= 0, 1.0, -1.0) if square else wave).astype(np.float32)
 

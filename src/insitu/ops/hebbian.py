@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from insitu.ops.common import require, same_as
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.ops.common import error_attrs, no_outputs, per_output, require, same_as
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
 
 
 def _touch(times: int) -> Any:
@@ -61,5 +61,73 @@ register(
         infer=_products_infer,
         torch=_products_torch,
         counts=_touch(2),
+    )
+)
+
+
+def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    x, s = inputs
+    require(
+        len(x.shape) in (2, 4) and s.shape == (x.shape[1],),
+        f"a factor per channel of {list(x.shape)} is needed, got {list(s.shape)}",
+    )
+    return [(x.shape, x.format)]
+
+
+def _scale_torch(op: Op, _rt: Any) -> Any:
+    view = (1, -1, *(1,) * (len(op.inputs[0].shape) - 2))
+    if op.inplace == 0:
+        return lambda x, s: x.mul_(s.view(view))
+    return lambda x, s: x * s.view(view)
+
+
+def _scale_adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+    (d,) = cotangents
+    x, s = op.inputs
+    found: dict[int, Value] = {}
+    if 0 in needs:
+        found[0] = b.emit1("channel_scale", d, s, **error_attrs())
+    if 1 in needs:
+        scratch: dict[str, Any] = {"role": Role.SCRATCH, "phase": Phase.GRADIENT}
+        found[1] = b.emit1("channel_products", d, x, by=1.0, **scratch)
+    return found
+
+
+register(
+    OpRecord(
+        kind="channel_scale",
+        doc="y = x ⊙ s_C: every channel times a factor of its own",
+        infer=_scale_infer,
+        torch=_scale_torch,
+        counts=per_output,
+        adjoint=_scale_adjoint,
+        inplace=(0,),
+    )
+)
+
+
+def _shrink_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    w, d = inputs
+    require(d.shape == w.shape[:1], f"one factor per row of {list(w.shape)} is needed, got {list(d.shape)}")
+    return no_outputs(inputs, attrs)
+
+
+def _shrink_torch(op: Op, rt: Any) -> Any:
+    view = (-1, *(1,) * (len(op.inputs[0].shape) - 1))
+
+    def shrink(w: Any, d: Any) -> None:
+        w.mul_((1.0 - rt.lr * d).view(view))
+
+    return shrink
+
+
+register(
+    OpRecord(
+        kind="shrink_rows",
+        doc="w ← (1 - lr d_O) w, a decay of its own for every row",
+        infer=_shrink_infer,
+        torch=_shrink_torch,
+        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+        writes=lambda _n: (0,),
     )
 )

@@ -42,22 +42,34 @@ def _times(e: Any, scale: float) -> Any:
     return e if scale == 1.0 else e.mul_(scale)
 
 
+def _xent_value(z: Any, t: Any) -> Any:
+    return z.logsumexp(1).sum() - (z * t).sum()
+
+
 def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     import torch
 
     t = one_hot(label, z)
-    loss = (z.logsumexp(1).sum() - (z * t).sum()) * scale if with_loss else None
+    loss = _xent_value(z, t) * scale if with_loss else None
     p = torch.softmax(z, 1) if out is None else torch.softmax(z, 1, out=out)
     return _times(p.sub_(t), scale), loss
 
 
-def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+def _bce_value(z: Any, t: Any) -> Any:
     import torch
 
+    return torch.nn.functional.softplus(z).sum() - (z * t).sum()
+
+
+def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     t = one_hot(label, z)
-    loss = (torch.nn.functional.softplus(z).sum() - (z * t).sum()) * scale if with_loss else None
+    loss = _bce_value(z, t) * scale if with_loss else None
     p = z.sigmoid() if out is None else z.sigmoid_()
     return _times(p.sub_(t), scale), loss
+
+
+def _mse_value(z: Any, t: Any) -> Any:
+    return (z - t).square().sum()
 
 
 def _mse(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
@@ -67,11 +79,20 @@ def _mse(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     return _times(e, 2 * scale), loss
 
 
+def _margin(z: Any, t: Any) -> Any:
+    """1 - z_y + z_j of every class j ≠ y."""
+    right = (z * t).sum(1, keepdim=True)
+    return (z - right + 1).mul_(1 - t)
+
+
+def _hinge_value(z: Any, t: Any) -> Any:
+    return _margin(z, t).clamp_(min=0).sum()
+
+
 def _hinge(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     """Multi-class hinge: sum over j ≠ y of max(0, 1 - z_y + z_j)."""
     t = one_hot(label, z)
-    right = (z * t).sum(1, keepdim=True)
-    margin = (z - right + 1).mul_(1 - t)
+    margin = _margin(z, t)
     loss = margin.clamp(min=0).sum() * scale if with_loss else None
     wrong = (margin > 0).to(z.dtype)
     e = wrong.sub_(t * wrong.sum(1, keepdim=True)).mul_(scale)
@@ -80,6 +101,8 @@ def _hinge(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
 
 LossFunction = Callable[[Any, Any, float, Any, bool], Any]
 LOSSES: dict[str, LossFunction] = {"xent": _xent, "bce": _bce, "mse": _mse, "hinge": _hinge}
+VALUES = {"xent": _xent_value, "bce": _bce_value, "mse": _mse_value, "hinge": _hinge_value}
+"""The losses alone: summed, of outputs and targets."""
 
 
 def mean_scale(loss: str, shape: Sequence[int]) -> float:
@@ -115,5 +138,25 @@ for _name, _function in LOSSES.items():
             torch=_torch(_function),
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
             inplace=(0,),
+        )
+    )
+
+
+def _value_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    return _infer(inputs, {**attrs, "with_loss": True})[1:]
+
+
+def _value_torch(value: Callable[[Any, Any], Any]) -> Callable[[Op, Any], Any]:
+    return lambda op, _rt: lambda z, label: value(z, one_hot(label, z)) * op.attrs["scale"]
+
+
+for _name, _value in VALUES.items():
+    register(
+        OpRecord(
+            kind=f"{_name}_loss",
+            doc=f"the loss of {_name}_error alone, a scalar: no error is made",
+            infer=_value_infer,
+            torch=_value_torch(_value),
+            counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
         )
     )

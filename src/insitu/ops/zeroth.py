@@ -1,4 +1,7 @@
-"""Moves of weights along a random direction of ±1 that is made anew each time from (stream, training step)."""
+"""Moves of weights along a random direction of ±1 that is made anew each time from (stream, training step).
+
+One random bit a weight: weight i takes bit i mod 32 of word ⌊i/32⌋, 1 for +1.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +10,38 @@ from typing import Any
 
 from insitu.numbers import prng
 from insitu.ops.common import require
+from insitu.ops.state import TILE
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
+BITS = 32
+"""Weights per random word."""
 
-def _direction(op: Op, rt: Any) -> Any:
-    """z as a function of the step: the top bit of each word."""
+
+def _move(op: Op, rt: Any, w: Any, by: float) -> None:
+    """w ← w + by · z, a tile at a time: z is never whole."""
     import torch
 
-    w = op.inputs[0]
-    index = torch.arange(w.size, device=rt.device)
-    stream = op.attrs["stream"]
+    key, flat = prng.key(rt.seed, op.attrs["stream"], rt.t), w.view(-1)
+    shifts = torch.arange(BITS, device=w.device)
+    for start in range(0, flat.numel(), TILE):
+        part = flat[start : start + TILE]
+        first = start // BITS
+        index = torch.arange(first, first + _words(part.numel()), device=w.device)
+        bits = prng.words(key, index)[:, None] >> shifts & 1
+        part.add_(bits.view(-1)[: part.numel()].to(w.dtype).mul_(2).sub_(1), alpha=by)
 
-    def direction() -> Any:
-        bits = prng.words(prng.key(rt.seed, stream, rt.t), index) >> 31
-        return bits.to(rt.real).mul_(2).sub_(1).view(w.shape)
 
-    return direction
+def _words(weights: int) -> int:
+    return -(-weights // BITS)
 
 
 def _counts(op: Op) -> Counts:
     size = op.inputs[0].size
-    return Counts(other={op.phase: size}, random=size)
+    return Counts(other={op.phase: size}, random=_words(size))
 
 
 def _perturb_torch(op: Op, rt: Any) -> Any:
-    direction, by = _direction(op, rt), op.attrs["by"]
-
-    def perturb(w: Any) -> None:
-        w.add_(direction(), alpha=by)
-
-    return perturb
+    return lambda w: _move(op, rt, w, op.attrs["by"])
 
 
 register(
@@ -58,11 +63,10 @@ def _update_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
 
 
 def _update_torch(op: Op, rt: Any) -> Any:
-    direction, epsilon = _direction(op, rt), op.attrs["epsilon"]
+    epsilon = op.attrs["epsilon"]
 
     def update(w: Any, up: Any, down: Any) -> None:
-        move = epsilon - rt.lr * float(up - down) / (2.0 * epsilon)
-        w.add_(direction(), alpha=move)
+        _move(op, rt, w, epsilon - rt.lr * float(up - down) / (2.0 * epsilon))
 
     return update
 

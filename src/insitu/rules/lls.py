@@ -17,21 +17,26 @@ _HEAD: dict[str, Any] = {"role": Role.HEAD, "phase": Phase.FORWARD}
 @rule
 @dataclass(frozen=True)
 class PeriodicCodes(LocalLoss):
-    """Local learning signals from fixed periodic codes: no head is trained, none needs to be stored.
+    """Local learning signals from fixed periodic codes: no head is trained.
 
     L_k = CE(v φᵀ / τ, y), v = pool(h_k) / ‖pool(h_k)‖, φ_c(t) = sin(f_c t), f_c from 50 to 512 linearly over the
-    classes, t from 0 to 1 over the features (square: the sign, so that the product is additions). Serves batch 1.
-    The frequencies are the paper's; the range of t and the default τ are ours.
+    classes, t = 0, 1, ... the index of a feature (square: the sign, so that the product is additions). Serves batch 1.
+    Frequencies, t, τ = 1 and the two mixes are those of the authors' code (it was read; it stores no code and makes φ
+    at every step, where the codes here are resident feedback). Its mixes start at 0.01 N(0, 1), here at 1, so that
+    the first step is that of ``none``; it pools a map to a fixed grid, and dense features too.
+
+    Known limits: where features are few, two classes may have nearly one code (10 classes on 16 features, square: the
+    same), and the block cannot part them. Small maps of few channels: give ``mix`` (measured on digits).
 
     Args:
         wave: ``sine`` or ``square``, ±1.
-        mix: ``none``; ``matrix``: a trained C x C matrix behind the products (LLS-MxM), from the identity.
+        mix: ``none``; ``scale``: a trained factor per class (LLS-M); ``matrix``: a trained C x C matrix (LLS-MxM).
         temperature: τ.
         limit: features of v at most; larger maps are average-pooled.
     """
 
     wave: Literal["sine", "square"] = "sine"
-    mix: Literal["none", "matrix"] = "none"
+    mix: Literal["none", "scale", "matrix"] = "none"
     temperature: float = 1.0
     limit: int = 2048
 
@@ -65,12 +70,16 @@ class PeriodicCodes(LocalLoss):
         return walk_back(b, chain, self._mixed(b, z))
 
     def _mixed(self, b: Builder, z: Value) -> Value:
-        """The error at the products, behind the trained matrix if there is one."""
+        """The error at the products, behind what is trained there."""
         if self.mix == "none":
             return b.local_error(z, loss="xent")
-        matrix = b.resident(f"{b.layer}.mix", (b.classes, b.classes), Role.HEAD, Init("eye"))
-        mixed = b.emit1("matmul", z, matrix, **_HEAD)
+        if self.mix == "scale":
+            kind, shape, init = "channel_scale", (b.classes,), Init("ones")
+        else:
+            kind, shape, init = "matmul", (b.classes, b.classes), Init("eye")
+        trained = b.resident(f"{b.layer}.mix", shape, Role.HEAD, init)
+        mixed = b.emit1(kind, z, trained, **_HEAD)
         op = b.ops[-1]
         found = b.adjoint(op, [b.local_error(mixed, loss="xent")], [0, 1])
-        b.update(matrix, found[1])
+        b.update(trained, found[1])
         return found[0]

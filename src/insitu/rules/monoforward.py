@@ -40,6 +40,6 @@ class MonoForward(LocalLoss):
             layers.flatten(name=f"{block}.head.flatten")
         layers.dense(b.classes, bias=False, name=f"{block}.head")
         head = b.head(layers.layers, h)
-        error = b.backward(head, b.local_error(head.output))
+        error = b.backward(head, b.local_error(head.output, loss="xent"))
         assert error is not None
         return error
