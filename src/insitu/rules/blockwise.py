@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-from insitu.errors import ConfigError, NetworkError
+from insitu.errors import ConfigError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Network
 from insitu.network.phases import Phases
 from insitu.rules.local import decoder
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Value
 
 
@@ -70,10 +70,7 @@ class DynamicBlocks:
         return [net.blocks[i:j] for i, j in pairwise(bounds)]
 
     def emit(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule dbl cannot train {net.name} on regression targets: its classifiers need class labels; use bp"
-            )
+        ask_labels("dbl", b, "its classifiers need class labels", instead="bp")
         h = b.x
         for group in self.groups(net, b.phase):
             last = group[-1] is net.blocks[-1]

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar
 
-from insitu.errors import NetworkError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Network
 from insitu.ops.loss import mean_scale
-from insitu.rules.protocol import Citation, choose, rule
+from insitu.rules.protocol import Citation, ask_labels, choose, rule
 from insitu.step.ir import Init, Phase, Role, Value
 
 FEEDBACK = ("stored", "shared", "regenerated")
@@ -210,10 +209,7 @@ class DirectRandomTargetProjection(_Projection):
         choose("sign", str(self.sign), ("1", "-1"))
 
     def emit(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule drtp cannot train {net.name} on regression targets: it projects class labels; use dfa or sdfa"
-            )
+        ask_labels("drtp", b, "it projects class labels", instead="dfa or sdfa")
         h = b.x
         factor = self.sign * (mean_scale(b.loss, (b.batch, b.classes)) if self.scale == "mean" else 1.0)
         for block in net.blocks[:-1]:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Network
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_hidden, ask_labels, rule
 from insitu.step.ir import Phase, Role, Value
 
 EPS = 1e-8
@@ -163,13 +163,8 @@ class ForwardForward:
         return wrong
 
     def _check(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule {self.name} cannot train {net.name} on regression targets: its samples carry class labels; "
-                "use dfa"
-            )
-        if len(net.blocks) < 2:
-            raise NetworkError(f"rule {self.name} needs a hidden block, but {net.name} has none; use bp")
+        ask_labels(self.name, b, "its samples carry class labels")
+        ask_hidden(self.name, net)
         if b.classes < 2 or prod(net.input_shape) <= b.classes:
             raise NetworkError(
                 f"rule {self.name} writes {b.classes} classes over the first elements of a sample of "

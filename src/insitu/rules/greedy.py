@@ -11,12 +11,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from insitu.errors import ConfigError, NetworkError
+from insitu.errors import ConfigError
 from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Layer, Network
 from insitu.network.phases import Phases
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_hidden, ask_labels, rule
 from insitu.step.ir import Phase, Role, Shape, Value
 
 Predict = Literal["network", "head", "ensemble"]
@@ -71,13 +71,8 @@ class _Auxiliary:
         b.backward(trace, _below(b, aux, error), at=trace.activation, want_input=False)
 
     def check(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule {self.name} cannot train {net.name} on regression targets: its auxiliary classifiers need class "
-                "labels; use dfa"
-            )
-        if len(net.blocks) < 2:
-            raise NetworkError(f"rule {self.name} needs a hidden block, but {net.name} has none; use bp")
+        ask_labels(self.name, b, "its auxiliary classifiers need class labels")
+        ask_hidden(self.name, net)
 
     def emit_inference(self, net: Network, b: Builder) -> None:
         """The network, the auxiliary network of the last hidden block, or the 2^j-weighted mean of all of them."""

@@ -12,7 +12,7 @@ from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Network
 from insitu.network.phases import Phases
 from insitu.rules.local import walk_back
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Phase, Role, Value
 
 _HEAD: dict[str, Any] = {"role": Role.HEAD, "phase": Phase.FORWARD}
@@ -150,10 +150,7 @@ class HsicBottleneck:
         return b.resident("votes", (b.classes, b.classes), Role.HEAD, Init("zeros"))
 
     def _check(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule hsic cannot train {net.name} on regression targets: its label kernel needs classes; use dfa"
-            )
+        ask_labels("hsic", b, "its label kernel needs classes")
         if b.classes < 2:
             raise NetworkError(
                 f"rule hsic has nothing to depend on with {b.classes} class; use data of 2 classes or more"

@@ -16,7 +16,7 @@ from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Layer, Network
 from insitu.ops.conv import plane
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Op, Phase, Role, Shape, Value
 
 _PAPER = Citation("Nøkland, Eidnes", 2019, "Training neural networks with local error signals", "ICML 2019")
@@ -105,11 +105,7 @@ class LocalLoss:
         raise AssertionError("a subclass has a local loss")
 
     def emit(self, net: Network, b: Builder) -> None:
-        if b.targets:
-            raise NetworkError(
-                f"rule {self.name} cannot train {net.name} on regression targets: its local losses need class "
-                "labels; use dfa"
-            )
+        ask_labels(self.name, b, "its local losses need class labels")
         h = b.x
         for block in net.blocks[:-1]:
             trace = b.forward(block, h, to_activation=True)

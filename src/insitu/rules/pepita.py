@@ -18,7 +18,7 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import PASSIVE, WEIGHTED, Block, Layer, Network
 from insitu.ops.loss import mean_scale
-from insitu.rules.protocol import Citation, rule
+from insitu.rules.protocol import Citation, ask_hidden, rule
 from insitu.step.ir import Init, Phase, Role, Value
 
 _FORWARD: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD}
@@ -99,8 +99,7 @@ class _ErrorAtInput:
 
     def _check(self, net: Network) -> list[Layer]:
         """The weighted layer of every block."""
-        if len(net.blocks) < 2:
-            raise NetworkError(f"rule {self.name} needs a hidden block, but {net.name} has none; use bp")
+        ask_hidden(self.name, net)
         found = []
         for block in net.blocks:
             last = block is net.blocks[-1]

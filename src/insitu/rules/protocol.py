@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 from pydantic import TypeAdapter, ValidationError
 
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, inference_step
 from insitu.network.graph import Network
 from insitu.network.phases import ONE, Phases
@@ -91,6 +91,20 @@ def _check_type(rule: str, option: str, value: Any) -> None:
         raise ConfigError(
             f"rule {rule!r}, option {option}={value!r}: {reason.lower()}; correct this value"
         ) from None
+
+
+def ask_labels(rule: str, b: Builder, why: str, instead: str = "dfa") -> None:
+    """Refuses regression targets for a rule of class labels, with the nearest rule that works."""
+    if b.targets:
+        raise NetworkError(
+            f"rule {rule} cannot train {b.net.name} on regression targets: {why}; use {instead}"
+        )
+
+
+def ask_hidden(rule: str, net: Network) -> None:
+    """Refuses a network without a hidden block."""
+    if len(net.blocks) < 2:
+        raise NetworkError(f"rule {rule} needs a hidden block, but {net.name} has none; use bp")
 
 
 def choose(option: str, value: str, allowed: tuple[str, ...]) -> None:
