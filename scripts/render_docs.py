@@ -118,7 +118,9 @@ def speed_table() -> str:
 def parts() -> dict[str, str]:
     """All generated parts by name."""
     tables = {
-        f"reproduction {n}": reproduction_table(n) for n in recipes.names() if recipes.find(n).published
+        f"reproduction {n}": reproduction_table(n)
+        for n in recipes.names()
+        if recipes.find(n).source != "insitu"
     }
     own = {
         "ops": op_table(),
