@@ -9,7 +9,7 @@ export INSITU_DATA ?= $(DATA)
 .PHONY: demo test check unit docs bench clean
 
 demo: $(VENV)/.core
-	$(BIN)/insitu compare
+	$(BIN)/insitu compare --jobs 2
 
 test: check unit
 
