@@ -13,8 +13,9 @@ A number is stored as a *word* of ``bits`` bits. The formats and the value of a 
 =========  =================================================================================================
 
 I or F may be negative as long as the bits are 1 to 32: ``s-5.12`` is an 8-bit word times 2**-12 (-5 + 12 + 1 bits),
-``s10.-3`` an 8-bit word times 8. F is -30 to 126: 2**-126 is the least normal float32, and 2**30 the widest step to which reals are rounded exactly.
-Every format has exactly one text. Except for floats, values grow with their words.
+``s10.-3`` an 8-bit word times 8. F is -30 to 126: 2**-126 is the least normal float32, and 2**30 the widest step
+to which reals are rounded exactly. Every format has exactly one text. Except for floats, values grow with their
+words.
 """
 
 from __future__ import annotations
