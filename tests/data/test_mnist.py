@@ -9,6 +9,7 @@ import pytest
 
 from insitu.data import load
 from insitu.data.idx import read_idx
+from insitu.data.mnist import shrink
 from insitu.errors import ConfigError, DataError
 
 from .conftest import idx_bytes, write_mnist
@@ -102,10 +103,68 @@ def test_labels_out_of_range_and_options(tmp_path):
     (raw / "t10k-labels-idx1-ubyte.gz").write_bytes(idx_bytes(np.full(20, 11)))
     with pytest.raises(DataError, match=r"'mnist', test split: label 11 at sample 0 is outside"):
         load("mnist", data_dir=tmp_path)
-    with pytest.raises(ConfigError, match=r"'mnist' has no option 'subject'\. It takes no options"):
+    with pytest.raises(ConfigError, match=r"'mnist' has no option 'subject'\. Options are: size, corr"):
         load("mnist", data_dir=tmp_path, options={"subject": 1})
 
 
 def test_a_file_that_is_gone(tmp_path):
     with pytest.raises(DataError, match=r"cannot be read.*Fetch it"):
         read_idx(tmp_path / "none", 1, "Fetch it.")
+
+
+def blot(top: int, left: int, height: int, width: int) -> np.ndarray:
+    image = np.zeros((28, 28), np.uint8)
+    image[top : top + height, left : left + width] = 255
+    return image
+
+
+@pytest.mark.parametrize(("top", "left"), [(4, 4), (0, 0), (8, 8), (1, 7)])
+def test_a_digit_is_found_where_its_centre_of_mass_put_it(top, left):
+    full, tall = shrink(np.stack([blot(top, left, 20, 20), blot(top, left + 8, 20, 4)]), 20)
+    assert full.dtype == np.float32 and np.all(full == 1.0)
+    assert np.allclose(tall, [0, 0, 0, 0.8, 0.8, 0, 0, 0])  # 4 pixels are 1.6 cells of 2.5, in the middle
+
+
+def test_a_small_cell_is_the_mean_of_its_area():
+    image = np.random.default_rng(0).integers(1, 256, (1, 28, 28), dtype=np.uint8)
+    small = shrink(image, 28)[0]
+    corner = image[0, :4, :4] * np.outer([1, 1, 1, 0.5], [1, 1, 1, 0.5]) / 255
+    assert small[0, 0] == pytest.approx(corner.sum() / 3.5**2, rel=1e-6)
+    assert small.mean() == pytest.approx(image.mean() / 255, rel=1e-6)
+    assert not shrink(np.zeros((2, 28, 28), np.uint8), 20).any()
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST/raw"), ("fashion-mnist", "FashionMNIST/raw")])
+@pytest.mark.parametrize("size", [8, "8"])
+def test_size_8(tmp_path, name, folder, size):
+    write_mnist(tmp_path, folder)
+    data = load(name, data_dir=tmp_path, limit_test=4, options={"size": size})
+    assert data.sample_shape == (1, 8, 8) and data.test.x.shape == (4, 1, 8, 8)
+    assert data.train.x[3, 0].tolist() == [[np.float32(3 / 255)] * 8] * 8
+    assert load(name, data_dir=tmp_path, options={"size": 28}).sample_shape == (1, 28, 28)
+
+
+@pytest.mark.parametrize("size", [16, "small", 8.0, True])
+def test_a_bad_size(tmp_path, size):
+    write_mnist(tmp_path)
+    with pytest.raises(ConfigError, match=r"data 'mnist', option size=.*: choose one of 28, 8\."):
+        load("mnist", data_dir=tmp_path, options={"size": size})
+
+
+def test_small_digits_fill_their_box_as_the_embedded_ones_do(real_data):
+    small, digits = load("mnist", data_dir=real_data, options={"size": 8}).train, load("digits").train
+    assert (small.x.min(), small.x.max()) == (0.0, 1.0)
+    for x in (small.x, digits.x):
+        rows = x.mean(axis=(0, 1, 3))
+        assert rows.min() > 0.75 * rows.max()  # ink from the top row to the bottom row
+    assert abs(small.x.mean() - digits.x.mean()) < 0.06
+    whole = load("mnist", data_dir=real_data, limit_train=1000).train.x
+    ink = small.x[:1000].sum(axis=(1, 2, 3)) * 2.5**2
+    np.testing.assert_allclose(ink, whole.sum(axis=(1, 2, 3)), rtol=1e-5)  # none is lost
+
+
+def test_small_clothing_keeps_the_whole_picture(real_data):
+    options = {"size": 8}
+    small = load("fashion-mnist", data_dir=real_data, limit_train=1000, limit_test=1, options=options).train.x
+    whole = load("fashion-mnist", data_dir=real_data, limit_train=1000, limit_test=1).train.x
+    np.testing.assert_allclose(small.mean(axis=(1, 2, 3)), whole.mean(axis=(1, 2, 3)), rtol=1e-5)

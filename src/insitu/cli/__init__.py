@@ -1,8 +1,9 @@
 """The command line. Nothing heavy is imported before a verb needs it: ``insitu --help`` does not load torch.
 
 The verbs are in :mod:`train <insitu.cli.train>`, :mod:`compare <insitu.cli.compare>` (with ``reproduce`` and
-``report``) and :mod:`names <insitu.cli.names>` (``list``, ``show`` and ``data``); here they become one program
-with exit codes: 0, 1 for a fault of insitu's own, 2 for a refused request, 130 when interrupted.
+``report``), :mod:`grid <insitu.cli.grid>` and :mod:`names <insitu.cli.names>` (``list``, ``show`` and ``data``);
+here they become one program with exit codes: 0, 1 for a fault of insitu's own, 2 for a refused request, 130 when
+interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Annotated
 import typer
 
 from insitu import __version__
-from insitu.cli import compare, names, train
+from insitu.cli import compare, grid, names, train
 from insitu.cli.options import emit
 from insitu.errors import CheckpointError, InsituError
 
@@ -46,6 +47,7 @@ def root(
 app.command()(train.train)
 app.command()(compare.compare)
 app.command()(compare.reproduce)
+app.command()(grid.grid)
 app.command()(compare.report)
 app.add_typer(names.data_app, name="data")
 app.add_typer(names.show_app, name="show")

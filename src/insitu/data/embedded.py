@@ -18,7 +18,6 @@ _FULL_SCALE = 16.0  # the values count the inked pixels of a 4x4 block
 
 def load_digits(request: Request) -> Dataset:
     """x float32 (N, 1, 8, 8) in [0, 1]; a fixed stratified split of 1,437 training and 360 test samples."""
-    request.allow_options(())
     with (
         resources.files("insitu.data").joinpath("files", FILE).open("rb") as stream,
         np.load(stream, allow_pickle=False) as arrays,

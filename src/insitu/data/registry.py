@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from insitu.data import cifar, embedded, mnist, watch
+from insitu.data import cifar, corrupt, embedded, mnist, watch
+from insitu.data.corrupt import Corruption, Pixels
 from insitu.data.dataset import Dataset
 from insitu.data.folders import Layout, find, is_file, is_folder, locate, roots
 from insitu.data.images import load_folder
@@ -22,7 +23,10 @@ _PATHS = "or a path to an .npz file or a folder of images"
 
 @dataclass(frozen=True)
 class Entry:
-    """One row: train and test are sample counts, size_bytes is the size of the published files."""
+    """One row: train and test are sample counts, size_bytes is the size of the published files.
+
+    options: all that the row takes, those of `corrupt` included. pixels: how values become pixels, for images.
+    """
 
     name: str
     what: str
@@ -36,6 +40,7 @@ class Entry:
     read: Callable[[Layout, Path, Request], Dataset]
     remedy: str = ""
     options: tuple[str, ...] = ()
+    pixels: Pixels = corrupt.UNIT
 
 
 def _fetchable(name: str) -> str:
@@ -55,6 +60,7 @@ _ENTRIES = (
         licence=embedded.LICENCE,
         layouts=(),
         read=lambda layout, root, request: embedded.load_digits(request),
+        options=corrupt.OPTIONS,
     ),
     Entry(
         name=mnist.MNIST.name,
@@ -68,6 +74,7 @@ _ENTRIES = (
         layouts=(mnist.MNIST.layout,),
         read=lambda layout, root, request: mnist.load_mnist(mnist.MNIST, root, request),
         remedy=_fetchable(mnist.MNIST.name),
+        options=(*mnist.OPTIONS, *corrupt.OPTIONS),
     ),
     Entry(
         name=mnist.FASHION.name,
@@ -81,6 +88,7 @@ _ENTRIES = (
         layouts=(mnist.FASHION.layout,),
         read=lambda layout, root, request: mnist.load_mnist(mnist.FASHION, root, request),
         remedy=_fetchable(mnist.FASHION.name),
+        options=(*mnist.OPTIONS, *corrupt.OPTIONS),
     ),
     Entry(
         name=cifar.NAME,
@@ -94,6 +102,8 @@ _ENTRIES = (
         layouts=cifar.LAYOUTS,
         read=cifar.load_cifar10,
         remedy=_fetchable(cifar.NAME),
+        options=corrupt.OPTIONS,
+        pixels=Pixels(cifar.MEAN, cifar.DEVIATION),
     ),
     Entry(
         name=watch.NAME,
@@ -107,7 +117,7 @@ _ENTRIES = (
         layouts=(watch.LAYOUT,),
         read=lambda layout, root, request: watch.load_watch(root, request),
         remedy=watch.REMEDY,
-        options=("subject",),
+        options=watch.OPTIONS,
     ),
 )
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
@@ -153,7 +163,9 @@ def load(
     `digits`.
     limit_train, limit_test: at most so many samples (>= 1). Sets in a mixed order give their first samples;
         sets that may be sorted (`spar-watch`, stored splits of a user) give evenly spaced ones.
-    options: `subject` for spar-watch; see `npz.load_npz` and `images.load_folder` for those of paths.
+    options: `corruption` (a name of `corrupt.KINDS`) and `severity` (1..5) for digits, mnist, fashion-mnist and
+        cifar10; `size` (28 or 8) for mnist and fashion-mnist; `subject` and `role` for spar-watch, see
+        `watch.load_watch`; see `npz.load_npz` and `images.load_folder` for those of paths.
 
     Raises `ConfigError` for a name, limit or option that cannot be used, `DataError` for missing or bad data.
     """
@@ -161,10 +173,15 @@ def load(
     entry = _BY_NAME.get(request.name)
     if entry is None:
         return check_dataset(_load_path(request))
-    if not entry.layouts:
-        return check_dataset(entry.read(_NOWHERE, Path(), request))
-    layout, root = find(entry.name, entry.layouts, data_dir, entry.remedy)
-    return check_dataset(entry.read(layout, root, request))
+    request.allow_options(entry.options)
+    corruption = Corruption.of(request)
+    layout, root = _NOWHERE, Path()
+    if entry.layouts:
+        layout, root = find(entry.name, entry.layouts, data_dir, entry.remedy)
+    data = entry.read(layout, root, request)
+    if corruption is not None:
+        corruption.apply(data, entry.pixels)
+    return check_dataset(data)
 
 
 def unknown(name: str) -> ConfigError:

@@ -39,9 +39,10 @@ class Request:
         return default if value is None else whole_number(self.name, key, value, low, high)
 
     def choice(self, key: str, default: str, allowed: Sequence[str]) -> str:
-        """Option `key` as one of `allowed`."""
-        value = self.options.get(key, default)
-        if value not in allowed:
+        """Option `key` as one of `allowed` (a number may stand for its text), else `default`."""
+        value = self.options.get(key)
+        value = default if value is None else value
+        if str(value) not in allowed:
             raise ConfigError(
                 f"data '{self.name}', option {key}={value!r}: choose one of {', '.join(allowed)}."
             )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from multiprocessing import active_children, get_context
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import insitu
+from insitu.data import Dataset
 from insitu.errors import CheckpointError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump
+from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Bytes, Macs, Moment, Results, Row, Spread
 from insitu.experiment.setup import Setup, load_data
 from insitu.experiment.train import Outcome, environment, train
@@ -121,43 +122,8 @@ def _jobs(config: CompareConfig, out: Path | None) -> list[_Job]:
     return jobs
 
 
-def _run(job: _Job, resume: bool, data: Any = None) -> Outcome:
+def _run(job: _Job, resume: bool, data: Dataset | None) -> Outcome:
     return train(job.config, job.folder, resume=resume, data=data)
-
-
-def _worker(job: _Job, resume: bool) -> Outcome:
-    """One run in a process of its own, on one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    return _run(job, resume)
-
-
-def _outcomes(
-    jobs: list[_Job], parallel: int, resume: bool, data: Any, done: Callable[[_Job, Outcome], None]
-) -> dict[int, Outcome]:
-    """All runs, in order or in parallel processes; the same bits either way for the same thread count."""
-    found: dict[int, Outcome] = {}
-    if parallel == 1:
-        for i, job in enumerate(jobs):
-            found[i] = _run(job, resume, data)
-            done(job, found[i])
-        return found
-    others = active_children()
-    pool = ProcessPoolExecutor(parallel, mp_context=get_context("spawn"))  # a fork of OpenMP threads may hang
-    try:
-        waiting = {pool.submit(_worker, job, resume): i for i, job in enumerate(jobs)}
-        for future in as_completed(waiting):
-            i = waiting[future]
-            found[i] = future.result()
-            done(jobs[i], found[i])
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for worker in set(active_children()) - set(others):
-            worker.terminate()  # a run goes on from its checkpoint
-        raise
-    pool.shutdown()
-    return found
 
 
 def compare(
@@ -185,26 +151,24 @@ def compare(
     setups = {(j.network, j.spec.name): Setup.of(j.config, data) for j in reversed(planned)}
     if out:
         _open(out, config, resume)
-    count = 0
-
-    def done(job: _Job, outcome: Outcome) -> None:
-        nonlocal count
-        count += 1
-        on_event(
-            {
-                "kind": "run",
-                "done": count,
-                "of": len(planned),
-                "network": job.network,
-                "rule": job.spec.name,
-                "seed": job.config.seed,
-                "test_accuracy": outcome.test_accuracy,
-                "test_loss": outcome.test_loss,
-                "seconds": outcome.seconds,
-            }
-        )
-
-    outcomes = _outcomes(planned, jobs, resume, data, done)
+    outcomes: dict[int, Outcome] = {}
+    with workers(jobs) as pool:
+        work = partial(_run, resume=resume, data=None if pool else data)  # other processes load their own
+        for i, outcome in completed(pool, work, planned):
+            outcomes[i] = outcome
+            on_event(
+                {
+                    "kind": "run",
+                    "done": len(outcomes),
+                    "of": len(planned),
+                    "network": planned[i].network,
+                    "rule": planned[i].spec.name,
+                    "seed": outcome.config.seed,
+                    "test_accuracy": outcome.test_accuracy,
+                    "test_loss": outcome.test_loss,
+                    "seconds": outcome.seconds,
+                }
+            )
     rows = _rows(config, planned, outcomes, setups)
     results = Results(
         insitu=insitu.__version__,
@@ -247,7 +211,8 @@ def _rows(
     return rows
 
 
-def _spread(values: list[float | None]) -> Spread | None:
+def spread(values: list[float | None]) -> Spread | None:
+    """Over all seeds; nothing where one of them has no finite value."""
     known = [v for v in values if v is not None]
     return Spread.of(known) if len(known) == len(values) else None
 
@@ -260,15 +225,15 @@ def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: 
         rule_options=dict(spec.options),
         network=config.network,
         data=config.data,
-        precision=config.precision,
+        precision=config.precision_name,
         batch=config.batch,
         optimizer=config.optimizer.kind,
         lr=config.optimizer.lr,
         seeds=[r.config.seed for r in runs],
         epochs=config.epochs,
         samples=runs[0].samples,
-        test_accuracy=_spread([r.test_accuracy for r in runs]),
-        test_loss=_spread([r.test_loss for r in runs]),
+        test_accuracy=spread([r.test_accuracy for r in runs]),
+        test_loss=spread([r.test_loss for r in runs]),
         peak_bytes=cost.peak,
         eager_bytes=cost.eager,
         inference_bytes=cost.inference_bytes,

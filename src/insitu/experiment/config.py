@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from insitu.errors import ConfigError
+from insitu.numbers import precision as policies
 from insitu.ops.state import Optimizer
 
 T = TypeVar("T", bound=BaseModel)
@@ -75,6 +76,18 @@ class EarlyStopConfig(Frozen):
     min_delta: float = Field(default=0.0, ge=0)
 
 
+class CalibrationConfig(Frozen):
+    """How ranges of activations are measured for a quantized precision: on ``samples`` training samples in float64.
+
+    ``max``: the largest magnitude; ``percentile``: the magnitude that this percentage of the values stays below;
+    ``mse``: the range with the least squared rounding error.
+    """
+
+    method: Literal["max", "percentile", "mse"] = "percentile"
+    percentile: float = Field(default=99.9, gt=50, le=100)
+    samples: int = Field(default=512, ge=1)
+
+
 class TrainingConfig(Frozen):
     """What every run of a comparison shares."""
 
@@ -100,12 +113,38 @@ class TrainingConfig(Frozen):
     checkpoint_steps: int | None = Field(
         default=None, ge=1, description="also checkpoint every so many steps"
     )
-    precision: Literal["float32", "float64"] = "float32"
+    precision: str | dict[str, Any] = Field(
+        default="float32", description="a policy's name, or base: a name, and the fields that differ from it"
+    )
+    calibration: CalibrationConfig = CalibrationConfig()
+    start: str | None = Field(
+        default=None, description="run folder or .npz whose parameters the network starts from"
+    )
     device: str = "cpu"
     threads: int | None = Field(
         default=None, ge=1, description="torch threads; none: 1 for small steps, else all"
     )
     alignment: bool = Field(default=False, description="log the angle to back-propagation per layer")
+
+    @model_validator(mode="after")
+    def _precise(self) -> Self:
+        try:
+            found = policies.make(self.precision)
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        if found is not None and self.alignment:
+            raise ValueError("alignment compares real gradients; use precision float32 or float64")
+        return self
+
+    @property
+    def policy(self) -> policies.Precision | None:
+        """The precision policy; ``None`` for floats."""
+        return policies.make(self.precision)
+
+    @property
+    def precision_name(self) -> str:
+        """What tables call the precision."""
+        return str(self.policy or self.precision)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -131,6 +170,7 @@ class RuleSpec(Frozen):
     rule: str
     options: dict[str, Any] = {}
     lr: float | None = Field(default=None, gt=0)
+    precision: str | dict[str, Any] | None = None
     epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
     label: str | None = None
 
@@ -140,7 +180,8 @@ class RuleSpec(Frozen):
         if self.label:
             return self.label
         options = ",".join(f"{k}={v}" for k, v in self.options.items())
-        return f"{self.rule}[{options}]" if options else self.rule
+        name = f"{self.rule}[{options}]" if options else self.rule
+        return name if self.precision is None else f"{name} {policies.make(self.precision) or self.precision}"
 
 
 class CompareConfig(TrainingConfig):
@@ -166,6 +207,8 @@ class CompareConfig(TrainingConfig):
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
         if spec.lr is not None:
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
+        if spec.precision is not None:
+            shared["precision"] = spec.precision
         shared["epochs"] = self.epochs * spec.epochs_factor
         return RunConfig(
             **shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed

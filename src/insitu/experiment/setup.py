@@ -14,14 +14,17 @@ import numpy as np
 
 from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
+from insitu.experiment.calibrate import measure
 from insitu.experiment.config import RunConfig, TrainingConfig
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.network.phases import Phases
 from insitu.numbers.formats import F32, F64, Float
+from insitu.numbers.precision import Precision
 from insitu.ops.state import Optimizer
 from insitu.passes import lower
+from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.step.ir import Step
@@ -186,6 +189,11 @@ class Setup:
 
     def check_cache(self) -> None:
         """Refuses samples that change from epoch to epoch where a rule keeps features of them."""
+        if self.phases.starts and self.policy is not None:
+            raise ConfigError(
+                f"rule {self.rule.name} keeps real features in a cache, which precision {self.policy} has no place "
+                "for; use the rule option cache=false"
+            )
         if self.phases.starts and _augmented(self.config):
             raise ConfigError(
                 f"rule {self.rule.name} keeps the features of the training samples in a cache, but augmentation makes "
@@ -224,7 +232,7 @@ class Setup:
         return self._emit(make_rule("bp"), batch, optimizer)
 
     def _emit(self, rule: Rule, batch: int, optimizer: Optimizer | None, **options: Any) -> Step:
-        return emit_step(
+        step = emit_step(
             rule,
             self.net,
             batch,
@@ -234,6 +242,26 @@ class Setup:
             real=self._real,
             **options,
         )
+        return self.quantized(step)
+
+    @cached_property
+    def policy(self) -> Precision | None:
+        """The precision policy; ``None`` for floats."""
+        return self.config.policy
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Measured ranges of samples and activations; nothing for floats."""
+        if self.policy is None:
+            return {}
+        x = self.data.train.x[: self.config.calibration.samples]
+        return measure(self.net, x.reshape(len(x), *self.net.input_shape), self.config.calibration)
+
+    def quantized(self, step: Step) -> Step:
+        """A step in the run's precision."""
+        if self.policy is None:
+            return step
+        return quantize(step, self.policy, self.net.params, self.ranges)
 
     @property
     def _real(self) -> Float:
@@ -245,11 +273,11 @@ class Setup:
 
     def inference(self, batch: int) -> Step:
         """The forward pass that is executed."""
-        return lower(inference_step(self.net, batch, real=self._real))
+        return lower(self.quantized(inference_step(self.net, batch, real=self._real)))
 
     def prediction(self, batch: int) -> Step:
         """How the trained network predicts; the forward pass for most rules."""
-        return lower(emit_inference(self.rule, self.net, batch, real=self._real))
+        return lower(self.quantized(emit_inference(self.rule, self.net, batch, real=self._real)))
 
     def prefix(self, batch: int, blocks: int) -> Step:
         """The forward pass of the first blocks: what a cache of features is filled by."""

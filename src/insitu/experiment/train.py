@@ -311,12 +311,10 @@ def _outcome(setup: Setup, trainer: Trainer, progress: Progress, out: Path | Non
         test_loss=[r["test_loss"] for r in rows],
         test_accuracy=[r["test_accuracy"] for r in rows],
     )
-    params = {
-        name: trainer.state[name].detach().cpu().float().numpy() if name in trainer.state else value
-        for name, value in setup.net.params.items()
-    }
     diverged = any(r["diverged"] for r in rows)
-    return Outcome(setup.config, curve, progress.seconds, progress.samples, diverged, params, out)
+    return Outcome(
+        setup.config, curve, progress.seconds, progress.samples, diverged, trainer.parameters(), out
+    )
 
 
 def load_run(folder: Path) -> tuple[RunConfig, State, Progress]:

@@ -16,6 +16,11 @@ I or F may be negative as long as the bits are 1 to 32: ``s-5.12`` is an 8-bit w
 ``s10.-3`` an 8-bit word times 8. F is -30 to 126: 2**-126 is the least normal float32, and 2**30 the widest step
 to which reals are rounded exactly. Every format has exactly one text. Except for floats, values grow with their
 words.
+
+Arithmetic is on the *integers* value / unit, with ``unit`` the greatest power of two that divides all values of a
+format: the word itself for sI.F, uI.F and t2, -1 and +1 for b1, 0 and +-1, 2, 4, ... for poN. A tensor may give its
+integers another unit than the format's own (see :class:`insitu.step.ir.Value`); the format then tells their bits and
+range.
 """
 
 from __future__ import annotations
@@ -92,6 +97,11 @@ class Quantized(ABC):
 
     @property
     @abstractmethod
+    def bits(self) -> int:
+        """Of a word."""
+
+    @property
+    @abstractmethod
     def low(self) -> int:
         """The least word."""
 
@@ -104,6 +114,44 @@ class Quantized(ABC):
     @abstractmethod
     def step(self) -> float | None:
         """The distance of neighbouring values, or ``None`` where it is not the same everywhere."""
+
+    @property
+    def unit(self) -> float:
+        """The value of the integer 1."""
+        return self.step or 2.0 ** (1 - self.high)
+
+    @property
+    def least(self) -> int:
+        """The integer of the least value."""
+        return round(self.min / self.unit)
+
+    @property
+    def greatest(self) -> int:
+        """The integer of the greatest value."""
+        return round(self.max / self.unit)
+
+    @property
+    def reach(self) -> int:
+        """The largest magnitude of an integer."""
+        return max(-self.least, self.greatest)
+
+    def integers(self, words: npt.ArrayLike) -> Ints:
+        """The integer of each word."""
+        return np.asarray(np.rint(self.values(words) / self.unit)).astype(np.int64)
+
+    def from_integers(self, n: npt.ArrayLike) -> Ints:
+        """The word of each integer.
+
+        Raises:
+            ConfigError: if the format has no such integer.
+        """
+        n = integers(n)
+        if n.size and not self.least <= int(n.min()) <= int(n.max()) <= self.greatest:
+            raise ConfigError(f"integers {n.min()} to {n.max()} are not all in {self}; saturate them first")
+        words = self.words(n * self.unit)
+        if n.size and (self.integers(words) != n).any():
+            raise ConfigError(f"an integer between two values of {self} has no word; round it first")
+        return words
 
     @abstractmethod
     def _fine(self, real: Reals) -> Ints:
@@ -217,6 +265,10 @@ class Binary(Quantized):
     def step(self) -> float:
         return 2.0
 
+    @property
+    def unit(self) -> float:
+        return 1.0
+
     def _fine(self, real: Reals) -> Ints:
         return fine(real, 0.5) + (1 << (FINE - 1))  # (real + 1) / 2, but real + 1 could be inexact
 
@@ -261,11 +313,15 @@ class Ternary(Quantized):
 class PowerOfTwo(Quantized):
     """0 and +-2**e for the 2**(bits-1) - 1 exponents e up to 0: value = sign(word) * 2**(abs(word) - high)."""
 
-    bits: int
+    width: int
 
     def __post_init__(self) -> None:
-        if not 2 <= self.bits <= 8:
-            raise _refused(self, f"asks for powers of two in {self.bits} bits")
+        if not 2 <= self.width <= 8:
+            raise _refused(self, f"asks for powers of two in {self.width} bits")
+
+    @property
+    def bits(self) -> int:
+        return self.width
 
     @property
     def low(self) -> int:

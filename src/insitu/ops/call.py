@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from insitu.ops.common import error_attrs
-from insitu.step.ir import Counts, Hole, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 
 def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
@@ -43,7 +43,6 @@ register(
         torch=lambda op, _rt: op.attrs["fn"],
         counts=_counts,
         adjoint=_adjoint,
-        integer=Hole("a torch function has no integer semantics; write it with the ops of the table"),
     )
 )
 
@@ -84,6 +83,5 @@ register(
         counts=lambda op: Counts(
             macs={op.phase: 2 * op.attrs["macs"]}, other={op.phase: 2 * op.attrs["other"]}
         ),
-        integer=Hole("a torch function has no integer semantics; write it with the ops of the table"),
     )
 )

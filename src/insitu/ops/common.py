@@ -20,6 +20,12 @@ def same_as(index: int) -> Callable[[Sequence[Value], Any], Inferred]:
     return lambda inputs, _attrs: [(inputs[index].shape, inputs[index].format)]
 
 
+def result(attrs: Any, default: Any) -> Any:
+    """The format of an op's sums: of integers as given, with the requantization at the op's end; else ``default``."""
+    then = attrs.get("then")
+    return then.format if then is not None else attrs.get("format", default)
+
+
 def no_outputs(_inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return []
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from insitu.ops.common import error_attrs, macs, require
+from insitu.ops import linear
+from insitu.ops.common import error_attrs, macs, require, result
+from insitu.ops.linear import GEOMETRY
 from insitu.ops.matmul import feedback_view, view_random
+from insitu.ops.quant import integers
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
-
-GEOMETRY = ("stride", "padding", "dilation", "groups")
 
 
 def plane(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
@@ -42,7 +43,7 @@ def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     require(
         min(out) > 0, f"the kernel {list(w.shape[2:])} is larger than the padded plane {list(x.shape[2:])}"
     )
-    return [((x.shape[0], w.shape[0], *out), x.format)]
+    return [((x.shape[0], w.shape[0], *out), result(attrs, x.format))]
 
 
 DIRECT_MACS = 1_000_000
@@ -60,6 +61,8 @@ def _direct(op: Op, rt: Any, macs_of_op: int) -> bool:
 def _torch(op: Op, rt: Any) -> Any:
     import torch
 
+    if integers(op.inputs[0]):
+        return linear.conv(op, rt)
     if _direct(op, rt, _count(op.outputs[0], op.inputs[1].shape)):
         small = torch.ops.aten._slow_conv2d_forward.default
         kernel, stride, padding = op.inputs[1].shape[2:], op.attrs["stride"], op.attrs["padding"]
@@ -121,7 +124,7 @@ def _dx_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     d, w = inputs[0], inputs[1]
     shape = tuple(attrs["shape"])
     _check_error(d, shape, w.shape, attrs)
-    return [(shape, d.format)]
+    return [(shape, result(attrs, d.format))]
 
 
 Backward = Callable[[Any, Any, Any], Any]
@@ -144,6 +147,8 @@ def _backward(op: Op, rt: Any, kernel: Sequence[int], wanted: int) -> Backward:
 
 
 def _dx_torch(op: Op, rt: Any) -> Any:
+    if integers(op.inputs[0]):
+        return linear.conv_dx(op, rt)
     backward = _backward(op, rt, op.inputs[1].shape, 0)
     shape = op.outputs[0].shape
 
@@ -170,10 +175,12 @@ def _dw_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     d, x = inputs[0], inputs[1]
     kernel = tuple(attrs["kernel"])
     _check_error(d, x.shape, kernel, attrs)
-    return [(kernel, d.format)]
+    return [(kernel, result(attrs, d.format))]
 
 
 def _dw_torch(op: Op, rt: Any) -> Any:
+    if integers(op.inputs[0]):
+        return linear.conv_dw(op, rt)
     kernel = tuple(op.attrs["kernel"])
     backward = _backward(op, rt, kernel, 1)
     return lambda d, x: backward(d, x, d.new_empty(1).expand(kernel))

@@ -128,6 +128,6 @@ register(
         infer=_shrink_infer,
         torch=_shrink_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
-        writes=lambda _n: (0,),
+        writes=lambda _n, _attrs: (0,),
     )
 )

@@ -135,7 +135,7 @@ register(
         infer=lambda _inputs, _attrs: [],
         torch=_vote_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size + op.inputs[2].size}),
-        writes=lambda _n: (2,),
+        writes=lambda _n, _attrs: (2,),
     )
 )
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from insitu.ops.common import error_attrs, macs, require
+from insitu.ops import linear
+from insitu.ops.common import error_attrs, macs, require, result
+from insitu.ops.quant import integers
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
 
 
@@ -19,13 +21,13 @@ def _infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
         f"dense needs x [B,I] and weights [O,I], got {list(x.shape)} and {list(w.shape)}; flatten the input",
     )
     require(len(inputs) == 2 or inputs[2].shape == (w.shape[0],), "the bias must have one element per output")
-    return [((x.shape[0], w.shape[0]), x.format)]
+    return [((x.shape[0], w.shape[0]), result(_attrs, x.format))]
 
 
-def _torch(op: Op, _rt: Any) -> Any:
+def _torch(op: Op, rt: Any) -> Any:
     import torch
 
-    return torch.nn.functional.linear
+    return linear.dense(op, rt) if integers(op.inputs[0]) else torch.nn.functional.linear
 
 
 def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
@@ -86,12 +88,14 @@ def _dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
         len(d.shape) == 2 and len(w.shape) == 2 and d.shape[1] == w.shape[0],
         f"the error {list(d.shape)} does not fit the matrix {list(w.shape)}; it needs [B,O] and [O,I]",
     )
-    return [((d.shape[0], w.shape[1]), d.format)]
+    return [((d.shape[0], w.shape[1]), result(_attrs, d.format))]
 
 
 def _dx_torch(op: Op, rt: Any) -> Any:
     import torch
 
+    if integers(op.inputs[0]):
+        return linear.dense_dx(op, rt)
     if op.attrs.get("view") is None:
         return torch.mm
     return lambda d, w, *m: torch.mm(d, feedback_view(op, rt, w, *m))
@@ -117,12 +121,14 @@ def _dw_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
         f"a weight gradient needs an error [B,O] and an input [B,I] of one batch, got {list(d.shape)} and "
         f"{list(x.shape)}",
     )
-    return [((d.shape[1], x.shape[1]), d.format)]
+    return [((d.shape[1], x.shape[1]), result(_attrs, d.format))]
 
 
-def _dw_torch(op: Op, _rt: Any) -> Any:
+def _dw_torch(op: Op, rt: Any) -> Any:
     import torch
 
+    if integers(op.inputs[0]):
+        return linear.dense_dw(op, rt)
     return lambda d, x: torch.mm(d.t(), x)
 
 
@@ -141,7 +147,7 @@ def per_channel(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     """Infers one number per channel of the first input."""
     d = inputs[0]
     require(len(d.shape) >= 2, f"a sum by channel needs [B,C] or [B,C,...], got {list(d.shape)}")
-    return [((d.shape[1],), d.format)]
+    return [((d.shape[1],), result(_attrs, d.format))]
 
 
 def sum_dims(v: Value) -> list[int]:
@@ -151,6 +157,8 @@ def sum_dims(v: Value) -> list[int]:
 
 def _sum_torch(op: Op, _rt: Any) -> Any:
     dims = sum_dims(op.inputs[0])
+    if integers(op.inputs[0]) and not op.attrs["chunks"]:
+        return lambda d: d.double().sum(dims)
     return lambda d: d.sum(dims)
 
 

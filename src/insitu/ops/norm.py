@@ -63,7 +63,7 @@ register(
         infer=no_outputs,
         torch=_track_torch,
         counts=lambda op: Counts(other={op.phase: 4 * op.inputs[0].size}),
-        writes=lambda n: (n - 2, n - 1),
+        writes=lambda n, _attrs: (n - 2, n - 1),
     )
 )
 

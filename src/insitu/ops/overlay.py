@@ -34,11 +34,12 @@ def _overlay_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 def _overlay_torch(op: Op, _rt: Any) -> Any:
     classes = op.attrs["classes"]
     times = op.inputs[1].shape[0] // op.inputs[0].shape[0]
+    one = float(op.attrs.get("one", 1.0))
 
     def overlay(x: Any, label: Any) -> Any:
         out = x.repeat(times, *(1,) * (x.dim() - 1))
         code = out.view(out.shape[0], -1)[:, :classes]
-        code.zero_().scatter_(1, label.long()[:, None], 1.0)
+        code.zero_().scatter_(1, label.long()[:, None], one)
         return out
 
     return overlay
@@ -64,12 +65,12 @@ def _each_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 def _each_torch(op: Op, _rt: Any) -> Any:
     import torch
 
-    classes = op.attrs["classes"]
+    classes, one = op.attrs["classes"], op.attrs.get("one", 1.0)
 
     def overlay(x: Any) -> Any:
         out = x.repeat_interleave(classes, 0)
         codes = out.view(x.shape[0], classes, -1)[:, :, :classes]
-        codes.copy_(torch.eye(classes, dtype=x.dtype, device=x.device).expand_as(codes))
+        codes.copy_((torch.eye(classes, dtype=x.dtype, device=x.device) * one).expand_as(codes))
         return out
 
     return overlay
@@ -94,10 +95,11 @@ def _even_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 def _even_torch(op: Op, _rt: Any) -> Any:
     classes = op.attrs["classes"]
+    share = op.attrs.get("one", 1.0 / classes)
 
     def overlay(x: Any) -> Any:
         out = x.clone()
-        out.view(x.shape[0], -1)[:, :classes] = 1.0 / classes
+        out.view(x.shape[0], -1)[:, :classes] = share
         return out
 
     return overlay

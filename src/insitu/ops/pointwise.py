@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from insitu.ops.common import error_attrs, free, per_output, require, same_as
+from insitu.ops.common import error_attrs, free, per_output, require, result, same_as
 from insitu.step.ir import Inferred, Op, OpRecord, Value, register
 
 
@@ -156,7 +156,7 @@ register(
 def _add_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     a, b = inputs
     require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
-    return [(a.shape, a.format)]
+    return [(a.shape, result(_attrs, a.format))]
 
 
 def _binary(name: str) -> Callable[[Op, Any], Any]:
@@ -227,7 +227,7 @@ register(
     OpRecord(
         kind="sign",
         doc="sign(x) in {-1, 0, 1}: the one-bit error of sDFA",
-        infer=same_as(0),
+        infer=lambda inputs, attrs: [(inputs[0].shape, result(attrs, inputs[0].format))],
         torch=_sign_torch,
         counts=per_output,
         inplace=(0,),

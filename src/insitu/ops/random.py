@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from insitu.numbers import prng
-from insitu.ops.common import error_attrs, require
+from insitu.ops import linear
+from insitu.ops.common import error_attrs, require, result
+from insitu.ops.quant import feedback_integers, integers, random_words
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 
@@ -22,7 +24,8 @@ def _dropout_torch(op: Op, rt: Any) -> Any:
     import torch
 
     p, stream, inplace = op.attrs["p"], op.attrs["stream"], op.inplace == 0
-    threshold, gain = round(p * 2**32), 1.0 / (1.0 - p)
+    threshold = round(p * 2**32)
+    gain = 1.0 if integers(op.inputs[0]) else 1.0 / (1.0 - p)
 
     def drop(x: Any) -> Any:
         index = torch.arange(x.numel(), device=x.device)
@@ -81,7 +84,7 @@ register(
 def _project_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     (e,) = inputs
     require(len(e.shape) == 2, f"a projected error must be [B,C], got {list(e.shape)}")
-    return [((e.shape[0], attrs["columns"]), e.format)]
+    return [((e.shape[0], attrs["columns"]), result(attrs, e.format))]
 
 
 def _row(rt: Any, key: int, row: int, columns: int, bound: float) -> Any:
@@ -91,8 +94,30 @@ def _row(rt: Any, key: int, row: int, columns: int, bound: float) -> Any:
     return prng.uniform_torch(key, torch.arange(start, start + columns, device=rt.device), bound)
 
 
+def _integer_row(op: Op, rt: Any, row: int) -> Any:
+    """A row of a feedback matrix of integers, in the format ``matrix``."""
+    columns = op.attrs["columns"]
+    words = random_words(rt, op.attrs["stream"], row * columns, columns, 0)
+    return feedback_integers(words, op.attrs["matrix"])
+
+
+def _integer_project(op: Op, rt: Any) -> Any:
+    def project(e: Any) -> Any:
+        import torch
+
+        delta = torch.zeros(e.shape[0], op.attrs["columns"], dtype=torch.float64, device=e.device)
+        for row in range(e.shape[1]):
+            delta.addr_(e[:, row].double(), _integer_row(op, rt, row).double())
+        return delta
+
+    return project
+
+
 def _project_torch(op: Op, rt: Any) -> Any:
-    columns, stream, bound = op.attrs["columns"], op.attrs["stream"], op.attrs["bound"]
+    columns, stream = op.attrs["columns"], op.attrs["stream"]
+    if integers(op.inputs[0]):
+        return _integer_project(op, rt)
+    bound = op.attrs["bound"]
 
     def project(e: Any) -> Any:
         key = prng.key(rt.seed, stream)
@@ -124,9 +149,21 @@ def _rows_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     return [((label.shape[0], attrs["columns"]), attrs["format"])]
 
 
+def _integer_rows(op: Op, rt: Any) -> Any:
+    def rows(label: Any) -> Any:
+        import torch
+
+        return torch.stack([_integer_row(op, rt, c) for c in label.tolist()]).float()
+
+    return rows
+
+
 def _rows_torch(op: Op, rt: Any) -> Any:
     """Makes one row at a time, for the classes that are in the batch."""
-    columns, stream, bound = op.attrs["columns"], op.attrs["stream"], op.attrs["bound"]
+    columns, stream = op.attrs["columns"], op.attrs["stream"]
+    if "matrix" in op.attrs:
+        return _integer_rows(op, rt)
+    bound = op.attrs["bound"]
 
     def rows(label: Any) -> Any:
         import torch
@@ -196,11 +233,14 @@ def _project_stored_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
         f"the error {list(e.shape)} does not fit the feedback matrix {list(matrix.shape)}",
     )
     _check_columns(matrix, attrs["columns"])
-    return [((e.shape[0], attrs["columns"]), e.format)]
+    return [((e.shape[0], attrs["columns"]), result(attrs, e.format))]
 
 
-def _project_stored_torch(op: Op, _rt: Any) -> Any:
+def _project_stored_torch(op: Op, rt: Any) -> Any:
     import torch
+
+    if integers(op.inputs[0]):
+        return linear.projected(op, rt)
 
     columns = op.attrs["columns"]
     if columns == op.inputs[1].shape[1]:

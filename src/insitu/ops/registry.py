@@ -13,6 +13,7 @@ from insitu.ops import (
     overlay,
     pointwise,
     pool,
+    quant,
     random,
     rows,
     similarity,
@@ -31,6 +32,7 @@ MODULES = (
     norm,
     loss,
     random,
+    quant,
     similarity,
     kernels,
     rows,
@@ -48,7 +50,7 @@ def op_table() -> str:
     for kind in sorted(OPS):
         r = OPS[kind]
         adjoint = "–" if isinstance(r.adjoint, Hole) else "yes"
-        writes = "yes" if r.writes(8) else "–"
+        writes = "yes" if r.writes(8, {}) else "–"
         inplace = "view" if r.alias else ", ".join(f"operand {i}" for i in r.inplace) or "–"
         lines.append(f"| `{kind}` | {r.doc} | {adjoint} | {writes} | {inplace} |")
     return "\n".join(lines) + "\n"

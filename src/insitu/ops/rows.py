@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from insitu.ops.common import error_attrs, free, per_output, require
+from insitu.ops.common import error_attrs, free, per_output, require, result
+from insitu.ops.quant import integers
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 
@@ -74,7 +75,7 @@ register(
 def _sub_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     a, b = inputs
     require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
-    return [(a.shape, a.format)]
+    return [(a.shape, result(_attrs, a.format))]
 
 
 def _sub_torch(op: Op, _rt: Any) -> Any:
@@ -102,10 +103,12 @@ register(
 def _squares_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     (x,) = inputs
     require(len(x.shape) > 1, f"squares of rows need [N,...], got {list(x.shape)}")
-    return [((x.shape[0],), x.format)]
+    return [((x.shape[0],), result(_attrs, x.format))]
 
 
 def _squares_torch(op: Op, _rt: Any) -> Any:
+    if integers(op.inputs[0]):
+        return lambda x: x.double().flatten(1).square().sum(1)
     by = op.attrs["by"]
     return lambda x: x.flatten(1).square().sum(1).mul_(by)
 
@@ -130,11 +133,11 @@ register(
 def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     x, d = inputs
     require(d.shape == x.shape[:1], f"one factor per row of {list(x.shape)} is needed, got {list(d.shape)}")
-    return [(x.shape, x.format)]
+    return [(x.shape, result(_attrs, x.format))]
 
 
 def _scale_torch(op: Op, _rt: Any) -> Any:
-    by = op.attrs["by"]
+    by = op.attrs.get("by", 1.0)
 
     def scale(x: Any, d: Any) -> Any:
         factor = (d * by).view(-1, *(1,) * (x.dim() - 1))

@@ -7,18 +7,19 @@ op>_update`` makes and applies it in one pass, so that no whole gradient is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
 from insitu.errors import ConfigError
+from insitu.ops import stored
 from insitu.ops.common import no_outputs
 from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, register
 
 KINDS = ("sgd", "momentum", "nesterov", "adam", "sign")
 _STATES = {"sgd": (), "sign": (), "momentum": ("m",), "nesterov": ("m",), "adam": ("m", "v")}
-_MACS = {"sgd": 1, "sign": 0, "momentum": 2, "nesterov": 3, "adam": 4}  # per weight
+MACS_PER_WEIGHT = {"sgd": 1, "sign": 0, "momentum": 2, "nesterov": 3, "adam": 4}
 
 
 @dataclass(frozen=True)
@@ -131,23 +132,46 @@ def apply(o: Optimizer, rt: Any, w: Any, g: Any, state: Sequence[Any]) -> None:
         _ELEMENTWISE[o.kind](o, rt, w, g, *state)
 
 
+def _moves(op: Op) -> bool:
+    """Is the gradient one of integers?"""
+    return isinstance(op.attrs["optimizer"], stored.Move)
+
+
 def _update_torch(op: Op, rt: Any) -> Any:
     o = op.attrs["optimizer"]
+    if _moves(op):
+        run = stored.move(_gradient_first(op), rt, lambda g: g, 1)
+        return lambda w, g, *rest: run(g, *rest[: _exponents(op.attrs)], w, *rest[_exponents(op.attrs) :])
     return lambda w, g, *state: apply(o, rt, w, g, state)
 
 
-def _update_counts(o: Optimizer, size: int) -> Counts:
-    return Counts(macs={Phase.UPDATE: _MACS[o.kind] * size}, other={Phase.UPDATE: size})
+def _exponents(attrs: Mapping[str, Any]) -> int:
+    """How many operands behind the gradient are run-time exponents of it: 0 or 1."""
+    return int(attrs.get("exponents", 0))
+
+
+def _gradient_first(op: Op) -> Op:
+    """``update(w, g, *exponents, *state)`` in the order of the fused updates: g, exponents, w, state."""
+    w, g, *rest = op.inputs
+    n = _exponents(op.attrs)
+    return replace(op, inputs=(g, *rest[:n], w, *rest[n:]))
+
+
+def _update_counts(o: Optimizer | stored.Move, size: int) -> Counts:
+    if isinstance(o, stored.Move):
+        return stored.counts(o, size)
+    return Counts(macs={Phase.UPDATE: MACS_PER_WEIGHT[o.kind] * size}, other={Phase.UPDATE: size})
 
 
 register(
     OpRecord(
         kind="update",
-        doc="w (and the optimiser's state) move by a gradient: update(w, g, *state)",
+        doc="w (and the optimiser's state) move by a gradient: update(w, g, *state); a gradient of integers may have a "
+        "run-time exponent: update(w, g, e, *state)",
         infer=no_outputs,
         torch=_update_torch,
         counts=lambda op: _update_counts(op.attrs["optimizer"], op.inputs[0].size),
-        writes=lambda n: (0, *range(2, n)),
+        writes=lambda n, attrs: (0, *range(2 + _exponents(attrs), n)),
     )
 )
 
@@ -160,20 +184,16 @@ def _dense_accumulate(d: Any, x: Any) -> Accumulate:
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
-TILE = 32768
-"""Elements of a gradient that the torch executor makes at a time where an update needs the gradient itself:
-what a core's cache holds, and torch's grain size, up to which an element-wise op does not wait for threads.
-"""
-
-
 def _dense_update_torch(op: Op, rt: Any) -> Any:
     """The gradient is never whole: accumulated in place, or made a few rows at a time."""
+    if _moves(op):
+        return stored.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
     o: Optimizer = op.attrs["optimizer"]
     if o.kind in _LINEAR:
         linear = _LINEAR[o.kind]
         return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
 
-    step = max(1, TILE // op.inputs[2].shape[1])
+    step = max(1, stored.TILE // op.inputs[2].shape[1])
 
     def by_rows(d: Any, x: Any, w: Any, *state: Any) -> None:
         for i in range(0, w.shape[0], step):
@@ -194,6 +214,8 @@ def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
     def lower(op: Op, rt: Any) -> Any:
         o, n = op.attrs["optimizer"], op.attrs["operands"]
         make = OPS[gradient].torch(op, rt)
+        if _moves(op):
+            return stored.move(op, rt, make, FUSED[gradient])
         if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
             make = _flat
 
@@ -222,7 +244,7 @@ def _register_fused(gradient: str, operands: int, lower: Callable[[Op, Any], Any
             infer=no_outputs,
             torch=lower,
             counts=_fused_counts(gradient),
-            writes=lambda n: tuple(range(operands, n)),
+            writes=lambda n, attrs: tuple(range(operands + _exponents(attrs), n)),
         )
     )
 

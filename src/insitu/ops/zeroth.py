@@ -10,7 +10,7 @@ from typing import Any
 
 from insitu.numbers import prng
 from insitu.ops.common import require
-from insitu.ops.state import TILE
+from insitu.ops.stored import TILE
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 BITS = 32
@@ -51,7 +51,7 @@ register(
         infer=lambda _inputs, _attrs: [],
         torch=_perturb_torch,
         counts=_counts,
-        writes=lambda _n: (0,),
+        writes=lambda _n, _attrs: (0,),
     )
 )
 
@@ -78,6 +78,6 @@ register(
         infer=_update_infer,
         torch=_update_torch,
         counts=_counts,
-        writes=lambda _n: (0,),
+        writes=lambda _n, _attrs: (0,),
     )
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from insitu.ops.linear import Then
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.ops.state import FUSED
 from insitu.step.ir import Op, Phase, Step, Value
@@ -37,12 +38,44 @@ def fuse_updates(step: Step) -> Step:
         alone = used[gradient] == [op] and gradient not in step.outputs
         if maker is None or maker.kind not in FUSED or not alone:
             continue
-        attrs = {**maker.attrs, "optimizer": op.attrs["optimizer"], "operands": FUSED[maker.kind]}
-        inputs = (*maker.inputs, op.inputs[0], *op.inputs[2:])
+        o, n = op.attrs["optimizer"], op.attrs.get("exponents", 0)
+        if getattr(o, "whole", False):
+            continue
+        attrs = {**maker.attrs, "optimizer": o, "operands": FUSED[maker.kind] + n}
+        attrs |= {"exponents": n} if n else {}
+        inputs = (*maker.inputs, *op.inputs[2 : 2 + n], op.inputs[0], *op.inputs[2 + n :])
         fused[op] = Op(f"{maker.kind}_update", inputs, (), attrs, Phase.GRADIENT, maker.where)
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()
+
+
+SUMS = ("matmul", "conv2d", "matmul_dx", "conv2d_dx", "project")
+"""Ops whose sums can be requantized as they leave the op."""
+
+
+def fuse_requant(step: Step) -> Step:
+    """``requant(matmul(x, w))`` becomes one op that stores no wide sum, where the shift is known before the run."""
+    made, used = makers(step), users(step)
+    gone: set[Op] = set()
+    fused: dict[Op, Op] = {}
+    for op in step.ops:
+        if op.kind != "requant" or len(op.inputs) > 1:
+            continue
+        (total,) = op.inputs
+        maker = made.get(total)
+        alone = used[total] == [op] and total not in step.outputs
+        if maker is None or maker.kind not in SUMS or not alone:
+            continue
+        a = op.attrs
+        then = Then(a["format"], a["shift"], a["rounding"], a.get("times", 1), a.get("stream"))
+        fused[op] = replace(maker, outputs=op.outputs, attrs={**maker.attrs, "then": then})
+        gone.add(maker)
+    ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
+    return replace(step, ops=ops).verify()
+
+
+GATES = ("gate", "inside", "leaky")
 
 
 def gate_before_unpool(step: Step) -> Step:
@@ -54,7 +87,9 @@ def gate_before_unpool(step: Step) -> Step:
     made, used = makers(step), users(step)
     replaced: dict[Op, list[Op]] = {}
     for gate in step.ops:
-        if gate.kind != "gate" or FUNCTIONS[gate.attrs["fn"]].gate_from != "output":
+        if gate.kind not in GATES or len(gate.inputs) != 2:
+            continue
+        if gate.kind == "gate" and FUNCTIONS[gate.attrs["fn"]].gate_from != "output":
             continue
         unpool = made.get(gate.inputs[0])
         if unpool is None or unpool.kind != "max_unpool" or used[unpool.outputs[0]] != [gate]:

@@ -138,5 +138,5 @@ def lower(step: Step, view: str = "fused") -> Step:
         return step
     if view != "fused":
         raise StepError(f"view {view!r} is unknown; use one of {', '.join(VIEWS)}")
-    fused = fuse.gate_before_unpool(fuse.fuse_updates(step))
+    fused = fuse.gate_before_unpool(fuse.fuse_updates(fuse.fuse_requant(step)))
     return min((fuse.in_place(s) for s in candidates(fused)), key=peak_bytes)

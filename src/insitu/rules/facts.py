@@ -6,12 +6,14 @@ from dataclasses import fields
 from inspect import cleandoc
 from typing import Any
 
-from insitu.errors import NetworkError
+from insitu.errors import NetworkError, StepError
 from insitu.network import zoo
 from insitu.network.graph import Network
+from insitu.numbers.precision import NAMED
 from insitu.passes import lower, plan
+from insitu.passes.quantize import quantize
 from insitu.rules.protocol import RULES, Rule, emit_phases, make_rule
-from insitu.step.ir import Hole, Phase, Role, Step
+from insitu.step.ir import Phase, Role, Step
 
 EXAMPLE = "mlp-784-100-50-10"
 """The network on which docs and ``insitu show rule`` say what a rule keeps alive."""
@@ -43,12 +45,28 @@ def alive(step: Step) -> list[str]:
     ]
 
 
+def unready(rule: Rule) -> str | None:
+    """Why the rule's step on a small network cannot be quantized to 8 bits; ``None`` if it can."""
+    net = zoo.build("mlp-8-6-6-4", activation="relu")
+    try:
+        for step in emit_phases(rule, net, smallest_batch(rule, net)):
+            quantize(step, NAMED["edge-latent-free-8"], net.params)
+    except StepError as error:
+        return str(error)
+    return None
+
+
+def integer_ready(rule: Rule) -> bool:
+    """Can its step be quantized?"""
+    return unready(rule) is None
+
+
 def needs(rule: Rule) -> dict[str, Any]:
     """What the rule asks for.
 
     ``forward_only`` is the rule's own statement (the tests move later layers and look). The rest is read from the
     steps for two small networks: ``feedback`` (a matrix beside the weights, stored or regenerated), ``min_batch``,
-    ``conv`` (serves convolutions), ``integer`` (every op has integer semantics).
+    ``conv`` (serves convolutions), ``integer`` (its step can be quantized).
     """
     net = zoo.build("mlp-8-6-6-4", activation="relu")
     batch = smallest_batch(rule, net)
@@ -65,7 +83,7 @@ def needs(rule: Rule) -> dict[str, Any]:
         "feedback": stored or any(op.phase == Phase.FEEDBACK for op in ops),
         "min_batch": batch,
         "conv": conv,
-        "integer": not any(isinstance(op.record.integer, Hole) for op in ops),
+        "integer": integer_ready(rule),
     }
 
 

@@ -10,6 +10,9 @@ import torch
 
 from insitu.errors import StepError
 from insitu.network.graph import draw
+from insitu.numbers.formats import Quantized
+from insitu.ops.quant import EXACT
+from insitu.run.integer import first_integers, nearest
 from insitu.step.ir import Step, Value
 
 State = dict[str, torch.Tensor]
@@ -26,6 +29,18 @@ def _first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndar
     return draw(init, value.shape, seed)
 
 
+def first_arrays(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The residents' first values for :mod:`insitu.run.integer`: int64, or float32 for reals."""
+    return {v.name: first_integers(v, _first(v, params, seed), seed) for v in step.residents}
+
+
+def carrier(value: Value, real: torch.dtype) -> torch.dtype:
+    """The torch type that holds a value: ``real`` for reals, the smallest float that is exact for integers."""
+    if not isinstance(value.format, Quantized):
+        return real
+    return torch.float32 if value.format.reach < EXACT else torch.float64
+
+
 def extend_state(
     state: State,
     step: Step,
@@ -40,9 +55,30 @@ def extend_state(
     Args:
         params: the network's parameters, float32.
         seed: of the run; feedback matrices follow from it.
+        dtype: of reals; integers are held by a float that is exact for them.
     """
     for value in step.residents:
         if value.name not in state:
-            array = np.ascontiguousarray(_first(value, params, seed))
-            state[value.name] = torch.from_numpy(array.copy()).to(device=device, dtype=dtype)
+            array = _first(value, params, seed)
+            if isinstance(value.format, Quantized):
+                array = first_integers(value, array, seed)
+            tensor = torch.from_numpy(np.ascontiguousarray(array).copy())
+            state[value.name] = tensor.to(device=device, dtype=carrier(value, dtype))
     return state
+
+
+def real_value(value: Value, tensor: torch.Tensor) -> np.ndarray:
+    """What a resident stands for, float32."""
+    array = tensor.detach().cpu().double().numpy()
+    return (array * (1.0 if value.unit is None else value.unit)).astype(np.float32)
+
+
+def integer_samples(value: Value, x: torch.Tensor) -> torch.Tensor:
+    """Real samples as the integers of a step's input, float32; ties go up."""
+    fmt = value.format
+    assert isinstance(fmt, Quantized) and value.unit is not None
+    position = x.float() / value.unit + value.zero
+    return position.add_(0.5).floor_().clamp_(fmt.least, fmt.greatest)
+
+
+__all__ = ["State", "carrier", "extend_state", "first_arrays", "integer_samples", "nearest", "real_value"]

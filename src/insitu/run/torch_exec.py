@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from insitu.errors import StepError
-from insitu.run.state import State
-from insitu.step.ir import Step, Value
+from insitu.run.state import State, integer_samples
+from insitu.step.ir import Role, Step, Value
 
 _LABELS = {8: torch.uint8, 16: torch.uint16, 32: torch.int32}
 
@@ -106,7 +106,8 @@ class TorchExecutor:
         return scope["step"]
 
     def convert(self, x: Any, label: Any | None = None) -> list[torch.Tensor]:
-        """Inputs in the types that the step wants: reals in ``dtype``, class indices as small integers.
+        """Inputs in the types that the step wants: reals in ``dtype`` or as the integers of the step's formats, class
+        indices as small integers.
 
         Raises:
             StepError: if a shape is not the step's.
@@ -120,7 +121,10 @@ class TorchExecutor:
                     f"step {self.step.name} takes {value.name} of shape {list(value.shape)}, got "
                     f"{list(tensor.shape)}; emit the step for this batch size and input"
                 )
-            real = str(value.format).startswith("f")
+            if value.unit is not None:
+                tensors.append(integer_samples(value, tensor.to(self.runtime.device)))
+                continue
+            real = value.role != Role.LABEL or str(value.format).startswith("f")
             dtype = self.runtime.real if real else _LABELS[value.format.bits]
             tensors.append(tensor.to(device=self.runtime.device, dtype=dtype).contiguous())
         return tensors
@@ -138,6 +142,11 @@ class TorchExecutor:
         """
         self.runtime.lr, self.runtime.t = lr, t
         return self._function(inputs, [self.state[name] for _, name in self._resident_slots], donate)
+
+    def reals(self, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What the step's outputs stand for."""
+        units = [value.unit for value in self.step.outputs]
+        return [z if unit is None else z * unit for z, unit in zip(outputs, units)]
 
     def _enter(self, inputs: list[torch.Tensor], lr: float, t: int) -> list[Any]:
         self.runtime.lr = lr

@@ -19,7 +19,7 @@ from insitu.errors import DataError
 from insitu.network.phases import ONE, Phases
 from insitu.ops.loss import LOSSES, one_hot
 from insitu.run.checkpoint import Progress
-from insitu.run.state import State, extend_state
+from insitu.run.state import State, extend_state, real_value
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
@@ -134,6 +134,14 @@ class Trainer:
             self._executors[(kind, batch, part)] = known
         return known
 
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The network's parameters as real numbers, by ``state_dict`` name; untouched ones as they were."""
+        values = {v.name: v for e in self._executors.values() for v in e.step.residents}
+        return {
+            name: real_value(values[name], self.state[name]) if name in values else np.asarray(array)
+            for name, array in self.params.items()
+        }
+
     def _step(self, kind: str, batch: int, part: int) -> Step:
         if kind == "infer":
             return self.infer(batch)
@@ -177,8 +185,7 @@ class Trainer:
         """Continues from a checkpoint."""
         s = self.settings
         for name, tensor in state.items():
-            real = tensor.is_floating_point()
-            self.state[name] = tensor.to(device=s.device, dtype=s.dtype if real else tensor.dtype)
+            self.state[name] = tensor.to(device=s.device)
         self.progress = progress
 
     def _batches(self, epoch: int, start: int) -> list[tuple[int, int]]:
@@ -297,7 +304,7 @@ class Trainer:
         for first in range(0, len(data), self.settings.eval_batch):
             xb, yb = x[first : first + self.settings.eval_batch], y[first : first + self.settings.eval_batch]
             executor = self._executor("infer", len(xb))
-            (z,) = executor.run(executor.convert(xb))
+            (z,) = executor.reals(executor.run(executor.convert(xb)))
             right += int((z.argmax(1) == yb).sum()) if classes else 0
             scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(xb))
             loss += float(

@@ -75,7 +75,9 @@ class Init:
 class Value:
     """One array of the program; compared by identity.
 
-    ``shape`` includes the batch where there is one. ``init`` is set for residents only.
+    ``shape`` includes the batch where there is one. ``init`` is set for residents only. ``unit`` is the value of the
+    integer 1 in an array of integers, as far as it is known before the run (a run-time exponent may multiply it);
+    ``None`` for reals, labels and positions. ``zero`` is the integer that stands for 0 (asymmetric samples).
     """
 
     name: str
@@ -84,6 +86,8 @@ class Value:
     role: Role
     where: Where = Where()
     init: Init | None = None
+    unit: float | None = None
+    zero: int = 0
 
     @property
     def resident(self) -> bool:
@@ -122,7 +126,7 @@ class Op:
     @property
     def written(self) -> tuple[Value, ...]:
         """The inputs that this op changes."""
-        return tuple(self.inputs[i] for i in self.record.writes(len(self.inputs)))
+        return tuple(self.inputs[i] for i in self.record.writes(len(self.inputs), self.attrs))
 
 
 @dataclass(frozen=True)
@@ -145,8 +149,6 @@ class Hole:
     reason: str
 
 
-NO_INTEGER = Hole("the integer semantics come with the number formats; today every format is a float")
-
 Inferred = list[tuple[Shape, Format]]
 
 
@@ -162,8 +164,7 @@ class OpRecord:
             tensor, of several a tuple, of none (writes only) ``None``.
         counts: operations of one execution.
         adjoint: ``(builder, op, cotangents, needs) -> {input index: cotangent}``, or why there is none.
-        integer: bit-exact integer semantics, or why there is none.
-        writes: ``number of inputs -> indices`` of the inputs that the op changes.
+        writes: ``(number of inputs, attrs) -> indices`` of the inputs that the op changes.
         alias: the first output is a view of the first input.
         inplace: inputs whose storage the first output may take over at their last use.
     """
@@ -174,8 +175,7 @@ class OpRecord:
     torch: Callable[[Op, Any], Callable[..., Any]]
     counts: Callable[[Op], Counts]
     adjoint: Callable[..., dict[int, Value]] | Hole = Hole("not differentiable: it ends a chain")
-    integer: Callable[..., Any] | Hole = NO_INTEGER
-    writes: Callable[[int], tuple[int, ...]] = lambda _n: ()
+    writes: Callable[[int, Mapping[str, Any]], tuple[int, ...]] = lambda _n, _attrs: ()
     alias: bool = False
     inplace: tuple[int, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from zlib import crc32
 
 from insitu.step.ir import Op, Step, Value
 
@@ -18,9 +19,11 @@ def _attrs(attrs: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Floats with nine digits: the last bits of a power differ between C libraries. Functions by their name."""
+    """Floats with nine digits (the last bits of a power differ between C libraries), functions by name, tables by sum."""
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
+    if isinstance(value, tuple) and len(value) > 8:
+        return f"{len(value)} entries, crc32 {crc32(repr(value).encode()):08x}"
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 

@@ -1,0 +1,93 @@
+"""Ranges of the samples and activations of a network, measured on data: what static binary points are chosen from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from insitu.errors import DataError
+from insitu.experiment.config import CalibrationConfig
+from insitu.network.builder import Builder
+from insitu.network.graph import Network
+from insitu.numbers.formats import F64
+from insitu.passes import lower
+from insitu.run.state import extend_state
+from insitu.run.torch_exec import TorchExecutor
+from insitu.step.ir import Step
+
+DIGITS = 6
+"""Significant digits of a measured range: the last ones may differ from machine to machine."""
+
+
+def _probe_step(net: Network, batch: int) -> Step:
+    """The forward pass, giving back what every layer makes."""
+    b = Builder(net, batch, name=f"calibrate-{net.name}", real=F64, training=False)
+    h = b.x
+    for block in net.blocks:
+        trace = b.forward(block, h)
+        h = trace.output
+        b.output(*trace.values.values())
+    return b.finish()
+
+
+def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tuple[float, float]]:
+    """(least, greatest) of the samples (``x``) and of every layer's output, by the method of the configuration.
+
+    Args:
+        x: samples [N, ...] in the network's input shape; the first ``how.samples`` are used.
+
+    Raises:
+        DataError: if a value is not finite, or a layer gives one constant for all samples.
+    """
+    chosen = np.ascontiguousarray(x[: how.samples])
+    if not np.isfinite(chosen).all():
+        raise DataError("calibration data hold NaN or infinite values; remove these samples")
+    step = _probe_step(net, len(chosen))
+    executor = TorchExecutor(
+        lower(step, "eager"), extend_state({}, step, net.params, 0, dtype=torch.float64), dtype=torch.float64
+    )
+    outputs = executor.run(executor.convert(chosen))
+    names = [name for block in net.blocks for name in (x.name for x in block.layers)]
+    found = {"x": (float(chosen.min()), float(chosen.max()))}
+    for name, values in zip(names, outputs):
+        found[name] = _range(name, values.numpy(), how)
+    if found["x"][0] == found["x"][1]:
+        raise DataError(
+            f"the {len(chosen)} calibration samples are all {found['x'][0]:g}; give data that vary, or more samples"
+        )
+    return {name: (_short(low), _short(high)) for name, (low, high) in found.items()}
+
+
+def _range(name: str, values: np.ndarray, how: CalibrationConfig) -> tuple[float, float]:
+    if not np.isfinite(values).all():
+        raise DataError(
+            f"layer {name} gives values that are not finite on the calibration data; correct its parameters"
+        )
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        raise DataError(
+            f"layer {name} gives {low:g} for every calibration sample; more samples, or other first weights, "
+            "are needed to choose its range"
+        )
+    if how.method == "max":
+        return low, high
+    size = np.abs(values).ravel()
+    limit = float(np.percentile(size, how.percentile)) if how.method == "percentile" else _least_squares(size)
+    return max(low, -limit), min(high, limit)
+
+
+def _least_squares(size: np.ndarray, bits: int = 8) -> float:
+    """The power-of-two fraction of the largest magnitude that rounds to ``bits`` bits with the least squared error."""
+    largest = float(size.max())
+    candidates = [largest * 2.0**-k for k in range(6)]
+
+    def loss(limit: float) -> float:
+        unit = limit / 2 ** (bits - 1)
+        rounded = np.minimum(np.floor(size / unit + 0.5), 2 ** (bits - 1) - 1) * unit
+        return float(np.square(rounded - size).sum())
+
+    return min(candidates, key=loss)
+
+
+def _short(x: float) -> float:
+    return float(f"{x:.{DIGITS}g}")

@@ -1,0 +1,300 @@
+"""Precision policies: in which numbers every part of a step is kept, and how it is rounded.
+
+A policy says *how many bits*; where the binary point of a tensor lies follows from its first values, from measured
+ranges or from a run-time exponent (see :mod:`insitu.passes.quantize`). Numbers are named by tokens:
+
+=========  =========================================================================
+``8``      fixed point of that many bits, 1 to 32 (weights and feedback of 1 bit: ``b1``)
+``t``      ternary, ``t2``
+``po4``    a power of two of that many bits (``po2`` to ``po5``: wider ones have no integers of 32 bits)
+``32``     of weights and activations in a name: float32
+=========  =========================================================================
+
+Names: ``float32``, ``float64``, the named policies of :data:`NAMED`, and ``w<bits>a<bits>[-latent|-free]`` for any
+bits: ``-latent`` (default) trains a float32 copy of the weights, ``-free`` the stored low-bit word itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from typing import Any
+
+from insitu.errors import ConfigError
+from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, PowerOfTwo
+from insitu.numbers.rounding import Rounding
+
+UPDATES = ("stochastic", "threshold", "rotating", "bop", "dst", "integer-sgd", "niti")
+MASTERS = ("f32", "f16")
+PARTS = ("weight", "activation", "error", "feedback", "head", "bias", "input", "output")
+
+
+@dataclass(frozen=True)
+class Precision:
+    """One policy.
+
+    Attributes:
+        name: what results call it.
+        weight, activation, error, feedback, bias, input, output: tokens (see above); ``output`` is the network's last
+            layer (and that of every head), ``input`` the samples.
+        head: weights of auxiliary classifiers; as ``weight`` where ``None``.
+        regime: ``latent``: a wider copy of each weight is trained and read through a rounding; ``latent-free``: the
+            stored word is the only copy.
+        master: the copy's format in the latent regime, ``f32`` or ``f16``.
+        update: how a stored word moves (latent-free): ``stochastic`` rounding of the step; ``threshold``: rounding
+            to nearest, of use with ``hidden`` bits; ``rotating``: evidence accumulators that move from slice to slice;
+            ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
+            NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
+        hidden: low bits of the stored word that the forward pass does not read.
+        step_bits: of ``niti``.
+        slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
+        evidence: of ``rotating``: least accumulator that moves a weight, in units of the accumulated step.
+        gamma, flip: of ``bop``: the average moves by 2**-gamma of the difference; it flips from ``flip`` on, in units
+            of the gradient's rounding step.
+        kappa: of ``dst``: κ of tanh(κ · rest).
+        decay: of ``integer-sgd``: a weight loses w / 2**decay at a step; ``None`` nothing.
+        error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
+            hand; ``static``: one binary point for the whole run.
+        rounding: of activations; ``error_rounding`` of errors.
+        scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
+        headroom: doublings that weights and activations may grow beyond their first values.
+        accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
+            end) instead of being refused.
+        layers: overrides of ``weight``, ``activation``, ``hidden`` by layer pattern (``fc*``), first match counts.
+    """
+
+    name: str = "custom"
+    weight: str = "8"
+    activation: str = "8"
+    error: str = "8"
+    feedback: str = "8"
+    head: str | None = None
+    bias: str = "16"
+    input: str = "8"
+    output: str = "12"
+    regime: str = "latent-free"
+    master: str = "f32"
+    update: str = "stochastic"
+    hidden: int = 0
+    step_bits: int = 2
+    slices: int = 8
+    window: int = 64
+    evidence: int = 2
+    gamma: int = 6
+    flip: int = 8
+    kappa: float = 3.0
+    decay: int | None = None
+    error_exponent: str = "dynamic"
+    activation_exponent: str = "static"
+    rounding: str = "half-up"
+    error_rounding: str = "half-up"
+    scales: str = "power-of-two"
+    headroom: int = 2
+    accumulator: int = 32
+    saturate: bool = False
+    layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for part in PARTS:
+            token = getattr(self, part)
+            if token is not None:
+                kind(token, part)
+        _one_of("regime", self.regime, ("latent", "latent-free"))
+        _one_of("master", self.master, MASTERS)
+        _one_of("update", self.update, UPDATES)
+        for name in ("error_exponent", "activation_exponent"):
+            _one_of(name, getattr(self, name), ("static", "dynamic"))
+        for name in ("rounding", "error_rounding"):
+            _one_of(name, getattr(self, name), tuple(Rounding))
+        _one_of("scales", self.scales, ("power-of-two", "general"))
+        for part in ("activation", "error", "bias", "input", "output"):
+            _fixed(part, getattr(self, part), 1 if part == "activation" else 2)
+        for name, low, high in _RANGES:
+            value = getattr(self, name)
+            if value is not None and not (isinstance(value, int) and low <= value <= high):
+                raise ConfigError(f"precision: {name}={value!r} is out of range; use {low} to {high}")
+        if self.update == "bop" and kind(self.weight, "weight") != B1:
+            raise ConfigError("precision: update 'bop' flips binary weights; use weight: '1'")
+        self._check_layers()
+
+    def _check_layers(self) -> None:
+        for pattern, changes in self.layers.items():
+            for key in changes:
+                _one_of(f"layers[{pattern!r}]", key, OVERRIDES)
+            replace(self, layers={}, **changes)
+
+    def at(self, layer: str | None) -> Precision:
+        """The policy of one layer, its overrides applied."""
+        for pattern, changes in self.layers.items():
+            if layer is not None and fnmatchcase(layer, pattern):
+                return replace(self, layers={}, **changes)
+        return self
+
+    @property
+    def latent(self) -> bool:
+        return self.regime == "latent"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every field, for the run file."""
+        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(self).items()}
+
+
+OVERRIDES = ("weight", "activation", "hidden", "headroom")
+_RANGES = (
+    ("hidden", 0, 24),
+    ("step_bits", 1, 8),
+    ("slices", 1, 4096),
+    ("window", 1, 1 << 20),
+    ("evidence", 1, 127),
+    ("gamma", 1, 14),
+    ("flip", 1, 1 << 14),
+    ("decay", 1, 30),
+    ("headroom", 0, 8),
+    ("accumulator", 8, 32),
+)
+
+
+def _fixed(part: str, token: str, least: int) -> None:
+    if not (token.isdigit() and least <= int(token) <= 24):
+        raise ConfigError(f"precision: {part}={token!r} must be a number of bits; use {least} to 24")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"precision: {name}={value!r} is unknown; use one of {', '.join(allowed)}")
+
+
+def kind(token: str, part: str = "weight") -> AnyFormat:
+    """What a token stands for, with the binary point behind the last bit.
+
+    Raises:
+        ConfigError: if it is no token.
+    """
+    if token == "t":
+        return T2
+    if token == "1" and part in ("weight", "feedback", "head"):
+        return B1
+    if match := re.fullmatch("po([2-5])", token):
+        return PowerOfTwo(int(match[1]))
+    if re.fullmatch("[1-9][0-9]?", token) and int(token) <= 32:
+        return Fixed(True, int(token) - 1, 0)
+    raise ConfigError(
+        f"precision: {part}={token!r} is no number format; use 1 to 32 (bits), t, or po2 to po5"
+    )
+
+
+def bits(token: str) -> int:
+    """Bits of a token."""
+    return kind(token).bits
+
+
+NAMED: dict[str, Precision] = {
+    p.name: p
+    for p in (
+        Precision("niti-int8", update="niti", bias="8", activation_exponent="static", headroom=1),
+        Precision(
+            "nitro", weight="16", output="16", update="integer-sgd", error_exponent="static", saturate=True
+        ),
+        Precision("edge-latent-free-8"),
+        Precision("edge-latent-free-4", weight="4", activation="8"),
+        Precision("edge-latent-free-2", weight="2", activation="8"),
+    )
+}
+"""Policies with a name of their own, beside ``w<bits>a<bits>[-latent|-free]``."""
+
+FLOATS = ("float32", "float64")
+_FORM = re.compile(r"w(1|t|[2-8]|16|32|po[2-5])a([1-8]|16|32)(-latent|-free)?")
+COMMON = ("w8a8", "w4a8", "w2a4", "w1a1")
+
+
+def named(text: str) -> Precision | None:
+    """The policy of a name; ``None`` for the floats, which quantize nothing.
+
+    ``w2`` is ternary (the two-bit weights of the literature); a fixed point of two bits is ``edge-latent-free-2``.
+
+    Raises:
+        ConfigError: if there is none.
+    """
+    if text in FLOATS:
+        return None
+    if text in NAMED:
+        return NAMED[text]
+    if match := _FORM.fullmatch(text):
+        weight, activation, regime = match.groups()
+        return _plain(text, weight, activation, "latent-free" if regime == "-free" else "latent")
+    known = (*FLOATS, *COMMON, *NAMED)
+    near = get_close_matches(text, known, n=1)
+    hint = f"did you mean {near[0]!r}? Use" if near else "use"
+    raise ConfigError(
+        f"precision {text!r} is unknown; {hint} {', '.join(known)}, or w<bits>a<bits> with -latent or -free, "
+        "bits 1 to 8, t or 32"
+    )
+
+
+def _plain(name: str, weight: str, activation: str, regime: str) -> Precision:
+    if weight == "32" or activation == "32":
+        raise ConfigError(
+            f"precision {name!r} keeps half of the network in float32, which no integer step can hold; "
+            "use float32, or 16 bits or less for both"
+        )
+    weight = "t" if weight == "2" else weight
+    return Precision(name, weight=weight, activation=activation, regime=regime)
+
+
+def _assignments(text: str, rest: str) -> dict[str, Any]:
+    """``key=value`` parts separated by commas; whole numbers, fractions and booleans by their look."""
+    found: dict[str, Any] = {}
+    for part in rest.split(","):
+        key, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(
+                f"precision {text!r}: {part!r} is no field=value; write name:field=value,field=value"
+            )
+        known = {"true": True, "false": False}
+        number = re.fullmatch("-?[0-9]+", value)
+        real = re.fullmatch(r"-?[0-9]+\.[0-9]+", value)
+        found[key] = int(value) if number else float(value) if real else known.get(value, value)
+    return found
+
+
+def make(given: str | Mapping[str, Any]) -> Precision | None:
+    """A policy from a name, a name and what differs from it (``edge-latent-free-8:hidden=8,update=threshold``), or the
+    same as a mapping: ``base`` the name, and the fields.
+
+    Raises:
+        ConfigError: for an unknown name, field or value.
+    """
+    if isinstance(given, str):
+        name, colon, rest = given.partition(":")
+        if not colon:
+            return named(name)
+        given = {"base": name, **_assignments(given, rest)}
+    changes = dict(given)
+    base = named(str(changes.pop("base", "edge-latent-free-8")))
+    if base is None:
+        raise ConfigError("precision: a float has no fields to change; use a quantized policy as base")
+    known = [f.name for f in fields(Precision)]
+    for key in changes:
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"precision has no field {key!r}; {hint}it has {', '.join(known)}")
+    for part in PARTS:
+        if changes.get(part) is not None:
+            changes[part] = str(changes[part])
+    if changes and "name" not in changes:
+        shown = ",".join(f"{k}={v}" for k, v in changes.items() if k != "layers")
+        changes["name"] = f"{base.name}:{shown}" if shown else f"{base.name}:layers"
+    try:
+        return replace(base, **changes)
+    except TypeError as error:
+        raise ConfigError(f"precision: {error}; correct the value") from None
+
+
+__all__ = ["COMMON", "FLOATS", "NAMED", "Precision", "bits", "kind", "make", "named"]

@@ -1,0 +1,625 @@
+"""Integer ops: requantization, block exponents, tables, and how a weight is read in fewer bits than it is stored.
+
+Every operand is an array of integers n, value = n · unit (see :class:`insitu.step.ir.Value`). The torch halves carry
+them in float32, or in float64 where a sum may pass 2**24: both are exact there. What each op computes is written down,
+in plain integers, in :mod:`insitu.run.integer`.
+
+Legend: B batch, k a number of bits, e a run-time exponent (a scalar, or one per sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import frexp, prod, sqrt
+from typing import Any
+
+from insitu.numbers import prng
+from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized, Ternary
+from insitu.numbers.rounding import Rounding
+from insitu.ops.common import per_output, require
+from insitu.step.ir import Counts, Format, Inferred, Op, OpRecord, Value, register
+
+EXPONENT = Fixed(True, 7, 0)
+"""Format of a run-time exponent."""
+
+EXACT = 1 << 24
+"""float32 holds every integer up to here, and no sum of integers that stay below is rounded."""
+
+ROOM = 1 << 21
+"""What rounding may add to a sum: sums that a float32 carries stay this far below :data:`EXACT`."""
+
+
+def integers(v: Value) -> bool:
+    """Does a value hold integers (not reals)?"""
+    return isinstance(v.format, Quantized)
+
+
+def of_format(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    """Infers one output of the first input's shape in the format that the op is given."""
+    return [(inputs[0].shape, attrs["format"])]
+
+
+def nearest_shift(ratio: float) -> int:
+    """The k for which 2**-k is nearest to a positive ratio on a logarithmic scale."""
+    mantissa, exponent = frexp(ratio)
+    return (1 if mantissa < sqrt(0.5) else 0) - exponent
+
+
+# --- how a weight is read ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Read:
+    """How an op reads its weights: as they are stored, without their low bits, or rounded from reals.
+
+    Attributes:
+        format: of what is read.
+        shift: low bits of the stored word that are dropped, rounded half-up.
+        unit: for weights stored as reals: the value of the integer 1.
+    """
+
+    format: Quantized
+    shift: int = 0
+    unit: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.format}" + (f">>{self.shift}" if self.unit is None else f"/{self.unit:.9g}")
+
+
+def rounded(position: Any, fmt: Quantized) -> Any:
+    """The integers of a format nearest to reals in its units (torch); ties go up, binary is the sign, +1 for 0."""
+    import torch
+
+    if isinstance(fmt, Binary):
+        return (position >= 0).to(position.dtype).mul_(2).sub_(1)
+    if isinstance(fmt, PowerOfTwo):
+        return _power_rounded(position, fmt, torch)
+    return (position + 0.5).floor_().clamp_(fmt.least, fmt.greatest)
+
+
+def _power_rounded(position: Any, fmt: PowerOfTwo, torch: Any) -> Any:
+    """The nearer of the two neighbouring powers (or of 0 and 1); a tie goes up."""
+    x = position.clamp(fmt.least, fmt.greatest)
+    mantissa, exponent = torch.frexp(x.abs())  # x = mantissa 2^exponent, mantissa from 1/2
+    up = torch.where(x > 0, mantissa >= 0.75, mantissa > 0.75)
+    power = torch.ldexp(torch.ones_like(x), exponent - 1 + up.to(exponent.dtype))
+    small = torch.where(x > 0, x >= 0.5, x < -0.5).to(x.dtype)  # between -1 and 1
+    return torch.where(x.abs() < 1, small, power).mul_(torch.sign(x))
+
+
+def reader(op: Op, name: str = "read") -> Any:
+    """The function that an op reads its weights (or bias) with."""
+    read: Read | None = op.attrs.get(name)
+    if read is None:
+        return lambda w: w
+    if read.unit is not None:
+        per_unit = 1.0 / read.unit
+        return lambda w: rounded(w * per_unit, read.format)
+    if read.shift == 0:
+        return lambda w: w
+    scale = 1.0 if isinstance(read.format, Binary) else 2.0**-read.shift
+    return lambda w: rounded(w * scale, read.format).float()
+
+
+# --- requantization ------------------------------------------------------------------------------------------
+
+
+def _requant_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    require(-62 <= attrs["shift"] <= 62, f"a shift by {attrs['shift']} bits leaves nothing; use -62 to 62")
+    if len(inputs) == 2:
+        e = inputs[1].shape
+        require(e in ((), inputs[0].shape[:1]), f"an exponent is a scalar or one per sample, got {list(e)}")
+    return of_format(inputs, attrs)
+
+
+def random_words(rt: Any, stream: str, start: int, count: int, t: int | None = None) -> Any:
+    """Words ``start ...`` of a stream at a training step, as int64."""
+    import torch
+
+    k = prng.key(rt.seed, stream, rt.t if t is None else t)
+    return prng.words(k, torch.arange(start, start + count, device=rt.device))
+
+
+def shifted(x: Any, k: int, rounding: str, words: Any = None) -> Any:
+    """``x · 2**-k``, rounded to an integer (torch); ``words`` random 32-bit words of x's shape, if stochastic.
+
+    Exact for a float64 below 2**48, and for a float32 that :data:`ROOM` allows.
+    """
+    if k <= 0:
+        return x * 2.0**-k
+    if k > 20:
+        x, k = x.double(), min(k, 32 if rounding == Rounding.STOCHASTIC else 40)
+    if rounding == Rounding.HALF_UP:
+        return (x * 2.0**-k).add_(0.5).floor_()
+    if rounding == Rounding.FLOOR:
+        return (x * 2.0**-k).floor_()
+    return (x + (words >> (32 - k)).to(x.dtype)).mul_(2.0**-k).floor_()
+
+
+def _by_sample(x: Any, e: Any, shift: int, rounding: str) -> Any:
+    """As :func:`shifted`, with an exponent per sample."""
+    import torch
+
+    k = (e.double() + shift).view(-1, *(1,) * (x.dim() - 1)).clamp(-40, 40)
+    position = x.double() * torch.ldexp(torch.ones_like(k), -k.to(torch.int32))
+    return position.add_(0.5).floor_() if rounding == Rounding.HALF_UP else position.floor_()
+
+
+def onto(y: Any, fmt: Quantized) -> Any:
+    """Integers saturated to a format and carried in float32 (float64 beyond 24 bits)."""
+    if isinstance(fmt, Binary):
+        y = (y >= 0).to(y.dtype).mul_(2).sub_(1)
+    else:
+        y = y.clamp_(fmt.least, fmt.greatest)
+    return y.float() if fmt.reach < EXACT else y.double()
+
+
+def _requant_torch(op: Op, rt: Any) -> Any:
+    shift, rounding, fmt = op.attrs["shift"], op.attrs["rounding"], op.attrs["format"]
+    times, stream = op.attrs.get("times", 1), op.attrs.get("stream")
+    size, shape = op.inputs[0].size, op.inputs[0].shape
+    sampled = len(op.inputs) == 2 and op.inputs[1].shape != ()
+    sign = -1 if op.attrs.get("minus") else 1
+
+    def requant(x: Any, e: Any = None) -> Any:
+        if times != 1:
+            x = x.double() * times
+        if sampled:
+            return onto(_by_sample(x, sign * e, shift, rounding), fmt)
+        words = None if stream is None else random_words(rt, stream, 0, size).view(shape)
+        return onto(shifted(x, shift + (0 if e is None else sign * int(e)), rounding, words), fmt)
+
+    return requant
+
+
+register(
+    OpRecord(
+        kind="requant",
+        doc="y = saturate(round(times · x · 2^-(shift + e))) in another format; e a run-time exponent, if given "
+        "(minus: -e)",
+        infer=_requant_infer,
+        torch=_requant_torch,
+        counts=lambda op: Counts(
+            other={op.phase: op.inputs[0].size}, random=op.inputs[0].size if op.attrs.get("stream") else 0
+        ),
+    )
+)
+
+
+def _exponent_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    require(1 < attrs["bits"] <= 32, f"a block of {attrs['bits']} bits has no room; use 2 to 32")
+    return [(inputs[0].shape[:1] if attrs["by_sample"] else (), EXPONENT)]
+
+
+def _exponent_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    bits, by_sample = op.attrs["bits"], op.attrs["by_sample"]
+
+    def exponent(x: Any) -> Any:
+        largest = x.flatten(1).abs().amax(1) if by_sample else x.abs().max()
+        return (torch.frexp(largest)[1] - (bits - 1)).clamp_(min=0).float()
+
+    return exponent
+
+
+register(
+    OpRecord(
+        kind="exponent",
+        doc="e = how many low bits the largest |x| has too many for `bits` bits with sign, 0 or more; "
+        "of the tensor or of each sample",
+        infer=_exponent_infer,
+        torch=_exponent_torch,
+        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+    )
+)
+
+
+def _norm_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    (x,) = inputs
+    require(len(x.shape) > 1, f"an exponent per sample needs [B,...], got {list(x.shape)}")
+    return [((x.shape[0],), EXPONENT)]
+
+
+def _norm_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    by = op.attrs["by"]
+
+    def norm(x: Any) -> Any:
+        total = x.double().flatten(1).square().sum(1)
+        power = torch.frexp((total / by).floor_())[1]
+        return torch.div(power + 1, 2, rounding_mode="floor").float()
+
+    return norm
+
+
+register(
+    OpRecord(
+        kind="norm_exponent",
+        doc="e_B = half the bits of floor(sum of x² / by): 2^e is the length (by = 1) or the root mean square "
+        "(by = features) of a sample, up to a factor of two",
+        infer=_norm_infer,
+        torch=_norm_torch,
+        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+    )
+)
+
+
+def _add_exponents_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    shapes = [v.shape for v in inputs if v.shape]
+    return [(shapes[0] if shapes else (), EXPONENT)]
+
+
+register(
+    OpRecord(
+        kind="add_exponents",
+        doc="e + f, of the tensor or per sample, saturated to 8 bits",
+        infer=_add_exponents_infer,
+        torch=lambda _op, _rt: lambda e, f: (e + f).clamp_(EXPONENT.least, EXPONENT.greatest),
+        counts=per_output,
+    )
+)
+
+
+def _align_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    a, b = inputs[:2]
+    require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
+    return [(a.shape, attrs["format"]), ((), EXPONENT)]
+
+
+def _align_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    fmt, shifts, given = op.attrs["format"], op.attrs["shifts"], op.attrs["exponents"]
+
+    def align(a: Any, b: Any, *exponents: Any) -> Any:
+        rest = iter(exponents)
+        e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(given, shifts))
+        high = max(e, f)
+        total = shifted(a, high - e, Rounding.HALF_UP) + shifted(b, high - f, Rounding.HALF_UP)
+        return onto(total, fmt), torch.tensor(float(high))
+
+    return align
+
+
+register(
+    OpRecord(
+        kind="add_aligned",
+        doc="a + b where both have exponents of their own (shifts + run-time ones): the sum at the larger exponent, "
+        "and that exponent",
+        infer=_align_infer,
+        torch=_align_torch,
+        counts=lambda op: Counts(other={op.phase: 2 * op.inputs[0].size}),
+    )
+)
+
+
+# --- tables and gates ----------------------------------------------------------------------------------------
+
+
+def _lut_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    fmt = inputs[0].format
+    fits = isinstance(fmt, Quantized) and len(attrs["table"]) == fmt.greatest - fmt.least + 1
+    require(fits, f"a table of {len(attrs['table'])} entries does not fit {fmt}")
+    return of_format(inputs, attrs)
+
+
+def _lut_torch(op: Op, rt: Any) -> Any:
+    import torch
+
+    table = torch.tensor(op.attrs["table"], dtype=torch.float32, device=rt.device)
+    least = op.inputs[0].format.least  # type: ignore[attr-defined]
+    return lambda x: table[(x - least).to(torch.int64)]
+
+
+register(
+    OpRecord(
+        kind="lut",
+        doc="y = table[x - least]: a function by its value for every integer of x's format",
+        infer=_lut_infer,
+        torch=_lut_torch,
+        counts=per_output,
+    )
+)
+
+
+def _leaky_torch(op: Op, _rt: Any) -> Any:
+    scale = 2.0 ** -op.attrs["shift"]
+    if len(op.inputs) == 1:
+        return lambda x: x.where(x >= 0, (x * scale).floor_())
+    return lambda d, y: d.where(y >= 0, (d * scale).floor_())
+
+
+def _same_shape(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    require(
+        all(v.shape == inputs[0].shape for v in inputs),
+        f"the shapes must be equal, got {[list(v.shape) for v in inputs]}",
+    )
+    return [(inputs[0].shape, inputs[0].format)]
+
+
+register(
+    OpRecord(
+        kind="leaky",
+        doc="x where x (or the second operand, for a gate) is 0 or more, else floor(x · 2^-shift)",
+        infer=_same_shape,
+        torch=_leaky_torch,
+        counts=per_output,
+        inplace=(0,),
+    )
+)
+
+
+def _inside_torch(op: Op, _rt: Any) -> Any:
+    low, high = op.attrs["low"], op.attrs["high"]
+    return lambda d, y: d * ((y > low) & (y < high)).to(d.dtype)
+
+
+register(
+    OpRecord(
+        kind="inside",
+        doc="d where low < y < high, else 0: the gate of a function that is straight there and flat elsewhere",
+        infer=_same_shape,
+        torch=_inside_torch,
+        counts=per_output,
+        inplace=(0,),
+    )
+)
+
+
+def _offset_torch(op: Op, _rt: Any) -> Any:
+    by = float(op.attrs["by"])
+    return lambda x: x - by
+
+
+register(
+    OpRecord(
+        kind="offset",
+        doc="x - by: the zero point of asymmetric samples",
+        infer=of_format,
+        torch=_offset_torch,
+        counts=per_output,
+    )
+)
+
+
+# --- pooling -------------------------------------------------------------------------------------------------
+
+
+def _sum_pool_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    from insitu.ops.pool import _out_shape
+
+    return [(_out_shape(inputs[0], attrs), attrs["format"])]
+
+
+def _sum_pool_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    pool = torch.ops.aten.avg_pool2d.default
+    kernel, stride, padding = op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]
+    return lambda x: pool(x, kernel, stride, padding, False, True, 1)
+
+
+register(
+    OpRecord(
+        kind="sum_pool",
+        doc="y_BCPQ = sum over each window: an average pool whose division is part of the unit",
+        infer=_sum_pool_infer,
+        torch=_sum_pool_torch,
+        counts=lambda op: Counts(other={op.phase: op.outputs[0].size * prod(op.attrs["kernel"])}),
+    )
+)
+
+
+def _spread_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    shape = op.outputs[0].shape
+    backward = torch.ops.aten.avg_pool2d_backward.default
+    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"], False, True, 1)
+    return lambda d: backward(d, d.new_empty(1).expand(shape), *arguments)
+
+
+register(
+    OpRecord(
+        kind="sum_unpool",
+        doc="e_BCHW = each error copied to its window (added where windows overlap)",
+        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), attrs["format"])],
+        torch=_spread_torch,
+        counts=per_output,
+    )
+)
+
+
+# --- errors of losses ----------------------------------------------------------------------------------------
+
+
+def _error_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    z, label = inputs[:2]
+    require(
+        len(z.shape) == 2 and label.shape == z.shape[:1],
+        f"integer losses need scores [B,C] and class labels [B], got {list(z.shape)} and {list(label.shape)}",
+    )
+    return [(z.shape, attrs["format"])]
+
+
+def _hot(z: Any, label: Any) -> Any:
+    import torch
+
+    return torch.zeros_like(z).scatter_(1, label.long()[:, None], 1.0)
+
+
+def _softmax_torch(op: Op, rt: Any) -> Any:
+    import torch
+
+    table = torch.tensor(op.attrs["table"], dtype=torch.float64, device=rt.device)
+    one, fmt = op.attrs["one"], op.attrs["format"]
+
+    def error(z: Any, label: Any) -> Any:
+        below = (z.amax(1, keepdim=True) - z).clamp_(max=len(table) - 1)
+        power = table[below.long()]
+        total = power.sum(1, keepdim=True)
+        p = ((power * (2 * one) + total) / (2 * total)).floor_()
+        return onto(p - one * _hot(p, label), fmt)
+
+    return error
+
+
+def _difference_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    return lambda z, label: onto(z.double() - one * _hot(z.double(), label), fmt)
+
+
+def _margin_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+
+    def error(z: Any, label: Any) -> Any:
+        t = _hot(z, label)
+        right = z.gather(1, label.long()[:, None])
+        wrong = ((z - right + one) > 0).to(z.dtype) * (1 - t)
+        return onto(wrong - t * wrong.sum(1, keepdim=True), fmt)
+
+    return error
+
+
+for _name, _doc, _lower in (
+    (
+        "softmax_error",
+        "e = p - one · t: p = round(one · E / sum E), E = table[max z - z] a table of exponentials",
+        _softmax_torch,
+    ),
+    ("difference_error", "e = z - one · t, t the one-hot label: of the squared error", _difference_torch),
+    (
+        "margin_error",
+        "e_j = 1 for every class j with z_j - z_y + one > 0, e_y = -(their number): multi-class hinge",
+        _margin_torch,
+    ),
+):
+    register(
+        OpRecord(
+            kind=_name,
+            doc=_doc,
+            infer=_error_infer,
+            torch=_lower,
+            counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+        )
+    )
+
+
+def _less_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    return lambda p, label: onto(p - one * _hot(p, label), fmt)
+
+
+register(
+    OpRecord(
+        kind="less_label",
+        doc="p - one · t, t the one-hot label: the error of independent sigmoids",
+        infer=_error_infer,
+        torch=_less_torch,
+        counts=per_output,
+    )
+)
+
+
+def _halves_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    half = op.inputs[0].shape[0] // 2
+
+    def error(p: Any) -> Any:
+        e = p.clone()
+        e[:half] -= one
+        return onto(e, fmt)
+
+    return error
+
+
+register(
+    OpRecord(
+        kind="less_first_half",
+        doc="p - one in the first half of the rows, p in the second: the error of a goodness",
+        infer=of_format,
+        torch=_halves_torch,
+        counts=per_output,
+    )
+)
+
+
+def _monitor_torch(op: Op, _rt: Any) -> Any:
+    from insitu.ops.loss import VALUES, one_hot
+
+    value, unit, scale = VALUES[op.attrs["loss"]], op.attrs["step"], op.attrs["scale"]
+
+    def loss(z: Any, label: Any) -> Any:
+        real = z.float() * unit
+        return value(real, one_hot(label, real)) * scale
+
+    return loss
+
+
+register(
+    OpRecord(
+        kind="monitor",
+        doc="the loss of integer scores, as a real number for learning curves; no part of a deployed step",
+        infer=lambda inputs, attrs: [((), Float(32))],
+        torch=_monitor_torch,
+        counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+    )
+)
+
+
+def _monitor_goodness_torch(op: Op, _rt: Any) -> Any:
+    from torch.nn.functional import softplus
+
+    unit, scale = op.attrs["step"], op.attrs["scale"]
+    half = op.inputs[0].shape[0] // 2
+    return lambda z: (softplus(z[:half] * -unit).sum() + softplus(z[half:] * unit).sum()).float() * scale
+
+
+register(
+    OpRecord(
+        kind="monitor_goodness",
+        doc="the loss of integer goodness minus threshold, as a real number for learning curves",
+        infer=lambda inputs, attrs: [((), Float(32))],
+        torch=_monitor_goodness_torch,
+        counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+    )
+)
+
+
+# --- fixed random feedback -----------------------------------------------------------------------------------
+
+
+def feedback_integers(words: Any, fmt: Quantized) -> Any:
+    """Random 32-bit words (NumPy or torch int64) as integers, uniform over -reach ... reach of a format."""
+    if isinstance(fmt, Binary):
+        return 2 * (words >> 31) - 1
+    reach = fmt.greatest
+    return ((words * (2 * reach + 1)) >> 32) - reach
+
+
+def feedback_spread(fmt: Quantized) -> float:
+    """Bound of the continuous uniform distribution with the variance of :func:`feedback_integers`."""
+    n = fmt.greatest
+    return sqrt(3.0) if isinstance(fmt, Binary) else sqrt(float(n * (n + 1)))
+
+
+def _fixed_torch(op: Op, rt: Any) -> Any:
+    shape, fmt, stream = op.outputs[0].shape, op.attrs["format"], op.attrs["stream"]
+    size = op.outputs[0].size
+    return lambda: feedback_integers(random_words(rt, stream, 0, size, 0), fmt).float().view(shape)
+
+
+register(
+    OpRecord(
+        kind="fixed_random",
+        doc="a fixed random array of integers, uniform over the format, the same at every step of a run",
+        infer=lambda _inputs, attrs: [(tuple(attrs["shape"]), attrs["format"])],
+        torch=_fixed_torch,
+        counts=lambda op: Counts(random=op.outputs[0].size),
+    )
+)
+
+__all__ = ["EXPONENT", "Format", "Read", "Ternary", "integers", "nearest_shift"]

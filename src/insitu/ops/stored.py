@@ -1,0 +1,339 @@
+"""How a weight moves by a gradient of integers: the stored low-bit word itself, or a wider real copy of it.
+
+The wanted change of a stored integer w is  lr · g · ratio · 2**e  (g the gradient's integer, ratio its unit over w's
+unit, e its run-time exponent, if any). ``k = nearest_shift(lr · ratio) - e`` makes it ``g · 2**-k``: a shift, no
+multiplication. How the fraction is dealt with tells the updates apart (:class:`Stored`).
+
+Random numbers: one 32-bit word per row R_i and one per column C_j of the weight matrix, from the bit-defined generator;
+weight (i, j) uses R_i xor C_j. Each such word is uniform and any two weights' words are independent, which is what an
+unbiased rounding with independent errors needs, at O + I instead of O · I generated words. A vector uses R_i.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod, sqrt, tanh
+from typing import Any
+
+from insitu.numbers.formats import F32, Binary, Fixed, Quantized
+from insitu.ops.quant import nearest_shift, random_words
+from insitu.step.ir import Counts, Format, Op, Phase, Shape
+
+EVIDENCE = Fixed(True, 7, 0)
+"""Format of the accumulators of ``rotating``."""
+
+AVERAGE = Fixed(True, 15, 0)
+"""Format of the gradient average of ``bop``."""
+
+JUMPS = 64
+"""Entries of the table of jump chances of ``dst``."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The stored word is the only copy of a weight.
+
+    With x = g · 2**-k the change is, saturated to the format:
+
+    ``stochastic``   x rounded up with the chance of its fraction
+    ``threshold``    x rounded to nearest
+    ``niti``         as stochastic, k such that the largest |g| of the tensor keeps ``step_bits`` bits
+    ``integer-sgd``  x rounded towards zero, and w · 2**-decay rounded towards zero
+    ``dst``          sign(x) (floor|x| + 1 with chance tanh(κ · fraction))
+    ``bop``          m += (x - m) 2**-gamma, rounded to nearest (x in 8 more bits); w = -w where m has w's sign and
+                     |m| >= flip
+    ``rotating``     rows of one slice at a time sum x, rounded stochastically, for ``window`` steps; then each of
+                     its weights moves by one against a sum of at least ``evidence``, and the sums are cleared
+
+    Binary weights (-1, +1) move by 2, so they take one bit less of x.
+    """
+
+    kind: str
+    format: Quantized
+    ratio: float
+    stream: str
+    step_bits: int = 2
+    slices: int = 1
+    window: int = 1
+    evidence: int = 1
+    gamma: int = 6
+    flip: int = 8
+    kappa: float = 3.0
+    decay: int | None = None
+
+    def __str__(self) -> str:
+        extra = {
+            "niti": f" bits={self.step_bits}",
+            "rotating": f" slices={self.slices} window={self.window} evidence={self.evidence}",
+            "bop": f" gamma={self.gamma} flip={self.flip}",
+            "dst": f" kappa={self.kappa:g}",
+            "integer-sgd": f" decay={self.decay}" if self.decay else "",
+        }
+        return f"{self.kind}:{self.ratio:.9g}{extra.get(self.kind, '')}"
+
+    @property
+    def stride(self) -> int:
+        """Distance of neighbouring integers."""
+        return 2 if isinstance(self.format, Binary) else 1
+
+    def states(self, shape: Shape) -> tuple[tuple[str, Shape, Format], ...]:
+        """Suffix, shape and format of what it keeps beside the weights."""
+        if self.kind == "bop":
+            return (("average", shape, AVERAGE),)
+        if self.kind == "rotating":
+            return (("evidence", (self.slice_rows(shape), *shape[1:]), EVIDENCE),)
+        return ()
+
+    def slice_rows(self, shape: Shape) -> int:
+        """Rows of a slice."""
+        return -(-shape[0] // self.slices)
+
+    def active(self, shape: Shape, t: int) -> slice:
+        """The rows that gather evidence at training step t."""
+        n = self.slice_rows(shape)
+        first = (t // self.window) % -(-shape[0] // n) * n
+        return slice(first, min(first + n, shape[0]))
+
+    @property
+    def whole(self) -> bool:
+        """Does it need the largest entry of the gradient before it changes the first weight?"""
+        return self.kind == "niti"
+
+    @property
+    def random(self) -> bool:
+        return self.kind in ("stochastic", "niti", "dst", "rotating")
+
+    def shift(self, lr: float, e: int) -> int:
+        """The k of ``g · 2**-k``."""
+        return nearest_shift(lr * self.ratio) - e + (self.stride - 1)
+
+
+@dataclass(frozen=True)
+class Latent:
+    """A real copy of a weight moves by a gradient of integers; the forward pass reads it through a rounding.
+
+    Attributes:
+        optimizer: as for real gradients (sgd, momentum, adam).
+        unit: value of the gradient's integer 1.
+        bound: the copy saturates at ± bound (the range of what is read), so that no weight leaves for good.
+        half: the copy is kept in float16.
+    """
+
+    optimizer: Any
+    unit: float
+    bound: float
+    half: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.optimizer}:unit={self.unit:.9g}:bound={self.bound:.9g}" + (":f16" if self.half else "")
+
+    whole = False
+    random = False
+
+    def states(self, shape: Shape) -> tuple[tuple[str, Shape, Format], ...]:
+        return tuple((s, shape, F32) for s in self.optimizer.states)
+
+
+Move = Stored | Latent
+
+
+def jump_table(kappa: float) -> tuple[int, ...]:
+    """Chances of one more jump, in units of 2**-16, by the high bits of the fraction."""
+    return tuple(round(65536 * tanh(kappa * (i + 0.5) / JUMPS)) for i in range(JUMPS))
+
+
+# --- torch ---------------------------------------------------------------------------------------------------
+
+
+class _Words:
+    """The random words of one update, made once and cut to rows."""
+
+    def __init__(self, o: Move, rt: Any, shape: Shape) -> None:
+        self.rows = self.columns = None
+        if o.random:
+            assert isinstance(o, Stored)
+            self.rows = random_words(rt, f"{o.stream}.rows", 0, shape[0])
+            if len(shape) > 1:
+                self.columns = random_words(rt, f"{o.stream}.columns", 0, prod(shape[1:]))
+
+    def high(self, rows: slice, bits: int) -> Any:
+        """The ``bits`` high bits of the words of some rows, int32 (int64 for 32 bits)."""
+        import torch
+
+        kind = torch.int32 if bits < 32 else torch.int64
+        assert self.rows is not None
+        r = (self.rows[rows] >> (32 - bits)).to(kind)
+        if self.columns is None:
+            return r
+        return r[:, None] ^ (self.columns >> (32 - bits)).to(kind)[None, :]
+
+
+def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
+    """g · 2**-k, rounded up with the chance of the fraction; g is used up."""
+    if k <= 0:
+        return g.mul_(2.0**-k)
+    k = min(k, 32)
+    if k > 20:
+        g = g.double()
+    flat = g.view(g.shape[0], -1) if words.columns is not None else g
+    return flat.add_(words.high(rows, k)).mul_(2.0**-k).floor_().view(g.shape)
+
+
+def _move_stored(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, rows: slice) -> None:
+    """Changes some rows of w by their gradient."""
+    import torch
+
+    k = o.shift(rt.lr, e)
+    if o.kind == "niti":
+        k = int(torch.frexp(g.abs().max())[1]) - o.step_bits + (o.stride - 1)
+    if o.kind in ("stochastic", "niti"):
+        x = _stochastic(g, k, words, rows)
+    elif o.kind == "dst":
+        x = _jumps(o, g, k, words, rows)
+    elif o.kind == "integer-sgd":
+        x = (g.double() * 2.0**-k).trunc_()
+        if o.decay is not None:
+            x = x + (w.double() * 2.0**-o.decay).trunc_()
+    else:
+        x = (g.double() * 2.0 ** -min(k, 62)).add_(0.5).floor_() if k > 0 else g * 2.0**-k
+    if o.stride != 1:
+        x = x * o.stride
+    w.sub_(x.to(w.dtype)).clamp_(o.format.least, o.format.greatest)
+
+
+def _jumps(o: Stored, g: Any, k: int, words: _Words, rows: slice) -> Any:
+    import torch
+
+    size = g.double().abs() * 2.0 ** -max(k, -20)
+    table = torch.tensor(jump_table(o.kappa), dtype=torch.int32)
+    part = ((size - size.floor()) * JUMPS).floor_().long()
+    more = words.high(rows, 16).view(g.shape) < table[part]
+    return torch.sign(g) * (size.floor() + more)
+
+
+def _bop(o: Stored, rt: Any, w: Any, g: Any, e: int, m: Any) -> None:
+    k = o.shift(rt.lr, e) - 8
+    x = (g.double() * 2.0 ** -min(k, 62)).add_(0.5).floor_() if k > 0 else g.double() * 2.0**-k
+    x = x.clamp_(AVERAGE.least, AVERAGE.greatest) - m
+    m.add_((x * 2.0**-o.gamma).add_(0.5).floor_().to(m.dtype)).clamp_(AVERAGE.least, AVERAGE.greatest)
+    flip = (m * w >= o.flip).to(w.dtype)
+    w.mul_(1 - 2 * flip)
+
+
+def _rotating(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, sums: Any) -> None:
+    """``g``: the gradient of the active rows."""
+    rows = o.active(tuple(w.shape), rt.t)
+    part = sums[: rows.stop - rows.start]
+    x = _stochastic(g, o.shift(rt.lr, e), words, rows)
+    part.add_(x.to(part.dtype)).clamp_(EVIDENCE.least, EVIDENCE.greatest)
+    if rt.t % o.window == o.window - 1:
+        step = part.sign() * (part.abs() >= o.evidence) * o.stride
+        w[rows] = (w[rows] - step).clamp_(o.format.least, o.format.greatest)
+        sums.zero_()
+
+
+def _move_latent(o: Latent, rt: Any, w: Any, g: Any, e: int, state: Sequence[Any]) -> None:
+    """Plain float32 operations, one rounding each, so that NumPy gives the same bits."""
+    import numpy as np
+
+    real = g.float() * float(np.float32(o.unit * 2.0**e))
+    moved = real_step(o.optimizer, rt.lr, rt.t, w, real, state)
+    w.sub_(moved).clamp_(-o.bound, o.bound)
+    if o.half:
+        w.copy_(w.half().float())
+
+
+def real_step(o: Any, lr: float, t: int, w: Any, g: Any, state: Sequence[Any]) -> Any:
+    """What is subtracted from w, by torch or NumPy float32 arrays; the state changes in place."""
+    if o.weight_decay:
+        g = g + w * _f32(o.weight_decay)
+    if o.kind == "sgd":
+        return g * _f32(lr)
+    if o.kind in ("momentum", "nesterov"):
+        (m,) = state
+        m *= _f32(o.momentum)
+        m += g
+        return (m if o.kind == "momentum" else g + m * _f32(o.momentum)) * _f32(lr)
+    if o.kind == "sign":
+        return ((g > 0) * 1.0 - (g < 0) * 1.0) * _f32(lr)
+    m, v = state
+    m *= _f32(o.beta1)
+    m += g * _f32(1.0 - o.beta1)
+    v *= _f32(o.beta2)
+    v += g * g * _f32(1.0 - o.beta2)
+    root = (v.sqrt() if hasattr(v, "sqrt") else v**0.5) * _f32(1.0 / sqrt(1.0 - o.beta2 ** (t + 1)))
+    return m / (root + _f32(o.eps)) * _f32(lr / (1.0 - o.beta1 ** (t + 1)))
+
+
+def _f32(x: float) -> Any:
+    """A Python float that float32 holds exactly."""
+    import numpy as np
+
+    return float(np.float32(x))
+
+
+TILE = 32768
+"""Elements of a gradient that the torch executor makes at a time where an update needs the gradient itself:
+what a core's cache holds, and torch's grain size, up to which an element-wise op does not wait for threads.
+"""
+
+
+def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callable[..., None]:
+    """The update of an op with inputs (gradient operands..., [exponent], w, *state).
+
+    Args:
+        gradient: of the first ``operands`` inputs, whole.
+    """
+    o: Move = op.attrs["optimizer"]
+    n = operands + op.attrs.get("exponents", 0)
+    shape = op.inputs[n].shape
+    everything = slice(0, shape[0])
+
+    def run(*tensors: Any) -> None:
+        given, w, state = tensors[:operands], tensors[n], tensors[n + 1 :]
+        e = int(tensors[operands]) if n > operands else 0
+        if isinstance(o, Latent):
+            _move_latent(o, rt, w, gradient(*given), e, state)
+            return
+        words = _Words(o, rt, shape)
+        if o.kind == "bop":
+            _bop(o, rt, w, gradient(*given), e, state[0])
+        elif o.kind == "rotating":
+            rows = o.active(shape, rt.t)
+            cut = _rows_of(op.kind, given, rows) if operands == 2 else None
+            g = gradient(*cut) if cut is not None else gradient(*given)[rows]
+            _rotating(o, rt, w, g, e, words, state[0])
+        elif op.kind == "matmul_dw_update" and op.attrs["chunks"] == 1 and not o.whole:
+            _by_tiles(o, rt, w, given, e, words)
+        else:
+            _move_stored(o, rt, w, gradient(*given), e, words, everything)
+
+    return run
+
+
+def _rows_of(kind: str, given: Sequence[Any], rows: slice) -> tuple[Any, ...] | None:
+    """The operands that make only some rows of a dense gradient."""
+    d, x = given
+    return (d[:, rows], x) if kind == "matmul_dw_update" else None
+
+
+def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _Words) -> None:
+    """A dense gradient, a few rows at a time: no whole gradient is stored."""
+    d, x = given
+    step = max(1, TILE // w.shape[1])
+    dt = d.t().contiguous()
+    for i in range(0, w.shape[0], step):
+        rows = slice(i, min(i + step, w.shape[0]))
+        _move_stored(o, rt, w[rows], dt[rows] @ x, e, words, rows)
+
+
+def counts(o: Move, size: int) -> Counts:
+    """A shift, an addition and a comparison per weight; a real copy as its optimizer."""
+    if isinstance(o, Latent):
+        from insitu.ops.state import MACS_PER_WEIGHT
+
+        return Counts(
+            macs={Phase.UPDATE: MACS_PER_WEIGHT[o.optimizer.kind] * size}, other={Phase.UPDATE: size}
+        )
+    return Counts(other={Phase.UPDATE: 3 * size})

@@ -1,0 +1,88 @@
+"""The errors of losses."""
+
+from __future__ import annotations
+
+from math import ceil, exp
+
+from insitu.numbers.formats import Fixed
+from insitu.numbers.precision import kind
+from insitu.passes.quantize.core import Now, Quantizer, fixed, lowers
+from insitu.step.ir import Op, Value
+
+
+def one_of(q: Quantizer) -> int:
+    """1.0 in the policy's error bits."""
+    return int(2 ** (kind(q.precision.error, "error").bits - 1))
+
+
+def _monitor(q: Quantizer, op: Op, z: Now, loss: str, scale: float) -> None:
+    if op.attrs.get("with_loss"):
+        label = q.plain[op.inputs[1]]
+        made = q.one(
+            "monitor", z.value, label, loss=loss, step=z.unit, scale=scale, like=op.outputs[1], unit=None
+        )
+        q.plain[op.outputs[1]] = made
+
+
+def _checked_labels(q: Quantizer, op: Op) -> tuple[Now, Value]:
+    z = q.of(op.inputs[0])
+    if op.inputs[1] not in q.plain or len(op.inputs[0].shape) != 2:
+        raise q.refuse("integer losses need scores [B,C] and class labels; use float32 for other targets")
+    return z, q.plain[op.inputs[1]]
+
+
+@lowers("xent_error")
+def _xent(q: Quantizer, op: Op) -> None:
+    z, label = _checked_labels(q, op)
+    scale, one, out = op.attrs["scale"], one_of(q), op.outputs[0]
+    count = min(z.format.greatest - z.format.least, ceil(11.0 / z.unit))
+    table = tuple(round(2**15 * exp(-i * z.unit)) for i in range(count + 1))
+    fmt = fixed(True, kind(q.precision.error).bits, scale / one)
+    made = q.one(
+        "softmax_error", z.value, label, table=table, one=one, format=fmt, unit=scale / one, like=out
+    )
+    q.now[out] = Now(made)
+    _monitor(q, op, z, "xent", scale)
+
+
+@lowers("mse_error")
+def _mse(q: Quantizer, op: Op) -> None:
+    z, label = _checked_labels(q, op)
+    one, out = round(1.0 / z.unit), op.outputs[0]
+    unit = 2.0 * op.attrs["scale"] * z.unit
+    fmt = q.wide(z.format.reach + one, unit)
+    wide = Now(
+        q.one("difference_error", z.value, label, one=one, format=fmt, unit=unit, like=out, suffix=".wide")
+    )
+    q.now[out] = q.error(wide, out, was=4.0 * op.attrs["scale"] / one_of(q))  # errors up to 2, if static
+    _monitor(q, op, z, "mse", op.attrs["scale"])
+
+
+@lowers("hinge_error")
+def _hinge(q: Quantizer, op: Op) -> None:
+    z, label = _checked_labels(q, op)
+    scale, out = op.attrs["scale"], op.outputs[0]
+    fmt = q.wide(op.inputs[0].shape[1], scale)
+    made = q.one("margin_error", z.value, label, one=round(1.0 / z.unit), format=fmt, unit=scale, like=out)
+    q.now[out] = Now(made)
+    _monitor(q, op, z, "hinge", scale)
+
+
+@lowers("bce_error")
+def _bce(q: Quantizer, op: Op) -> None:
+    z, label = _checked_labels(q, op)
+    scale, out = op.attrs["scale"], op.outputs[0]
+    p, one = sigmoid(q, z, out)
+    fmt = fixed(True, kind(q.precision.error).bits, scale / one)
+    made = q.one("less_label", p, label, one=one, format=fmt, unit=scale / one, like=out)
+    q.now[out] = Now(made)
+    _monitor(q, op, z, "bce", scale)
+
+
+def sigmoid(q: Quantizer, z: Now, out: Value) -> tuple[Value, int]:
+    """sigmoid(z) in units of 1 / one."""
+    one = one_of(q)
+    reals = (n * z.unit for n in range(z.format.least, z.format.greatest + 1))
+    table = tuple(round(one / (1.0 + exp(-max(v, -60.0)))) for v in reals)
+    fmt = Fixed(False, one.bit_length(), 0)
+    return q.one("lut", z.value, table=table, format=fmt, unit=1.0 / one, like=out, suffix=".p"), one

@@ -1,0 +1,72 @@
+"""Pooling and its adjoints."""
+
+from __future__ import annotations
+
+from math import ceil, prod
+from typing import Any
+
+from insitu.passes.quantize.core import Now, Quantizer, lowers
+from insitu.step.ir import Op
+
+
+@lowers("max_pool")
+def _max_pool(q: Quantizer, op: Op) -> None:
+    x = q.of(op.inputs[0])
+    size = op.attrs.get("size")
+    if size is not None and any(op.inputs[0].shape[2 + i] % size[i] for i in (0, 1)):
+        raise q.refuse("an adaptive pool whose size does not divide the plane; use a fixed window")
+    made, position = q.emit("max_pool", x.value, units=(x.unit, None), like=op.outputs[0], **op.attrs)
+    q.now[op.outputs[0]] = x.like(made)
+    q.plain[op.outputs[1]] = position
+
+
+@lowers("max_unpool")
+def _max_unpool(q: Quantizer, op: Op) -> None:
+    d = q.of(op.inputs[0])
+    made = q.one(
+        "max_unpool", d.value, q.plain[op.inputs[1]], shape=op.attrs["shape"], unit=d.unit, like=op.outputs[0]
+    )
+    q.now[op.outputs[0]] = d.like(made)
+
+
+def _window(q: Quantizer, op: Op, plane: tuple[int, ...], pooled: tuple[int, ...]) -> dict[str, Any]:
+    """Kernel, stride and padding, of an adaptive pool too."""
+    if op.attrs.get("size") is None:
+        return {k: op.attrs[k] for k in ("kernel", "stride", "padding")}
+    if any(plane[2 + i] % pooled[2 + i] for i in (0, 1)):
+        raise q.refuse("an adaptive pool whose size does not divide the plane; use a fixed window")
+    kernel = tuple(plane[2 + i] // pooled[2 + i] for i in (0, 1))
+    return {"kernel": kernel, "stride": kernel, "padding": (0, 0)}
+
+
+@lowers("avg_pool")
+def _avg_pool(q: Quantizer, op: Op) -> None:
+    x, out = q.of(op.inputs[0]), op.outputs[0]
+    window = _window(q, op, op.inputs[0].shape, out.shape)
+    n = prod(window["kernel"])
+    unit = x.unit / n
+    total = q.one(
+        "sum_pool",
+        x.value,
+        unit=unit,
+        like=out,
+        suffix=".sum",
+        format=q.wide(n * x.format.reach, unit),
+        **window,
+    )
+    made = q.to(Now(total), x.format, x.unit, out, q.precision.rounding)
+    q.now[out] = x.like(made.value)
+
+
+@lowers("avg_unpool")
+def _avg_unpool(q: Quantizer, op: Op) -> None:
+    d = q.of(op.inputs[0])
+    window = _window(q, op, op.attrs["shape"], op.inputs[0].shape)
+    overlap = prod(ceil(k / s) for k, s in zip(window["kernel"], window["stride"]))
+    fmt = d.format if overlap == 1 else q.wide(overlap * d.format.reach, d.unit)
+    unit = d.unit / prod(window["kernel"])
+    made = q.one(
+        "sum_unpool", d.value, shape=op.attrs["shape"], format=fmt, unit=unit, like=op.outputs[0], **window
+    )
+    spread = d.like(made)
+    q.now[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)

@@ -1,0 +1,195 @@
+"""Products and convolutions, their adjoints, and fixed random feedback."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+from insitu.numbers.formats import Fixed, Quantized
+from insitu.numbers.precision import kind
+from insitu.ops.quant import feedback_spread
+from insitu.passes.quantize.core import Now, Quantizer, fixed, lowers
+from insitu.step.ir import Op, Value
+
+
+def _geometry(op: Op) -> dict[str, Any]:
+    return {k: op.attrs[k] for k in ("stride", "padding", "dilation", "groups") if k in op.attrs}
+
+
+def _summed(op: Op) -> tuple[int, int]:
+    """How many products one element sums, and the length of the axis that can be cut (1: none)."""
+    a, b = op.inputs[0].shape, op.inputs[1].shape
+    groups = op.attrs.get("groups", 1)
+    if op.kind == "matmul":
+        return a[1], a[1]
+    if op.kind in ("matmul_dx", "project"):
+        return a[1], a[1]
+    if op.kind == "matmul_dw":
+        return a[0], a[0]
+    if op.kind == "conv2d":
+        return prod(b[1:]), a[1] if groups == 1 else 1
+    if op.kind == "conv2d_dx":
+        return b[0] // groups * prod(b[2:]), a[1] if groups == 1 else 1
+    return a[0] * prod(a[2:]), a[0]
+
+
+@lowers("matmul", "conv2d")
+def _forward(q: Quantizer, op: Op) -> None:
+    x, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
+    fan, axis = _summed(op)
+    unit = x.unit * w.unit
+    bound = fan * x.format.reach * w.format.reach
+    attrs: dict[str, Any] = _geometry(op)
+    operands = [x.value, q.stored(op.inputs[1])]
+    if len(op.inputs) == 3:
+        bias, read, shift = q.bias(op.inputs[2], unit)
+        reach = q.now[op.inputs[2]].format.reach
+        bound += reach << shift
+        if x.exponent is not None:
+            bias, shift = _moved_bias(q, bias, shift, x), 0
+        operands.append(bias)
+        attrs |= {"bias_shift": shift}
+        if read is not None:
+            attrs["read_bias"] = read
+    if q.reads.get(op.inputs[1]) is not None:
+        attrs["read"] = q.reads[op.inputs[1]]
+    style = {"unit": unit, "like": op.outputs[0], "suffix": ".sum"}
+    made = q.one(op.kind, *operands, **style, **q.sums(bound, unit, axis), **attrs)
+    q.settle(Now(made, x.exponent, x.sign), op.outputs[0])
+
+
+def _moved_bias(q: Quantizer, bias: Value, shift: int, x: Now) -> Value:
+    raise q.refuse("a bias cannot be added to values of a run-time exponent; use layers without bias")
+
+
+@lowers("matmul_dx", "conv2d_dx")
+def _error_below(q: Quantizer, op: Op) -> None:
+    view = op.attrs.get("view")
+    if view not in (None, "sign"):
+        raise q.refuse(f"feedback of random magnitudes ({view}) has no integer form; use usf or fa")
+    d, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
+    fan, axis = _summed(op)
+    unit = d.unit * (op.attrs["scale"] if view == "sign" else w.unit)
+    bound = fan * d.format.reach * (1 if view == "sign" else w.format.reach)
+    attrs = _geometry(op) | ({"shape": op.attrs["shape"]} if "shape" in op.attrs else {})
+    if view == "sign":
+        attrs["view"] = "sign"
+    if q.reads.get(op.inputs[1]) is not None:
+        attrs["read"] = q.reads[op.inputs[1]]
+    made = q.one(
+        op.kind,
+        d.value,
+        q.stored(op.inputs[1]),
+        unit=unit,
+        like=op.outputs[0],
+        suffix=".sum",
+        **q.sums(bound, unit, axis),
+        **attrs,
+    )
+    q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], d.unit)
+
+
+@lowers("matmul_dw", "conv2d_dw")
+def _gradient(q: Quantizer, op: Op) -> None:
+    d, x = q.of(op.inputs[0]), q.of(op.inputs[1])
+    terms, axis = _summed(op)
+    unit = d.unit * x.unit
+    bound = terms * d.format.reach * x.format.reach
+    attrs = _geometry(op) | ({"kernel": op.attrs["kernel"]} if "kernel" in op.attrs else {})
+    made = q.one(
+        op.kind,
+        d.value,
+        x.value,
+        unit=unit,
+        like=op.outputs[0],
+        **q.sums(bound, unit, axis),
+        **attrs,
+    )
+    if x.exponent is not None and x.exponent.shape:
+        raise q.refuse("its input has an exponent per sample, so the samples' gradients cannot be added")
+    exponent = q.added(d.exponent, x.exponent)
+    q.now[op.outputs[0]] = Now(made, exponent, d.sign)
+
+
+@lowers("sum_to_channels")
+def _bias_gradient(q: Quantizer, op: Op) -> None:
+    d = q.of(op.inputs[0])
+    bound = d.value.size // d.value.shape[1] * d.format.reach
+    made = q.one(
+        op.kind,
+        d.value,
+        unit=d.unit,
+        like=op.outputs[0],
+        **q.sums(bound, d.unit, 1),
+    )
+    q.now[op.outputs[0]] = Now(made, d.exponent, d.sign)
+
+
+@lowers("project")
+def _project(q: Quantizer, op: Op) -> None:
+    e, m = q.of(op.inputs[0]), q.matrix(op.inputs[1])
+    fan, axis = _summed(op)
+    unit, bound = e.unit * m.unit, fan * e.format.reach * m.format.reach
+    made = q.one(
+        "project",
+        e.value,
+        m.value,
+        unit=unit,
+        like=op.outputs[0],
+        suffix=".sum",
+        columns=op.attrs["columns"],
+        **q.sums(bound, unit, axis),
+    )
+    q.now[op.outputs[0]] = q.error(Now(made, e.exponent, e.sign), op.outputs[0], e.unit)
+
+
+def _drawn(q: Quantizer, bound: float) -> tuple[Quantized, float]:
+    """Format and unit of feedback that is regenerated."""
+    fmt = kind(q.precision.feedback, "feedback")
+    assert isinstance(fmt, Quantized)
+    unit = bound / feedback_spread(fmt)
+    return (fixed(True, fmt.bits, unit) if isinstance(fmt, Fixed) else fmt), unit
+
+
+@lowers("random")
+def _random(q: Quantizer, op: Op) -> None:
+    fmt, unit = _drawn(q, op.attrs["bound"])
+    made = q.one(
+        "fixed_random",
+        unit=unit,
+        like=op.outputs[0],
+        format=fmt,
+        shape=op.attrs["shape"],
+        stream=op.attrs["stream"],
+    )
+    q.now[op.outputs[0]] = Now(made)
+
+
+@lowers("random_project")
+def _random_project(q: Quantizer, op: Op) -> None:
+    e = q.of(op.inputs[0])
+    matrix, unit = _drawn(q, op.attrs["bound"])
+    unit *= e.unit
+    bound = e.value.shape[1] * e.format.reach * matrix.reach
+    attrs = {"columns": op.attrs["columns"], "stream": op.attrs["stream"], "matrix": matrix}
+    made = q.one(
+        op.kind, e.value, unit=unit, like=op.outputs[0], suffix=".sum", format=q.wide(bound, unit), **attrs
+    )
+    q.now[op.outputs[0]] = q.error(Now(made, e.exponent, e.sign), op.outputs[0], e.unit)
+
+
+@lowers("select_rows")
+def _select(q: Quantizer, op: Op) -> None:
+    m = q.matrix(op.inputs[0])
+    made = q.one(
+        op.kind, m.value, q.plain[op.inputs[1]], unit=m.unit, like=op.outputs[0], columns=op.attrs["columns"]
+    )
+    q.now[op.outputs[0]] = Now(made)
+
+
+@lowers("random_rows")
+def _random_rows(q: Quantizer, op: Op) -> None:
+    matrix, unit = _drawn(q, op.attrs["bound"])
+    attrs = {"columns": op.attrs["columns"], "stream": op.attrs["stream"], "matrix": matrix}
+    made = q.one(op.kind, q.plain[op.inputs[0]], unit=unit, like=op.outputs[0], format=matrix, **attrs)
+    q.now[op.outputs[0]] = Now(made)

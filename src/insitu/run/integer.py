@@ -1,0 +1,612 @@
+"""The integer reference: what a quantized step computes, op by op, in plain integers.
+
+This page is the specification. Every array holds integers (NumPy int64; only a latent weight is float32), no float
+takes part in a sum, and there is one function per op: inputs in, output out; updates change what lives from step to
+step. The torch executor, C and hardware must give the same integers.
+
+``>>`` is the arithmetic shift towards minus infinity. A sum never exceeds the bits that the step states for it: the
+quantize pass has proved that. Rounding by a shift of k bits:  half-up ``(x + 2**(k-1)) >> k``,  floor ``x >> k``,
+stochastic ``(x + (word >> (32-k))) >> k`` with a random 32-bit word of the bit-defined generator
+(:mod:`insitu.numbers.prng`).
+
+Legend: B batch, I inputs, O outputs, C channels or classes, K output channels, H W input plane, P Q output plane.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from insitu.errors import StepError
+from insitu.numbers import prng
+from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
+from insitu.numbers.rounding import Rounding, addend, dropped
+from insitu.ops.quant import EXPONENT, Read, feedback_integers
+from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, jump_table, real_step
+from insitu.step.ir import Op, Role, Step, Value
+
+Ints = npt.NDArray[np.int64]
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Clock:
+    """What changes from step to step: learning rate, seed of the run, training steps done before."""
+
+    lr: float = 0.0
+    seed: int = 0
+    t: int = 0
+
+
+# --- rounding and saturation -----------------------------------------------------------------------------------
+
+
+def saturate(x: Ints, fmt: Any) -> Ints:
+    """To the range of a format; binary: the sign, +1 for 0."""
+    if isinstance(fmt, Binary):
+        return np.where(x >= 0, 1, -1)
+    return np.clip(x, fmt.least, fmt.greatest)
+
+
+def shift_right(x: Ints, k: Any, rounding: str, word: Any = None) -> Ints:
+    """x · 2**-k as an integer; a negative k is a shift to the left. k: one, or an array."""
+    left, right = np.maximum(-np.asarray(k), 0), np.clip(k, 0, 32 if rounding == Rounding.STOCHASTIC else 40)
+    out: Ints = dropped(x << left, right, addend(Rounding(rounding), right, word))
+    return out
+
+
+def words(clock: Clock, stream: str, count: int, start: int = 0, *, fixed: bool = False) -> Ints:
+    """Random 32-bit words of a stream, new at every training step unless fixed."""
+    key = prng.key(clock.seed, stream, 0 if fixed else clock.t)
+    return np.asarray(prng.words(key, np.arange(start, start + count, dtype=np.uint64))).astype(np.int64)
+
+
+def requant(op: Op, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+    """Fewer bits: saturate(round(times · x · 2**-(shift + e)))."""
+    return _requant(op.attrs, op.outputs[0], clock, x, e)
+
+
+def _requant(how: Mapping[str, Any], out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+    k: Any = how["shift"]
+    if e is not None:
+        e = -e if how.get("minus") else e
+        k = k + e.reshape(-1, *(1,) * (x.ndim - 1)) if e.ndim else k + int(e)
+    stream = how.get("stream")
+    word = None if stream is None else words(clock, stream, out.size).reshape(out.shape)
+    return saturate(shift_right(x * how.get("times", 1), k, how["rounding"], word), out.format)
+
+
+def _limited(op: Op, x: Ints) -> Ints:
+    """An exact sum, saturated to the accumulator where the op says that it may pass it."""
+    return saturate(x, op.attrs["format"]) if op.attrs.get("limit") else x
+
+
+def _ended(op: Op, clock: Clock, x: Ints) -> Ints:
+    """A sum leaves its op requantized if the op says so."""
+    then = op.attrs.get("then")
+    return x if then is None else _requant(vars(then), op.outputs[0], clock, x)
+
+
+def read(op: Op, w: Array, name: str = "read") -> Ints:
+    """A stored weight as the op computes with it: whole, without its hidden low bits, or rounded from a real."""
+    how: Read | None = op.attrs.get(name)
+    if how is None:
+        return w
+    if how.unit is None:
+        return w if how.shift == 0 else saturate(shift_right(w, how.shift, "half-up"), how.format)
+    position = w * np.float32(1.0 / how.unit)  # float32: a power of two, exact
+    if isinstance(how.format, Binary):
+        return np.where(position >= 0, 1, -1)
+    if isinstance(how.format, PowerOfTwo):
+        return how.format.integers(how.format.words(position.astype(np.float64) * how.format.unit))
+    return saturate(np.floor(position + np.float32(0.5)).astype(np.int64), how.format)
+
+
+# --- dense layers ----------------------------------------------------------------------------------------------
+
+
+def matmul(op: Op, clock: Clock, x_BI: Ints, w_OI: Array, bias_O: Array | None = None) -> Ints:
+    z_BO = x_BI @ read(op, w_OI).T
+    if bias_O is not None:
+        z_BO = z_BO + (read(op, bias_O, "read_bias") << op.attrs["bias_shift"])
+    return _ended(op, clock, _limited(op, z_BO))
+
+
+def matmul_dx(op: Op, clock: Clock, d_BO: Ints, w_OI: Array) -> Ints:
+    return _ended(op, clock, _limited(op, d_BO @ _view(op, w_OI)))
+
+
+def matmul_dw(op: Op, _clock: Clock, d_BO: Ints, x_BI: Ints) -> Ints:
+    return _limited(op, d_BO.T @ x_BI)
+
+
+def _view(op: Op, w: Array) -> Ints:
+    """The matrix that an error passes: the weights, or their signs."""
+    return np.sign(read(op, w)) if op.attrs.get("view") == "sign" else read(op, w)
+
+
+def sum_to_channels(op: Op, _clock: Clock, d: Ints) -> Ints:
+    return _limited(op, d.sum(tuple(i for i in range(d.ndim) if i != 1)))
+
+
+def project(op: Op, clock: Clock, e_BC: Ints, matrix_CN: Ints) -> Ints:
+    return _ended(op, clock, _limited(op, e_BC @ matrix_CN[:, : op.attrs["columns"]]))
+
+
+def select_rows(op: Op, _clock: Clock, matrix_CN: Ints, label_B: Ints) -> Ints:
+    return matrix_CN[label_B, : op.attrs["columns"]]
+
+
+def fixed_random(op: Op, clock: Clock) -> Ints:
+    out = op.outputs[0]
+    return feedback_integers(words(clock, op.attrs["stream"], out.size, fixed=True), out.format).reshape(
+        out.shape
+    )
+
+
+def _fixed_matrix(op: Op, clock: Clock, rows: int) -> Ints:
+    n = op.attrs["columns"]
+    flat = feedback_integers(words(clock, op.attrs["stream"], rows * n, fixed=True), op.attrs["matrix"])
+    return flat.reshape(rows, n)
+
+
+def random_project(op: Op, clock: Clock, e_BC: Ints) -> Ints:
+    return e_BC @ _fixed_matrix(op, clock, e_BC.shape[1])
+
+
+def random_rows(op: Op, clock: Clock, label_B: Ints) -> Ints:
+    return _fixed_matrix(op, clock, int(label_B.max()) + 1)[label_B]
+
+
+# --- convolutions and pools ------------------------------------------------------------------------------------
+
+
+def _windows(x_BCHW: Ints, kernel: Any, stride: Any, padding: Any, dilation: Any = (1, 1)) -> Ints:
+    """Views of all windows: [B, C, P, Q, R, S]; outside of the plane are zeros."""
+    pad = [(0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2]
+    x = np.pad(x_BCHW, pad)
+    span = [dilation[i] * (kernel[i] - 1) + 1 for i in (0, 1)]
+    all_ = np.lib.stride_tricks.sliding_window_view(x, span, axis=(2, 3))
+    return all_[:, :, :: stride[0], :: stride[1], :: dilation[0], :: dilation[1]]
+
+
+def _grouped(op: Op, x: Ints) -> Ints:
+    """Channels as [groups, channels of a group] behind the batch."""
+    g = op.attrs["groups"]
+    return x.reshape(x.shape[0], g, x.shape[1] // g, *x.shape[2:])
+
+
+def conv2d(op: Op, clock: Clock, x: Ints, w: Array, bias_K: Array | None = None) -> Ints:
+    """z[b,k,p,q] = sum over c,r,s of x[b, c, p·stride + r·dilation - padding, ...] w[k,c,r,s] (+ bias)."""
+    a, weights = op.attrs, read(op, w)
+    g = a["groups"]
+    v = _grouped(op, _windows(x, w.shape[2:], a["stride"], a["padding"], a["dilation"]))
+    z = np.einsum("bgcpqrs,gkcrs->bgkpq", v, weights.reshape(g, -1, *w.shape[1:]))
+    z = z.reshape(op.outputs[0].shape)
+    if bias_K is not None:
+        z = z + (read(op, bias_K, "read_bias") << a["bias_shift"])[:, None, None]
+    return _ended(op, clock, _limited(op, z))
+
+
+def conv2d_dw(op: Op, _clock: Clock, d: Ints, x: Ints) -> Ints:
+    """g[k,c,r,s] = sum over b,p,q of d[b,k,p,q] x[b, c, p·stride + r·dilation - padding, ...]."""
+    a = op.attrs
+    v = _grouped(op, _windows(x, a["kernel"][2:], a["stride"], a["padding"], a["dilation"]))
+    return _limited(op, np.einsum("bgkpq,bgcpqrs->gkcrs", _grouped(op, d), v).reshape(a["kernel"]))
+
+
+def conv2d_dx(op: Op, clock: Clock, d: Ints, w: Array) -> Ints:
+    """Every error goes back, times the kernel, to the window it came from."""
+    a, weights, shape = op.attrs, _view(op, w), op.attrs["shape"]
+    parts = np.einsum("bgkpq,gkcrs->bgcpqrs", _grouped(op, d), weights.reshape(a["groups"], -1, *w.shape[1:]))
+    e = _scatter(parts.reshape(shape[0], shape[1], *parts.shape[3:]), shape, a)
+    return _ended(op, clock, _limited(op, e))
+
+
+def _scatter(parts_BCPQRS: Ints, shape: Any, a: Mapping[str, Any]) -> Ints:
+    """Adds what belongs to each window into the plane."""
+    (sy, sx), (py, px), (dy, dx) = a["stride"], a["padding"], a.get("dilation", (1, 1))
+    out = np.zeros((*shape[:2], shape[2] + 2 * py, shape[3] + 2 * px), np.int64)
+    p, q, r, s = parts_BCPQRS.shape[2:]
+    for i in range(r):
+        for j in range(s):
+            rows, columns = slice(i * dy, i * dy + sy * p, sy), slice(j * dx, j * dx + sx * q, sx)
+            out[:, :, rows, columns] += parts_BCPQRS[..., i, j]
+    return out[:, :, py : py + shape[2], px : px + shape[3]]
+
+
+def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, Ints]:
+    """The largest of each window and its flat position in the plane: of equal ones the first, row by row."""
+    kernel, stride, padding = _pool_geometry(op)
+    v = _windows(x - _FLOOR, kernel, stride, padding)  # what pads the plane is less than every element
+    flat = v.reshape(*v.shape[:4], -1)
+    best = flat.argmax(-1)
+    y = np.take_along_axis(flat, best[..., None], -1)[..., 0] + _FLOOR
+    p, q = np.indices(best.shape[2:])
+    row = p * stride[0] + best // kernel[1] - padding[0]
+    column = q * stride[1] + best % kernel[1] - padding[1]
+    return y, row * x.shape[3] + column
+
+
+_FLOOR = -(1 << 40)
+
+
+def _pool_geometry(op: Op) -> tuple[Any, Any, Any]:
+    """Kernel, stride and padding; a pool to a size that divides the plane has windows of one size."""
+    a = op.attrs
+    if a.get("size") is None:
+        return a["kernel"], a["stride"], a["padding"]
+    kernel = tuple(op.inputs[0].shape[2 + i] // a["size"][i] for i in (0, 1))
+    return kernel, kernel, (0, 0)
+
+
+def max_unpool(op: Op, _clock: Clock, d: Ints, position: Ints) -> Ints:
+    shape = op.attrs["shape"]
+    e = np.zeros((*shape[:2], shape[2] * shape[3]), np.int64)
+    b, c = np.indices(d.shape[:2])
+    np.add.at(
+        e, (b[..., None], c[..., None], position.reshape(*d.shape[:2], -1)), d.reshape(*d.shape[:2], -1)
+    )
+    return e.reshape(shape)
+
+
+def sum_pool(op: Op, clock: Clock, x: Ints) -> Ints:
+    a = op.attrs
+    return _ended(op, clock, _windows(x, a["kernel"], a["stride"], a["padding"]).sum((-2, -1)))
+
+
+def sum_unpool(op: Op, _clock: Clock, d: Ints) -> Ints:
+    a = op.attrs
+    return _scatter(np.broadcast_to(d[..., None, None], (*d.shape, *a["kernel"])), a["shape"], a)
+
+
+# --- element by element ----------------------------------------------------------------------------------------
+
+
+def relu(x: Ints) -> Ints:
+    return np.maximum(x, 0)
+
+
+def activate(op: Op, _clock: Clock, x: Ints) -> Ints:
+    """The functions that are exact on integers: ReLU, and the sign with sign(0) = +1."""
+    return relu(x) if op.attrs["fn"] == "relu" else np.where(x >= 0, 1, -1)
+
+
+def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+    return np.where(y > 0, d, 0)
+
+
+def inside(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+    return np.where((y > op.attrs["low"]) & (y < op.attrs["high"]), d, 0)
+
+
+def leaky(op: Op, _clock: Clock, x: Ints, y: Ints | None = None) -> Ints:
+    return np.where((x if y is None else y) >= 0, x, x >> op.attrs["shift"])
+
+
+def lut(op: Op, _clock: Clock, x: Ints) -> Ints:
+    return np.array(op.attrs["table"], np.int64)[x - op.inputs[0].format.least]  # type: ignore[attr-defined]
+
+
+def add(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+    return a + b
+
+
+def sub(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+    return a - b
+
+
+def mul(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+    return a * b
+
+
+def sign(_op: Op, _clock: Clock, x: Ints) -> Ints:
+    return np.sign(x)
+
+
+def offset(op: Op, _clock: Clock, x: Ints) -> Ints:
+    return x - op.attrs["by"]
+
+
+def reshape(op: Op, _clock: Clock, x: Ints) -> Ints:
+    return x.reshape(op.attrs["shape"])
+
+
+def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
+    """Keeps an element where its random word is at least p · 2**32; the factor 1/(1-p) is part of the unit."""
+    keep = words(clock, op.attrs["stream"], x.size) >= round(op.attrs["p"] * 2**32)
+    return x * keep.reshape(x.shape)
+
+
+# --- run-time exponents ----------------------------------------------------------------------------------------
+
+
+def exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
+    """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1))."""
+    size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs["by_sample"] else np.abs(x).max()
+    return np.maximum(_bit_length(size) - (op.attrs["bits"] - 1), 0)
+
+
+def _bit_length(n: Any) -> Ints:
+    """Bits of non-negative integers: 0 for 0, 1 for 1, 2 for 2 and 3, ... (exact: below 2**53)."""
+    return np.frexp(np.asarray(n, np.float64))[1].astype(np.int64)
+
+
+def norm_exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
+    total = (x.reshape(x.shape[0], -1) ** 2).sum(1) // op.attrs["by"]
+    return (_bit_length(total) + 1) // 2
+
+
+def add_exponents(_op: Op, _clock: Clock, e: Ints, f: Ints) -> Ints:
+    return saturate(e + f, EXPONENT)
+
+
+def add_aligned(op: Op, _clock: Clock, a: Ints, b: Ints, *exponents: Ints) -> tuple[Ints, Ints]:
+    """The sum of two arrays at the larger of their exponents."""
+    rest = iter(exponents)
+    e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(op.attrs["exponents"], op.attrs["shifts"]))
+    high = max(e, f)
+    total = shift_right(a, high - e, "half-up") + shift_right(b, high - f, "half-up")
+    return saturate(total, op.outputs[0].format), np.array(high)
+
+
+# --- rows of a batch -------------------------------------------------------------------------------------------
+
+
+def concat_rows(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+    return np.concatenate((a, b))
+
+
+def slice_rows(op: Op, _clock: Clock, x: Ints) -> Ints:
+    return x[op.attrs["start"] : op.attrs["start"] + op.attrs["count"]]
+
+
+def row_squares(_op: Op, _clock: Clock, x: Ints) -> Ints:
+    return (x.reshape(x.shape[0], -1) ** 2).sum(1)
+
+
+def row_scale(_op: Op, _clock: Clock, x: Ints, d_N: Ints) -> Ints:
+    return x * d_N.reshape(-1, *(1,) * (x.ndim - 1))
+
+
+def overlay(op: Op, _clock: Clock, x: Ints, label_N: Ints) -> Ints:
+    """Sample after sample, over and over, its first elements replaced by the label's code: ``one`` at the label."""
+    out = np.tile(x, (len(label_N) // len(x), *(1,) * (x.ndim - 1)))
+    code = out.reshape(len(out), -1)[:, : op.attrs["classes"]]
+    code[:] = 0
+    code[np.arange(len(out)), label_N] = op.attrs["one"]
+    return out
+
+
+def overlay_each(op: Op, clock: Clock, x: Ints) -> Ints:
+    """Every sample with every label in turn."""
+    classes = op.attrs["classes"]
+    return overlay(op, clock, np.repeat(x, classes, 0), np.tile(np.arange(classes), len(x)))
+
+
+def overlay_even(op: Op, _clock: Clock, x: Ints) -> Ints:
+    """No label: every element of the code is ``one``, a C-th."""
+    out = x.copy()
+    out.reshape(len(out), -1)[:, : op.attrs["classes"]] = op.attrs["one"]
+    return out
+
+
+def wrong_labels(op: Op, clock: Clock, label_B: Ints) -> Ints:
+    """Another class, each as likely: (label + 1 + floor(word (C - 1) / 2**32)) modulo C."""
+    c = op.attrs["classes"]
+    return (label_B + 1 + (words(clock, op.attrs["stream"], len(label_B)) * (c - 1) >> 32)) % c
+
+
+# --- errors of losses ------------------------------------------------------------------------------------------
+
+
+def _hot(label_B: Ints, classes: int) -> Ints:
+    return np.eye(classes, dtype=np.int64)[label_B]
+
+
+def softmax_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+    """p - one · t with p = round(one · E / sum E), E the exponential of z - max z from a table."""
+    table, one = np.array(op.attrs["table"], np.int64), op.attrs["one"]
+    power = table[np.minimum(z_BC.max(1, keepdims=True) - z_BC, len(table) - 1)]
+    total = power.sum(1, keepdims=True)
+    p = (2 * one * power + total) // (2 * total)
+    return saturate(p - one * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
+
+
+def difference_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+    return saturate(z_BC - op.attrs["one"] * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
+
+
+less_label = difference_error
+
+
+def margin_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+    t = _hot(label_B, z_BC.shape[1])
+    right = np.take_along_axis(z_BC, label_B[:, None], 1)
+    wrong = (z_BC - right + op.attrs["one"] > 0) * (1 - t)
+    return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
+
+
+def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
+    t = np.arange(len(p_N)) < len(p_N) // 2
+    return saturate(p_N - op.attrs["one"] * t, op.outputs[0].format)
+
+
+# --- updates ---------------------------------------------------------------------------------------------------
+
+
+def update(op: Op, clock: Clock, w: Array, g: Ints, *rest: Array) -> None:
+    """A weight and what belongs to it move by a gradient, in place."""
+    n = op.attrs.get("exponents", 0)
+    e = int(rest[0]) if n else 0
+    _move(op.attrs["optimizer"], clock, w, g, e, rest[n:])
+
+
+def _fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
+    """``<gradient op>_update``: the gradient is applied as it is made."""
+
+    def run(op: Op, clock: Clock, *tensors: Array) -> None:
+        n = operands + op.attrs.get("exponents", 0)
+        e = int(tensors[operands]) if n > operands else 0
+        g = gradient(op, clock, *tensors[:operands])
+        _move(op.attrs["optimizer"], clock, tensors[n], g, e, tensors[n + 1 :])
+
+    return run
+
+
+def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
+    if isinstance(o, Latent):
+        _latent(o, clock, w, g, e, state)
+    elif o.kind == "bop":
+        _bop(o, clock, w, g, e, state[0])
+    elif o.kind == "rotating":
+        _rotating(o, clock, w, g, e, state[0])
+    else:
+        w[:] = np.clip(w - o.stride * _change(o, clock, w, g, e), o.format.least, o.format.greatest)
+
+
+def _change(o: Stored, clock: Clock, w: Ints, g: Ints, e: int) -> Ints:
+    """How many steps of its format a weight moves."""
+    k = o.shift(clock.lr, e)
+    if o.kind == "threshold":
+        return shift_right(g, k, "half-up")
+    if o.kind == "integer-sgd":
+        decay = 0 if o.decay is None else _towards_zero(w, o.decay)
+        return _towards_zero(g, k) + decay
+    if o.kind == "dst":
+        return _jumps(o, clock, g, k)
+    if o.kind == "niti":
+        k = int(_bit_length(np.abs(g).max())) - o.step_bits + (o.stride - 1)
+    return shift_right(g, k, "stochastic", _weight_words(o, clock, g.shape))
+
+
+def _weight_words(o: Stored, clock: Clock, shape: tuple[int, ...]) -> Ints:
+    """R_i xor C_j: a random word per weight from one per row and one per column."""
+    rows = words(clock, f"{o.stream}.rows", shape[0])
+    if len(shape) == 1:
+        return rows
+    columns = words(clock, f"{o.stream}.columns", prod(shape[1:]))
+    return (rows[:, None] ^ columns[None, :]).reshape(shape)
+
+
+def _towards_zero(x: Ints, k: int) -> Ints:
+    return np.sign(x) * shift_right(np.abs(x), k, "floor")
+
+
+def _jumps(o: Stored, clock: Clock, g: Ints, k: int) -> Ints:
+    """sign(g) (whole steps, and one more with the tabulated chance of the rest)."""
+    whole = shift_right(np.abs(g), k, "floor")
+    sixtyfourths = shift_right(np.abs(g), k - 6, "floor") - JUMPS * whole
+    chance = np.array(jump_table(o.kappa))[sixtyfourths]
+    return np.sign(g) * (whole + ((_weight_words(o, clock, g.shape) >> 16) < chance))
+
+
+def _bop(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, m: Ints) -> None:
+    x = saturate(shift_right(g, o.shift(clock.lr, e) - 8, "half-up"), AVERAGE)
+    m[:] = saturate(m + shift_right(x - m, o.gamma, "half-up"), AVERAGE)
+    w[:] = np.where(m * w >= o.flip, -w, w)
+
+
+def _rotating(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, sums: Ints) -> None:
+    rows = o.active(w.shape, clock.t)
+    part, word = sums[: rows.stop - rows.start], _weight_words(o, clock, w.shape)[rows]
+    part[:] = saturate(part + shift_right(g[rows], o.shift(clock.lr, e), "stochastic", word), EVIDENCE)
+    if clock.t % o.window == o.window - 1:
+        step = np.sign(part) * (np.abs(part) >= o.evidence) * o.stride
+        w[rows] = np.clip(w[rows] - step, o.format.least, o.format.greatest)
+        sums[:] = 0
+
+
+def _latent(o: Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
+    """float32, one rounding per operation."""
+    real = g.astype(np.float32) * np.float32(o.unit * 2.0**e)
+    moved = real_step(o.optimizer, clock.lr, clock.t, w, real, state)
+    w[:] = np.clip(w - np.asarray(moved, np.float32), np.float32(-o.bound), np.float32(o.bound))
+    if o.half:
+        w[:] = w.astype(np.float16)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    f.__name__: f
+    for f in (
+        *(requant, exponent, norm_exponent, add_exponents, add_aligned),
+        *(matmul, matmul_dx, matmul_dw, sum_to_channels, project, select_rows),
+        *(fixed_random, random_project, random_rows),
+        *(conv2d, conv2d_dx, conv2d_dw, max_pool, max_unpool, sum_pool, sum_unpool),
+        *(activate, gate, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
+        *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
+        *(softmax_error, difference_error, margin_error, less_first_half, update),
+    )
+}
+"""The function of every op by its kind."""
+
+FUNCTIONS |= {
+    "less_label": less_label,
+    "matmul_dw_update": _fused(matmul_dw, 2),
+    "conv2d_dw_update": _fused(conv2d_dw, 2),
+    "sum_to_channels_update": _fused(sum_to_channels, 1),
+}
+
+
+# --- a whole step ----------------------------------------------------------------------------------------------
+
+
+def first_integers(value: Value, real: Array, seed: int) -> Array:
+    """What a resident of integers starts with: nearest to its real first value, in its units."""
+    fmt, init = value.format, value.init
+    assert init is not None
+    if isinstance(fmt, Float):
+        return real.astype(np.float32)
+    if init.kind == "uniform" and value.role == Role.FEEDBACK:
+        flat = words(Clock(seed=seed), init.key, value.size, fixed=True)
+        return feedback_integers(flat, fmt).reshape(value.shape)
+    return nearest(real, value)
+
+
+def nearest(real: Array, value: Value) -> Ints:
+    """The integers of a value's format nearest to reals; ties go up."""
+    assert isinstance(value.format, Quantized) and value.unit is not None
+    position = np.asarray(real, np.float64) / value.unit
+    return value.format.integers(value.format.words(position * value.format.unit))
+
+
+def run(step: Step, state: dict[str, Array], x: Ints, label: Ints | None, clock: Clock) -> list[Array]:
+    """One step; the residents in ``state`` change in place, the step's outputs are returned.
+
+    Raises:
+        StepError: for an op that has no integer meaning, or a result that leaves the format that the step states.
+    """
+    given = {"x": x, "label": label}
+    env: dict[Value, Any] = {v: given[v.name] for v in step.inputs}
+    env |= {v: state[v.name] for v in step.residents}
+    for op in step.ops:
+        if op.kind not in FUNCTIONS:
+            raise StepError(
+                f"{op.kind} at {op.where} has no integer meaning; emit the step without its loss, "
+                "or train it with the torch executor"
+            )
+        result = FUNCTIONS[op.kind](op, clock, *(env[v] for v in op.inputs))
+        results = result if isinstance(result, tuple) else (result,)
+        for value, array in zip(op.outputs, results):
+            _check(op, value, array)
+            env[value] = array
+    return [env[v] for v in step.outputs]
+
+
+def _check(op: Op, value: Value, array: Array) -> None:
+    fmt = value.format
+    if not isinstance(fmt, Quantized) or not array.size:
+        return
+    low, high = (0, fmt.high) if value.unit is None and isinstance(fmt, Fixed) else (fmt.least, fmt.greatest)
+    if value.unit is None and fmt is EXPONENT:
+        low, high = fmt.least, fmt.greatest
+    if not low <= int(array.min()) <= int(array.max()) <= high:
+        raise StepError(
+            f"{op.kind} at {op.where} gives {int(array.min())} to {int(array.max())}, which {fmt} "
+            f"({low} to {high}) does not hold; the quantize pass must give it more bits"
+        )

@@ -1,0 +1,120 @@
+"""The torch executor equals the integer reference, bit for bit: every rule that can, in every precision."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from insitu.errors import StepError
+from insitu.numbers.precision import COMMON, NAMED
+from insitu.passes.quantize import quantize
+from insitu.rules import emit_step, make_rule
+from insitu.rules.facts import integer_ready
+from insitu.rules.protocol import RULES
+from insitu.run import integer
+from insitu.run.integer import Clock
+from insitu.run.state import first_arrays
+
+from .cases import NETWORKS, OPTIONS, twin
+
+READY = [name for name in RULES if integer_ready(make_rule(name, OPTIONS.get(name)))]
+POLICIES = (*COMMON, *NAMED)
+STEPS = 300
+FEW = 40
+
+MORE = (
+    "w1a8-free",
+    "wta4-free",
+    "wpo4a8",
+    "edge-latent-free-8:hidden=8",
+    "edge-latent-free-4:hidden=4,update=threshold",
+    "edge-latent-free-8:update=rotating,slices=3,window=4",
+    "edge-latent-free-2:update=dst",
+    "w1a8-free:update=bop,gamma=2,flip=40",
+    "w8a8:master=f16",
+    "edge-latent-free-8:rounding=stochastic,error_rounding=stochastic",
+    "edge-latent-free-8:error_exponent=static,rounding=floor",
+    "edge-latent-free-8:scales=general,feedback=1",
+)
+
+
+def test_the_rules_that_the_numbers_were_made_for_are_ready() -> None:
+    local = {"pred", "lls", "mono-forward", "greedy", "dgl", "dbl", "forward-forward", "pepita"}
+    wanted = {"bp", "fa", "usf", "dfa", "sdfa", "drtp", "shallow"} | local
+    assert wanted <= set(READY)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("rule", READY)
+def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
+    run = twin(rule, "mlp", policy)
+    run.advance(STEPS)
+    assert run.unequal() == []
+    assert run.moved()
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("rule", READY)
+def test_lenet_equals_the_reference(rule: str, policy: str) -> None:
+    run = twin(rule, "lenet", policy, batch=2)
+    run.advance(3)
+    assert run.unequal() == []
+
+
+@pytest.mark.parametrize("policy", MORE)
+@pytest.mark.parametrize("rule", ["bp", "dfa", "drtp", "pred"])
+def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
+    run = twin(rule, "mlp-tanh", policy)
+    run.advance(FEW, lr=0.5)
+    assert run.unequal() == []
+    assert run.moved()
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_any_batch_equals_the_reference(batch: int) -> None:
+    run = twin("bp", "lenet", "edge-latent-free-8", batch=batch)
+    run.advance(4)
+    assert run.unequal() == []
+
+
+@pytest.mark.parametrize("rule", ["bp", "pred"])
+def test_the_number_of_threads_changes_no_bit(rule: str) -> None:
+    found = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            run = twin(rule, "lenet", "edge-latent-free-8", batch=16)
+            run.advance(5)
+            found.append({name: tensor.clone() for name, tensor in run.torch.items()})
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+def test_the_reference_refuses_what_leaves_its_format() -> None:
+    """A sum that is wider than the step says must not pass unseen."""
+    run = twin("bp", "mlp", "edge-latent-free-8")
+    too_large = np.full((4, 12), 10_000)
+    with pytest.raises(StepError, match=r"matmul at fc1.*does not hold"):
+        integer.run(run.steps[0], run.plain, too_large, np.zeros(4, np.int64), Clock(0.1, 1, 0))
+
+
+def test_the_reference_has_no_curves() -> None:
+    net = NETWORKS["mlp"]
+    run = twin("bp", "mlp", "edge-latent-free-8")
+    policy = NAMED["edge-latent-free-8"]
+    step = quantize(emit_step(make_rule("bp"), net, 4, with_loss=True), policy, net.params)
+    with pytest.raises(StepError, match=r"monitor at output.*without its loss"):
+        integer.run(step, run.plain, np.zeros((4, 12), np.int64), np.zeros(4, np.int64), Clock(0.1, 1, 0))
+
+
+def test_first_integers_are_those_of_the_formats() -> None:
+    run = twin("bp", "mlp", "edge-latent-free-8")
+    (step,) = run.steps
+    for value in step.residents:
+        assert value.unit is not None
+        real = run.net.params[value.name]
+        first = first_arrays(step, run.net.params, 1)[value.name]
+        assert np.abs(first * value.unit - real).max() <= value.unit / 2
