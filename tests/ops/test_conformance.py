@@ -17,12 +17,15 @@ from insitu.step.ir import OPS, Hole, Phase
 
 from .harness import Row, as_list, inplace_variants, named, program, results, run
 from .rows import FUNCTIONS, LOSSES, ROWS
+from .test_integers import ROWS as INTEGERS
 
 CLOSE = {"rtol": 1e-9, "atol": 1e-12}
 
 
 def test_every_kind_has_a_row() -> None:
-    assert {row.kind for row in ROWS} == set(OPS)
+    """Ops on integers have theirs in the table of :mod:`tests.ops.test_integers`."""
+    learning_curves = {"monitor", "monitor_goodness"}  # of integer scores: tests/experiment/test_precision.py
+    assert {row.kind for row in ROWS} | {row.kind for row in INTEGERS} == set(OPS) - learning_curves
 
 
 def test_every_adjoint_is_differentiated() -> None:

@@ -19,6 +19,7 @@ from insitu.cli.options import (
     Json,
     Kind,
     Out,
+    PrecisionName,
     Quiet,
     Rate,
     Resume,
@@ -33,7 +34,7 @@ from insitu.cli.options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from insitu.experiment.config import CompareConfig
+    from insitu.experiment.config import CompareConfig, RunConfig
 
 
 def compare(
@@ -50,6 +51,7 @@ def compare(
     batch: Batch = None,
     lr: Rate = None,
     optimizer: Kind = None,
+    precision: PrecisionName = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     jobs: Jobs = 1,
@@ -70,6 +72,7 @@ def compare(
         "batch": batch,
         "optimizer__lr": lr,
         "optimizer__kind": optimizer,
+        "precision": precision,
         "data_dir": path_text(data_dir),
     }
     config = _compare_config(recipe, rules, flags, sets)
@@ -101,12 +104,24 @@ def reproduce(
     recipe = recipes.find(name)
     config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
     folder = out or free_folder(f"reproduce-{name}")
+    first = recipe.first_run(data_dir=path_text(data_dir))
+    if first is not None:
+        config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
     results = _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
     table = recipes.reproduction_markdown(recipe, results)
     write_atomic(folder / "reproduction.md", table)
     write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
     if not as_json:
         emit(table)
+
+
+def _pretrained(config: RunConfig, folder: Path) -> Path:
+    """The folder of the run that a recipe starts from, trained unless it is there."""
+    from insitu.experiment.train import train
+
+    if not (folder / "parameters.npz").exists():
+        train(config, folder, resume=(folder / "config.yaml").exists())
+    return folder
 
 
 def report(

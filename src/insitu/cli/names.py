@@ -13,6 +13,7 @@ from insitu.cli.options import (
     DataDir,
     Json,
     OutFile,
+    PrecisionName,
     Quiet,
     console,
     deliver,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
 show_app = typer.Typer(help="Prints what a network and a rule become.", no_args_is_help=True)
-list_app = typer.Typer(help="Names: rules, networks, data, recipes.", no_args_is_help=True)
+list_app = typer.Typer(help="Names: rules, networks, data, precisions, recipes.", no_args_is_help=True)
 
 FetchDir = Annotated[
     Path | None,
@@ -41,6 +42,7 @@ RULE = ("rule", "forward_only", "feedback", "min_batch", "conv", "integer", "yea
 NETWORK = ("name", "what", "input_shape", "parameters", "macs")
 DATA = ("name", "what", "train", "test", "shape", "found")
 RECIPE = ("name", "title", "source")
+PRECISION = ("name", "weight", "activation", "regime", "update", "what")
 """Columns of the tables; ``--json`` has more."""
 
 
@@ -79,6 +81,17 @@ def list_data(
     deliver_table(describe(data_dir=data_dir), DATA, as_json=as_json, out=out, quiet=quiet)
 
 
+@list_app.command("precisions")
+def list_precisions(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Precision policies; any field of one can be changed (policy:field=value).
+
+    Example: insitu list precisions
+    """
+    from insitu.numbers.precision import describe
+
+    deliver_table(describe(), PRECISION, as_json=as_json, out=out, quiet=quiet)
+
+
 @list_app.command("recipes")
 def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
     """Recipes of compare and reproduce.
@@ -100,6 +113,7 @@ def show_step(
     eager: Annotated[bool, typer.Option("--eager/--fused", help="As emitted, or as executed.")] = False,
     optimizer: Annotated[str, typer.Option()] = "sgd",
     loss: Annotated[str, typer.Option()] = "xent",
+    precision: PrecisionName = None,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -109,12 +123,17 @@ def show_step(
     Example: insitu show step mlp-784-1000-10 --rule drtp --eager
     """
     from insitu.network import zoo
+    from insitu.numbers.precision import make
     from insitu.ops.state import Optimizer
     from insitu.passes import lower
+    from insitu.passes.quantize import quantize
     from insitu.rules.protocol import emit_step, make_rule
 
     net = zoo.build(network)
     step = emit_step(make_rule(rule), net, batch, optimizer=Optimizer(optimizer), loss=loss)
+    policy = make(precision or "float32")
+    if policy is not None:
+        step = quantize(step, policy, net.params)
     step = lower(step, "eager" if eager else "fused")
     deliver(_step_json(step) if as_json else _step_text(step), out=out, quiet=quiet)
 

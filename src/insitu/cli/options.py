@@ -44,6 +44,12 @@ Batch = Annotated[
     int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")
 ]
 Rate = Annotated[float | None, typer.Option("--lr", help="Initial learning rate.")]
+PrecisionName = Annotated[
+    str | None,
+    typer.Option(
+        "--precision", help="A policy of 'insitu list precisions', or policy:field=value,field=value."
+    ),
+]
 Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
 DataName = Annotated[
     str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")

@@ -15,6 +15,7 @@ from insitu.cli.options import (
     Json,
     Kind,
     Out,
+    PrecisionName,
     Quiet,
     Rate,
     Resume,
@@ -44,7 +45,10 @@ def train(
     lr: Rate = None,
     optimizer: Kind = None,
     seed: Annotated[int | None, typer.Option()] = None,
-    precision: Annotated[str | None, typer.Option(help="float32 or float64.")] = None,
+    precision: PrecisionName = None,
+    start: Annotated[
+        str | None, typer.Option(help="Run folder or .npz whose parameters the network starts from.")
+    ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     resume: Resume = False,
@@ -66,6 +70,7 @@ def train(
         "optimizer__kind": optimizer,
         "seed": seed,
         "precision": precision,
+        "start": start,
         "data_dir": path_text(data_dir),
     }
     if resume:

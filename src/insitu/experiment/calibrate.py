@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from insitu.errors import DataError
 from insitu.experiment.config import CalibrationConfig
-from insitu.network.builder import Builder
+from insitu.network.builder import LINEAR, Builder
 from insitu.network.graph import Network
 from insitu.numbers.formats import F64
 from insitu.passes import lower
-from insitu.run.state import extend_state
+from insitu.run import integer
+from insitu.run.state import extend_state, first_arrays
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
@@ -56,6 +59,22 @@ def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tu
             f"the {len(chosen)} calibration samples are all {found['x'][0]:g}; give data that vary, or more samples"
         )
     return {name: (_short(low), _short(high)) for name, (low, high) in found.items()}
+
+
+def as_read(net: Network, step: Step) -> Network:
+    """The network with the weights that a quantized step reads: rounded, in few bits."""
+    params = dict(net.params)
+    arrays = first_arrays(step, net.params, 0)
+    for op in step.ops:
+        if op.kind in LINEAR:
+            weight, read = op.inputs[1], op.attrs.get("read")
+            unit = read.unit if read is not None and read.unit is not None else weight.unit
+            shift = 0 if read is None else read.shift
+            assert unit is not None
+            params[weight.name] = (integer.read(op, arrays[weight.name]) * (unit * 2.0**shift)).astype(
+                np.float32
+            )
+    return replace(net, params=params)
 
 
 def _range(name: str, values: np.ndarray, how: CalibrationConfig) -> tuple[float, float]:

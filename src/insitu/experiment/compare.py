@@ -217,6 +217,12 @@ def spread(values: list[float | None]) -> Spread | None:
     return Spread.of(known) if len(known) == len(values) else None
 
 
+def _before(found: dict[str, float | None] | None) -> dict[str, float] | None:
+    """The two accuracies of a network that came pretrained."""
+    values = [v for v in (found or {}).values() if v is not None]
+    return {"float32": values[0], "quantized": values[-1]} if values else None
+
+
 def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: StepCost | None) -> Row:
     config = setup.config
     return Row(
@@ -234,6 +240,7 @@ def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: 
         samples=runs[0].samples,
         test_accuracy=spread([r.test_accuracy for r in runs]),
         test_loss=spread([r.test_loss for r in runs]),
+        before=_before(runs[0].before),
         peak_bytes=cost.peak,
         eager_bytes=cost.eager,
         inference_bytes=cost.inference_bytes,

@@ -79,7 +79,8 @@ class Row(Record):
     ``peak_bytes`` is that of the fused step, ``eager_bytes`` of the step as the rule emits it, each at the training
     batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
     not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time
-    of a seed, evaluation excluded. Accuracies are fractions.
+    of a seed, evaluation excluded. Accuracies are fractions. ``before`` is the test accuracy of a pretrained network
+    before it learned: in float32, and in the row's precision (``quantized``).
     """
 
     rule: str
@@ -96,6 +97,7 @@ class Row(Record):
     samples: int
     test_accuracy: Spread | None
     test_loss: Spread | None
+    before: dict[str, float] | None = None
     peak_bytes: Bytes
     eager_bytes: Bytes
     inference_bytes: int

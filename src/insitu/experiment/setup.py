@@ -14,8 +14,9 @@ import numpy as np
 
 from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
-from insitu.experiment.calibrate import measure
+from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import RunConfig, TrainingConfig
+from insitu.experiment.start import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -63,6 +64,8 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
     else:
         net = _zoo_network(name, data, outputs, options, seed)
     _check_fit(net, data, outputs)
+    if config.start is not None:
+        return started(net, config.start)
     if init == "zeros":
         return replace(net, params={k: _zeroed(k, v) for k, v in net.params.items()})
     if init != "default":
@@ -255,13 +258,21 @@ class Setup:
         if self.policy is None:
             return {}
         x = self.data.train.x[: self.config.calibration.samples]
-        return measure(self.net, x.reshape(len(x), *self.net.input_shape), self.config.calibration)
+        step = quantize(
+            inference_step(self.net, 1, real=self._real),
+            self.policy,
+            self.net.params,
+            fresh=self.config.start is None,
+        )
+        return measure(
+            as_read(self.net, step), x.reshape(len(x), *self.net.input_shape), self.config.calibration
+        )
 
     def quantized(self, step: Step) -> Step:
         """A step in the run's precision."""
         if self.policy is None:
             return step
-        return quantize(step, self.policy, self.net.params, self.ranges)
+        return quantize(step, self.policy, self.net.params, self.ranges, fresh=self.config.start is None)
 
     @property
     def _real(self) -> Float:

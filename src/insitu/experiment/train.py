@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 import insitu
 from insitu.data import Augment, Dataset
@@ -36,7 +38,11 @@ ALIGNMENT_SAMPLES = 256
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: its curve, and the trained parameters by ``state_dict`` name."""
+    """A finished run: its curve, and the trained parameters by ``state_dict`` name.
+
+    ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
+    for a run that started from nothing.
+    """
 
     config: RunConfig
     curve: Curve
@@ -45,6 +51,7 @@ class Outcome:
     diverged: bool
     params: Mapping[str, np.ndarray]
     folder: Path | None = None
+    before: dict[str, float | None] | None = None
 
     @property
     def test_accuracy(self) -> float | None:
@@ -77,7 +84,9 @@ def fingerprint(config: RunConfig, *, files: bool = True) -> str:
     """
     fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir"})
     found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-    named = (Path(config.network.rpartition(":")[0]), Path(config.data))
+    start = Path(config.start or "")
+    start = start / "parameters.npz" if start.is_dir() else start
+    named = (Path(config.network.rpartition(":")[0]), Path(config.data), start)
     for path in named if files else ():
         if path.suffix and path.is_file():
             with path.open("rb") as stream:
@@ -127,6 +136,12 @@ class RunFolder:
         write_atomic(stored, dump(setup.config))
         steps = [str(setup.training_step(setup.config.batch, k)) for k in range(setup.phases.count)]
         write_atomic(self.file("step.txt"), "\n".join(steps))
+        if setup.policy is not None:
+            numbers = {
+                "policy": setup.policy.as_dict(),
+                "ranges": {k: list(v) for k, v in setup.ranges.items()},
+            }
+            write_atomic(self.file("precision.yaml"), yaml.safe_dump(numbers, sort_keys=False))
         write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
         write_atomic(self.file("events.jsonl"), "")
         return None
@@ -146,9 +161,13 @@ class RunFolder:
             "seconds": outcome.seconds,
             "samples": outcome.samples,
             "diverged": outcome.diverged,
+            "before": outcome.before,
             "curve": outcome.curve.model_dump(),
         }
         write_atomic(self.file("result.json"), json.dumps(result, indent=2) + "\n")
+        buffer = io.BytesIO()
+        np.savez(buffer, **outcome.params)
+        write_atomic(self.file("parameters.npz"), buffer.getvalue())
 
 
 def _arrays(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
@@ -295,11 +314,25 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
     )
     if restored:
         trainer.restore(*restored)
+    before = _before_training(setup, trainer)
     progress = trainer.run()
-    outcome = _outcome(setup, trainer, progress, out)
+    outcome = replace(_outcome(setup, trainer, progress, out), before=before)
     if folder:
         folder.finish(outcome)
     return outcome
+
+
+def _before_training(setup: Setup, trainer: Trainer) -> dict[str, float | None] | None:
+    """Test accuracy of a pretrained network: as it came, and as the run's precision sees it."""
+    if setup.config.start is None:
+        return None
+    real = Setup(setup.config.model_copy(update={"precision": "float32"}), setup.data, setup.net, setup.rule)
+    train, test, _ = _arrays(setup)
+    found = {}
+    for name, given in (("float32", real), (setup.config.precision_name, setup)):
+        fresh = Trainer(_settings(given), trainer.emit, given.prediction, setup.net.params, train, test)
+        found[name] = fresh.evaluate(test)[1]
+    return found
 
 
 def _outcome(setup: Setup, trainer: Trainer, progress: Progress, out: Path | None) -> Outcome:

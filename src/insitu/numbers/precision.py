@@ -237,6 +237,27 @@ def named(text: str) -> Precision | None:
     )
 
 
+_WHAT = {
+    "niti-int8": "latent-free 8 bits, steps of two bits whatever the gradient's scale (Wang et al. 2020)",
+    "nitro": "16-bit weights read whole, truncating steps, sums that saturate at 32 bits (NITRO-D has 32-bit weights)",
+    "edge-latent-free-8": "8-bit words are the only copy of a weight, moved by stochastic rounding",
+    "edge-latent-free-4": "the same with 4-bit words",
+    "edge-latent-free-2": "the same with 2-bit words, -2 to 1",
+}
+
+
+def describe() -> list[dict[str, Any]]:
+    """A row per policy that has a name: all its fields, and what it is."""
+    latent = "quantization-aware: float32 weights, read in fewer bits"
+    nothing = dict.fromkeys(f.name for f in fields(Precision))
+    found = [{**nothing, "name": name, "what": "no quantization"} for name in FLOATS]
+    for name in (*COMMON, *NAMED):
+        policy = named(name)
+        assert policy is not None
+        found.append({**policy.as_dict(), "what": _WHAT.get(name, latent)})
+    return found
+
+
 def _plain(name: str, weight: str, activation: str, regime: str) -> Precision:
     if weight == "32" or activation == "32":
         raise ConfigError(

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from math import frexp, prod, sqrt
 from typing import Any
 
+import numpy as np
+
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized, Ternary
 from insitu.numbers.rounding import Rounding
@@ -55,7 +57,7 @@ class Read:
 
     Attributes:
         format: of what is read.
-        shift: low bits of the stored word that are dropped, rounded half-up.
+        shift: low bits of the stored word that are dropped, rounded half-up (read in one bit: the sign).
         unit: for weights stored as reals: the value of the integer 1.
     """
 
@@ -118,7 +120,8 @@ def random_words(rt: Any, stream: str, start: int, count: int, t: int | None = N
     import torch
 
     k = prng.key(rt.seed, stream, rt.t if t is None else t)
-    return prng.words(k, torch.arange(start, start + count, device=rt.device))
+    words = prng.words(k, np.arange(start, start + count, dtype=np.uint64))
+    return torch.from_numpy(words.astype(np.int64)).to(rt.device)
 
 
 def shifted(x: Any, k: int, rounding: str, words: Any = None) -> Any:

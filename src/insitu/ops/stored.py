@@ -4,9 +4,10 @@ The wanted change of a stored integer w is  lr · g · ratio · 2**e  (g the gra
 unit, e its run-time exponent, if any). ``k = nearest_shift(lr · ratio) - e`` makes it ``g · 2**-k``: a shift, no
 multiplication. How the fraction is dealt with tells the updates apart (:class:`Stored`).
 
-Random numbers: one 32-bit word per row R_i and one per column C_j of the weight matrix, from the bit-defined generator;
-weight (i, j) uses R_i xor C_j. Each such word is uniform and any two weights' words are independent, which is what an
-unbiased rounding with independent errors needs, at O + I instead of O · I generated words. A vector uses R_i.
+Random numbers: one 32-bit word per row R_i, then one per column C_j of the weight matrix, from the bit-defined
+generator; weight (i, j) uses R_i xor C_j. Each such word is uniform and any two weights' words are independent, which
+is what an unbiased rounding with uncorrelated errors needs, at O + I instead of O · I generated words. A vector uses
+R_i.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from dataclasses import dataclass
 from math import prod, sqrt, tanh
 from typing import Any
 
+import numpy as np
+
+from insitu.numbers import prng
 from insitu.numbers.formats import F32, Binary, Fixed, Quantized
-from insitu.ops.quant import nearest_shift, random_words
+from insitu.ops.quant import nearest_shift
 from insitu.step.ir import Counts, Format, Op, Phase, Shape
 
 EVIDENCE = Fixed(True, 7, 0)
@@ -147,26 +151,26 @@ def jump_table(kappa: float) -> tuple[int, ...]:
 
 
 class _Words:
-    """The random words of one update, made once and cut to rows."""
+    """The random words of one update: one per row, then one per column; xor-ed for a part of the rows."""
 
-    def __init__(self, o: Move, rt: Any, shape: Shape) -> None:
-        self.rows = self.columns = None
-        if o.random:
-            assert isinstance(o, Stored)
-            self.rows = random_words(rt, f"{o.stream}.rows", 0, shape[0])
-            if len(shape) > 1:
-                self.columns = random_words(rt, f"{o.stream}.columns", 0, prod(shape[1:]))
+    def __init__(self, o: Stored, rt: Any, shape: Shape) -> None:
+        self.count, self.device = shape[0], rt.device
+        self.rest = prod(shape[1:]) if len(shape) > 1 else 0
+        key = prng.key(rt.seed, o.stream, rt.t)
+        index = np.arange(self.count + self.rest, dtype=np.uint64)
+        self.words = prng.words(key, index).astype(np.int64) if o.random else index
+        self.known: tuple[int, Any, Any] | None = None
 
     def high(self, rows: slice, bits: int) -> Any:
         """The ``bits`` high bits of the words of some rows, int32 (int64 for 32 bits)."""
         import torch
 
-        kind = torch.int32 if bits < 32 else torch.int64
-        assert self.rows is not None
-        r = (self.rows[rows] >> (32 - bits)).to(kind)
-        if self.columns is None:
-            return r
-        return r[:, None] ^ (self.columns >> (32 - bits)).to(kind)[None, :]
+        if self.known is None or self.known[0] != bits:
+            cut = (self.words >> (32 - bits)).astype(np.int32 if bits < 32 else np.int64)
+            tensor = torch.from_numpy(cut).to(self.device)
+            self.known = (bits, tensor[: self.count], tensor[self.count :])
+        _, r, c = self.known
+        return r[rows, None] ^ c if self.rest else r[rows]
 
 
 def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
@@ -176,7 +180,7 @@ def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
     k = min(k, 32)
     if k > 20:
         g = g.double()
-    flat = g.view(g.shape[0], -1) if words.columns is not None else g
+    flat = g.view(g.shape[0], -1) if words.rest else g
     return flat.add_(words.high(rows, k)).mul_(2.0**-k).floor_().view(g.shape)
 
 
@@ -235,8 +239,6 @@ def _rotating(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, sums: A
 
 def _move_latent(o: Latent, rt: Any, w: Any, g: Any, e: int, state: Sequence[Any]) -> None:
     """Plain float32 operations, one rounding each, so that NumPy gives the same bits."""
-    import numpy as np
-
     real = g.float() * float(np.float32(o.unit * 2.0**e))
     moved = real_step(o.optimizer, rt.lr, rt.t, w, real, state)
     w.sub_(moved).clamp_(-o.bound, o.bound)
@@ -268,8 +270,6 @@ def real_step(o: Any, lr: float, t: int, w: Any, g: Any, state: Sequence[Any]) -
 
 def _f32(x: float) -> Any:
     """A Python float that float32 holds exactly."""
-    import numpy as np
-
     return float(np.float32(x))
 
 
@@ -277,6 +277,10 @@ TILE = 32768
 """Elements of a gradient that the torch executor makes at a time where an update needs the gradient itself:
 what a core's cache holds, and torch's grain size, up to which an element-wise op does not wait for threads.
 """
+
+
+WIDE = 1 << 18
+"""As :data:`TILE`, where the product is the larger part of the work: products of few rows are slow."""
 
 
 def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callable[..., None]:
@@ -321,11 +325,18 @@ def _rows_of(kind: str, given: Sequence[Any], rows: slice) -> tuple[Any, ...] | 
 def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _Words) -> None:
     """A dense gradient, a few rows at a time: no whole gradient is stored."""
     d, x = given
-    step = max(1, TILE // w.shape[1])
-    dt = d.t().contiguous()
+    step = max(1, WIDE // w.shape[1])
+    k = o.shift(rt.lr, e)
+    quick = o.kind == "stochastic" and 0 < k <= 20
+    dt = d.t() * 2.0**-k if quick else d.t()  # a power of two changes no bit of the products
     for i in range(0, w.shape[0], step):
         rows = slice(i, min(i + step, w.shape[0]))
-        _move_stored(o, rt, w[rows], dt[rows] @ x, e, words, rows)
+        part, g = w[rows], dt[rows] @ x
+        if quick:
+            x_rows = g.add_(words.high(rows, k), alpha=2.0**-k).floor_()
+            part.sub_(x_rows, alpha=o.stride).clamp_(o.format.least, o.format.greatest)
+        else:
+            _move_stored(o, rt, part, g, e, words, rows)
 
 
 def counts(o: Move, size: int) -> Counts:

@@ -98,7 +98,8 @@ def read(op: Op, w: Array, name: str = "read") -> Ints:
     if how is None:
         return w
     if how.unit is None:
-        return w if how.shift == 0 else saturate(shift_right(w, how.shift, "half-up"), how.format)
+        kept = w if isinstance(how.format, Binary) else shift_right(w, how.shift, "half-up")
+        return w if how.shift == 0 else saturate(kept, how.format)
     position = w * np.float32(1.0 / how.unit)  # float32: a power of two, exact
     if isinstance(how.format, Binary):
         return np.where(position >= 0, 1, -1)
@@ -487,11 +488,10 @@ def _change(o: Stored, clock: Clock, w: Ints, g: Ints, e: int) -> Ints:
 
 def _weight_words(o: Stored, clock: Clock, shape: tuple[int, ...]) -> Ints:
     """R_i xor C_j: a random word per weight from one per row and one per column."""
-    rows = words(clock, f"{o.stream}.rows", shape[0])
-    if len(shape) == 1:
-        return rows
-    columns = words(clock, f"{o.stream}.columns", prod(shape[1:]))
-    return (rows[:, None] ^ columns[None, :]).reshape(shape)
+    rest = prod(shape[1:]) if len(shape) > 1 else 0
+    drawn = words(clock, o.stream, shape[0] + rest)
+    rows, columns = drawn[: shape[0]], drawn[shape[0] :]
+    return (rows[:, None] ^ columns[None, :]).reshape(shape) if rest else rows
 
 
 def _towards_zero(x: Ints, k: int) -> Ints:

@@ -22,11 +22,10 @@ State = dict[str, torch.Tensor]
 def _first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
     init = value.init
     assert init is not None
-    if init.kind == "param":
-        if init.key not in params:
-            raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
-        return params[init.key]
-    return draw(init, value.shape, seed)
+    if init.kind == "param" and init.key not in params:
+        raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
+    first = params[init.key] if init.kind == "param" else draw(init, value.shape, seed)
+    return first if init.times == 1.0 else first * np.float32(init.times)
 
 
 def first_arrays(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:

@@ -63,12 +63,13 @@ class Init:
 
     ``kind`` is ``param`` (the network's own value of that name), ``zeros``, ``ones``, ``eye`` (the identity matrix),
     ``uniform`` (the bit-defined generator, in ``[-bound, bound)``, stream ``key``), or ``sine`` or ``square``
-    (rows of waves, see :func:`insitu.network.graph.draw`).
+    (rows of waves, see :func:`insitu.network.graph.draw`). ``times``: a factor on it.
     """
 
     kind: str
     key: str = ""
     bound: float = 0.0
+    times: float = 1.0
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ def _attrs(attrs: Mapping[str, Any]) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Floats with nine digits (the last bits of a power differ between C libraries), functions by name, tables by sum."""
+    """Floats with nine digits (libraries differ in the last bits of a power), functions by name, tables by a sum."""
     if callable(value) and hasattr(value, "__qualname__"):
         return str(value.__qualname__)
     if isinstance(value, tuple) and len(value) > 8:
@@ -45,6 +45,7 @@ def print_step(step: Step) -> str:
     for v in step.residents:
         assert v.init is not None
         bound = f" {v.init.bound:.6g}" if v.init.kind == "uniform" else ""
+        bound += f" * {v.init.times:.6g}" if v.init.times != 1.0 else ""
         lines.append(f"  resident {_typed(v)} = {v.init.kind}{bound}")
     lines += [f"  {print_op(op)}" for op in step.ops]
     lines.append("  return " + ", ".join(f"%{v.name}" for v in step.outputs))

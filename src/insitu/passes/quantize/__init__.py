@@ -32,6 +32,8 @@ def quantize(
     precision: Precision,
     params: Mapping[str, npt.NDArray[Any]],
     ranges: Ranges | None = None,
+    *,
+    fresh: bool = True,
 ) -> Step:
     """The step in integers.
 
@@ -39,12 +41,13 @@ def quantize(
         step: as emitted, on reals.
         params: the network's first values, which weights take their units from.
         ranges: measured ranges of activations; :data:`WIDEST` where there is none, the samples in [0, 1].
+        fresh: the network was not trained: weights of one and two bits may start from its first values times a factor.
 
     Raises:
         StepError: for an op without an integer form, or a sum that the accumulator cannot hold, with the layer, the
             numbers and the remedy.
     """
-    return Quantizer(step, precision, params, ranges or {}).run()
+    return Quantizer(step, precision, params, ranges or {}, fresh).run()
 
 
 __all__ = ["LOWERINGS", "WIDEST", "Ranges", "quantize"]

@@ -17,7 +17,7 @@ from insitu.numbers.precision import Precision, kind
 from insitu.numbers.rounding import Rounding
 from insitu.ops.linear import chunks
 from insitu.ops.quant import Read, feedback_spread, nearest_shift
-from insitu.step.ir import OPS, Op, Phase, Role, Step, Value
+from insitu.step.ir import OPS, Init, Op, Phase, Role, Step, Value
 
 Ranges = Mapping[str, tuple[float, float]]
 """Measured (least, greatest) of values by name; ``x`` the samples."""
@@ -75,11 +75,24 @@ def power(x: float, up: bool = True) -> float:
     return 2.0 ** (ceil(log2(x) - 1e-9) if up else round(log2(x)))
 
 
+SPREAD = 2.0
+"""Unit of weights of one and two bits over the largest first weight. They cannot grow, so they must be large enough at
+once: ±2/sqrt(fan_in) keeps the variance of a ReLU layer, within a power of two."""
+
+
 class Quantizer:
+    """Walks a step on reals and builds the step on integers."""
+
     def __init__(
-        self, step: Step, precision: Precision, params: Mapping[str, npt.NDArray[Any]], ranges: Ranges
+        self,
+        step: Step,
+        precision: Precision,
+        params: Mapping[str, npt.NDArray[Any]],
+        ranges: Ranges,
+        fresh: bool,
     ) -> None:
         self.step, self.precision, self.params, self.ranges = step, precision, params, ranges
+        self.fresh = fresh
         self.ops: list[Op] = []
         self.residents: dict[str, Value] = {}
         self.inputs: list[Value] = []
@@ -285,20 +298,30 @@ class Quantizer:
         fmt = kind(token, "weight")
         assert isinstance(fmt, Quantized)
         largest = self.first(v)
+        if fmt.bits <= 2 and self.fresh:
+            unit = power(largest * SPREAD, up=False)
+            fmt = fixed(True, fmt.bits, unit) if isinstance(fmt, Fixed) else fmt
+            assert v.init is not None
+            first = replace(v.init, times=unit / largest)  # else all of them would start at zero
+            self.store(v, fmt, unit, policy, first)
+            return self.now[v]
         if isinstance(fmt, Fixed):
             grown = largest * 2.0 ** min(policy.headroom, max(fmt.bits - 2, 0))
             unit = power(grown / 2 ** (fmt.bits - 1))
             fmt = fixed(True, fmt.bits, unit)
         else:
             unit = power(largest * (0.6 if fmt.reach == 1 else 2.0 / fmt.reach), up=False)
-        self._store(v, fmt, unit, policy)
+        self.store(v, fmt, unit, policy)
         return self.now[v]
 
-    def _store(self, v: Value, fmt: Quantized, unit: float, policy: Precision) -> None:
+    def store(
+        self, v: Value, fmt: Quantized, unit: float, policy: Precision, first: Init | None = None
+    ) -> None:
         """Makes the resident of a weight: a stored word, or a real copy; ``now`` is what is read of it."""
+        v_init = first or v.init
         if policy.latent:
             master = F32 if policy.master == "f32" else F16
-            stored = replace(v, format=master)
+            stored = replace(v, format=master, init=v_init)
             self.reads[v] = Read(fmt, unit=unit)
         elif policy.hidden and len(v.shape) > 1:
             bits = fmt.bits + policy.hidden
@@ -307,10 +330,10 @@ class Quantizer:
                     f"a stored word of {bits} bits is too wide; use hidden: {32 - fmt.bits} or less"
                 )
             small = unit * 2.0**-policy.hidden
-            stored = replace(v, format=fixed(True, bits, small), unit=small)
+            stored = replace(v, format=fixed(True, bits, small), unit=small, init=v_init)
             self.reads[v] = Read(fmt, shift=policy.hidden)
         else:
-            stored = replace(v, format=fmt, unit=unit)
+            stored = replace(v, format=fmt, unit=unit, init=v_init)
             self.reads[v] = None
         self.residents[v.name] = stored
         self.names.add(v.name)
@@ -347,7 +370,7 @@ class Quantizer:
             grown = max(self.first(v), 0.25) * 2.0 ** max(self.precision.headroom, 1)
             doublings = max(0, ceil(log2(grown / (2 ** (bits - 1) * sum_unit)) - 1e-9))
             unit = sum_unit * 2.0**doublings
-            self._store(v, fixed(True, bits, unit), unit, self.policy())
+            self.store(v, fixed(True, bits, unit), unit, self.policy())
         shift = -nearest_shift(self.now[v].unit / sum_unit)
         if shift < 0:
             raise self.refuse(

@@ -1,0 +1,96 @@
+"""Precision policies: names, changes, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from insitu.errors import ConfigError
+from insitu.numbers.formats import B1, T2, Fixed, PowerOfTwo
+from insitu.numbers.precision import COMMON, NAMED, describe, kind, make, named
+
+
+@pytest.mark.parametrize(
+    "name", [*COMMON, *NAMED, "w3a5", "wta4-free", "w1a8-latent", "wpo4a8", "w16a8-free"]
+)
+def test_names_give_policies_of_that_name(name: str) -> None:
+    policy = named(name)
+    assert policy is not None
+    assert str(policy) == name
+
+
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_floats_quantize_nothing(name: str) -> None:
+    assert make(name) is None
+
+
+def test_bits_and_regime_follow_from_the_name() -> None:
+    free, latent = named("w4a5-free"), named("w4a5")
+    assert free is not None and latent is not None
+    assert (free.weight, free.activation, free.latent) == ("4", "5", False)
+    assert latent.latent and latent.master == "f32"
+    ternary = named("w2a4")
+    assert ternary is not None and kind(ternary.weight) is T2
+
+
+@pytest.mark.parametrize(
+    ("token", "fmt"),
+    [("8", Fixed(True, 7, 0)), ("1", B1), ("t", T2), ("po4", PowerOfTwo(4)), ("32", Fixed(True, 31, 0))],
+)
+def test_tokens(token: str, fmt: object) -> None:
+    assert kind(token) == fmt
+
+
+def test_a_text_and_a_mapping_say_the_same() -> None:
+    text = make("edge-latent-free-8:hidden=4,update=threshold,kappa=2.5,saturate=true")
+    mapping = make(
+        {"base": "edge-latent-free-8", "hidden": 4, "update": "threshold", "kappa": 2.5, "saturate": True}
+    )
+    assert text == mapping
+    assert text is not None
+    assert (text.hidden, text.update, text.kappa, text.saturate) == (4, "threshold", 2.5, True)
+    assert text.name == "edge-latent-free-8:hidden=4,update=threshold,kappa=2.5,saturate=True"
+
+
+def test_layers_override() -> None:
+    policy = make(
+        {"base": "edge-latent-free-4", "layers": {"fc1": {"weight": "8"}, "fc*": {"activation": "6"}}}
+    )
+    assert policy is not None
+    assert (policy.at("fc1").weight, policy.at("fc1").activation) == (
+        "8",
+        "8",
+    )  # the first pattern that fits counts
+    assert (policy.at("fc2").weight, policy.at("fc2").activation) == ("4", "6")
+    assert policy.at(None).weight == "4"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("w8a9", "precision 'w8a9' is unknown; did you mean 'w8a8'"),
+        ("w33a8", "precision 'w33a8' is unknown"),
+        ("w32a8", "keeps half of the network in float32.*use float32"),
+        ("edge-latent-free-8:hiden=2", "has no field 'hiden'; did you mean 'hidden'"),
+        ("edge-latent-free-8:hidden", "'hidden' is no field=value"),
+        ("edge-latent-free-8:hidden=25", "hidden=25 is out of range; use 0 to 24"),
+        ("edge-latent-free-8:hidden=two", "hidden='two' is out of range"),
+        ("edge-latent-free-8:weight=33", "weight='33' is no number format"),
+        ("edge-latent-free-8:weight=s0.7x", "is no number format; use 1 to 32"),
+        ("edge-latent-free-8:activation=t", "activation='t' must be a number of bits"),
+        ("edge-latent-free-8:error=1", "error='1' must be a number of bits; use 2 to 24"),
+        ("edge-latent-free-8:update=adam", "update='adam' is unknown; use one of stochastic"),
+        ("edge-latent-free-8:update=bop", "flips binary weights; use weight: '1'"),
+        ("edge-latent-free-8:rounding=up", "rounding='up' is unknown; use one of half-up, floor, stochastic"),
+        ("float32:hidden=2", "a float has no fields to change"),
+        ({"layers": {"fc1": {"error": "8"}}}, "layers.*'error' is unknown; use one of weight"),
+    ],
+)
+def test_refusals(given: str | dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(given)
+
+
+def test_every_named_policy_is_described() -> None:
+    rows = {row["name"]: row for row in describe()}
+    assert set(rows) == {"float32", "float64", *COMMON, *NAMED}
+    assert all(row["what"] for row in rows.values())
