@@ -126,7 +126,7 @@ def test_a_grid_loses_no_point_and_has_none_twice(cluster: Any, tmp_path: Path) 
         network="mlp-64-16-10",
         rules=(RuleSpec(rule="bp"), RuleSpec(rule="dfa")),
         weight_bits=("32",),
-        act_bits=("32",),
+        act_bits=("8",),
         seeds=4,
         epochs=60,
         limit_train=200,

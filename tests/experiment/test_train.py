@@ -29,7 +29,14 @@ def config(**more: Any) -> RunConfig:
 def test_run_folder_is_complete(tmp_path: Path) -> None:
     outcome = train(config(alignment=True, rule="dfa"), tmp_path / "run")
     files = {p.name for p in (tmp_path / "run").iterdir()}
-    assert files == {"config.yaml", "events.jsonl", "step.txt", "env.json", "checkpoint.pt", "result.json"}
+    assert files == {
+        "config.yaml",
+        "events.jsonl",
+        "step.txt",
+        "env.json",
+        "checkpoint.pt",
+        "result.json",
+    } | {"parameters.npz"}
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert [e["epoch"] for e in events] == [1, 2, 3]
     assert 0 < events[-1]["alignment"]["fc1.weight"] < 180

@@ -46,10 +46,13 @@ def grid(
     network: Annotated[str | None, typer.Option("--network", help="One network.")] = None,
     rules: Annotated[str | None, typer.Option("--rules", help="Rules, comma-separated.")] = None,
     weight_bits: Annotated[
-        str | None, typer.Option("--weight-bits", help="Out of 1 to 8, t (ternary), 16 and 32.")
+        str | None,
+        typer.Option(
+            "--weight-bits", help="Out of 1 to 8, t (ternary), 16, 4+4 (read + hidden bits) and 32."
+        ),
     ] = None,
     regimes: Annotated[str | None, typer.Option("--regimes", help="Out of latent and latent-free.")] = None,
-    act_bits: Annotated[str | None, typer.Option("--act-bits", help="Out of 1 to 8 and 32.")] = None,
+    act_bits: Annotated[str | None, typer.Option("--act-bits", help="Out of 1 to 8.")] = None,
     epochs: Epochs = None,
     seeds: Seeds = None,
     batch: Batch = None,

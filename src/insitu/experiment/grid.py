@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 import insitu
 from insitu.data import Dataset
@@ -28,8 +29,17 @@ from insitu.run.files import make_folder, write_atomic
 
 OnEvent = Callable[[dict[str, Any]], None]
 
-WeightBits = Literal["1", "t", "2", "3", "4", "5", "6", "7", "8", "16", "32"]
-ActBits = Literal["1", "2", "3", "4", "5", "6", "7", "8", "32"]
+
+def _weight_bits(text: str) -> str:
+    if not re.fullmatch(r"1|t|[2-8]|16|32|(1|t|[2-8])\+[1-9]", text):
+        raise ValueError(
+            "weight bits are 1 to 8, t (ternary), 16, 32, or bits that are read + hidden ones, such as 4+4"
+        )
+    return text
+
+
+WeightBits = Annotated[str, AfterValidator(_weight_bits)]
+ActBits = Literal["1", "2", "3", "4", "5", "6", "7", "8"]
 Regime = Literal["latent", "latent-free"]
 
 
@@ -37,8 +47,9 @@ Regime = Literal["latent", "latent-free"]
 class Bits:
     """What a point computes with: bits of the weights (``t``: ternary ones) and of the activations, and the regime.
 
-    Latent-free training keeps the quantized weights alone, latent training also real ones behind them; with 32 bits
-    for both there is nothing to tell apart, and ``regime`` is ``None``.
+    Latent-free training keeps the quantized weights alone, latent training also real ones behind them. ``4+3`` weights
+    are latent-free words of 7 bits, of which the forward pass reads the high 4. Weights of 32 bits stand for float32
+    throughout: there is no regime to tell apart, and ``regime`` is ``None``.
     """
 
     weights: str
@@ -50,7 +61,11 @@ class Bits:
         """As ``precision`` of a run's configuration."""
         if self.regime is None:
             return "float32"
-        return f"w{self.weights}a{self.activations}" + ("-free" if self.regime == "latent-free" else "")
+        visible, _, hidden = self.weights.partition("+")
+        changes = {"weight": visible if visible == "2" else "", "hidden": hidden}  # w2 alone is ternary
+        given = ",".join(f"{k}={v}" for k, v in changes.items() if v)
+        name = f"w{visible}a{self.activations}" + ("-free" if self.regime == "latent-free" else "")
+        return f"{name}:{given}" if given else name
 
 
 class GridConfig(TrainingConfig):
@@ -60,7 +75,9 @@ class GridConfig(TrainingConfig):
     network: str = "mlp-64-64-10"
     rules: tuple[RuleSpec, ...] = Field(default=(RuleSpec(rule="bp"),), min_length=1)
     weight_bits: tuple[Annotated[WeightBits, BeforeValidator(str)], ...] = Field(
-        default=("1", "t", "2", "4", "8", "32"), min_length=1, description="t: ternary"
+        default=("1", "t", "2", "4", "8", "32"),
+        min_length=1,
+        description="t: ternary; 4+3: 7-bit words, the high 4 bits read; 32: float32",
     )
     regimes: tuple[Regime, ...] = Field(default=("latent", "latent-free"), min_length=1)
     act_bits: tuple[Annotated[ActBits, BeforeValidator(str)], ...] = Field(default=("8",), min_length=1)
@@ -83,10 +100,9 @@ class GridConfig(TrainingConfig):
             for acts in self.act_bits
             for regime in self.regimes
             for weights in self.weight_bits
-            if not weights == acts == "32"
+            if weights != "32" and (regime == "latent-free" or "+" not in weights)
         ]
-        both = "32" in self.weight_bits and "32" in self.act_bits
-        return (*quantized, *([Bits("32", "32", None)] if both else []))
+        return (*quantized, *([Bits("32", "32", None)] if "32" in self.weight_bits else []))
 
     def run(self, spec: RuleSpec, bits: Bits, seed: int) -> RunConfig:
         """The configuration of one point.
