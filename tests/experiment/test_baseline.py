@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from math import log2
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.experiment.baseline import QatModel, qat
-from insitu.experiment.config import RunConfig, parse
+from insitu.experiment.compare import compare
+from insitu.experiment.config import CompareConfig, RunConfig, parse
 from insitu.experiment.train import train
 from insitu.numbers.formats import Fixed
 
@@ -94,3 +96,19 @@ def test_without_brevitas_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) ->
         ConfigError, match=r"needs Brevitas, which is not installed; pip install 'insitu\[baseline\]'"
     ):
         qat(config())
+
+
+@pytest.mark.usefixtures("_brevitas")
+def test_a_comparison_shows_it_as_a_row(tmp_path: Path) -> None:
+    rules = [{"rule": "bp"}, {"rule": "bp", "precision": "brevitas-w4a8", "label": "qat"}]
+    spec = {"networks": ["mlp-64-16-10"], "rules": rules, "seeds": 1, "epochs": 1, "limit_train": 200}
+    plain, row = compare(parse(CompareConfig, spec, "test"), tmp_path / "c").rows
+    assert (row.label, row.precision) == ("qat", "brevitas-w4a8")
+    assert row.test_accuracy is not None and row.curves[0].samples == [200]
+    assert row.peak_bytes == plain.peak_bytes  # a float32 step is what such training takes
+    assert (tmp_path / "c" / "runs" / "0-qat-s1" / "parameters.npz").exists()
+
+
+def test_it_is_back_propagation_only() -> None:
+    with pytest.raises(ConfigError, match=r"is the baseline of back-propagation.*use rule bp"):
+        train(config(rule="dfa", precision="brevitas-w4a8"))

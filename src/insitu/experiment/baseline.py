@@ -1,8 +1,9 @@
 """The baseline of quantized training: the same network as an ordinary PyTorch model with Brevitas' layers.
 
 Quantization-aware training (QAT) as it is done off the device: float32 weights behind quantizers, back-propagation
-with straight-through estimators, ``torch.optim``. Samples, their order, learning rate, loss and evaluation are those
-of every run, for the :class:`insitu.run.trainer.Trainer` is the same. Needs the extra ``[baseline]``.
+with straight-through estimators, ``torch.optim``; the precision ``brevitas-w<bits>a<bits>`` of a run. Samples, their
+order, learning rate, loss and evaluation are those of every run, for the :class:`insitu.run.trainer.Trainer` is the
+same. Needs the extra ``[baseline]``.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from dataclasses import dataclass, replace
 from math import ceil, log2, sqrt
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from insitu.data import Dataset
 from insitu.errors import ConfigError, NetworkError
 from insitu.experiment import train as runs
-from insitu.experiment.config import RuleSpec, RunConfig
+from insitu.experiment.config import RunConfig
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import OnEvent, Outcome
 from insitu.network.graph import INPUT, WEIGHTED, Layer, Network
@@ -27,9 +29,6 @@ from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import VALUES, mean_scale, one_hot
 from insitu.ops.state import Optimizer
 from insitu.run.trainer import Trainer
-
-SPEC = RuleSpec(rule="bp", label="qat-brevitas")
-"""Its row in a comparison. A step takes the memory and the operations of back-propagation in float32: it is that."""
 
 CALIBRATION = 30
 """Training steps after which the scales of activations are no more the greatest values seen, but learned; up to then
@@ -83,12 +82,12 @@ def qat(
     """
     bits = Bits(weight_bits, act_bits, input_bits)
     setup = Setup.of(config.model_copy(update={"rule": "bp", "rule_options": {}}), data)
-    with runs._threads(setup), torch.random.fork_rng():
+    with runs.threads_of(setup), torch.random.fork_rng():
         torch.manual_seed(config.seed)  # of dropout
         trainer = _QatTrainer(setup, bits, on_event)
         progress = trainer.run()
         trainer.state = trainer.model.quantized()
-        return runs._outcome(setup, trainer, progress, None)
+        return runs.outcome_of(setup, trainer, progress, None)
 
 
 def _brevitas() -> tuple[Any, Any]:
@@ -257,13 +256,18 @@ class _Step:
         self.model.clip()
         return (loss.detach(),)
 
+    @staticmethod
+    def reals(outputs: Any) -> Any:
+        """What the outputs stand for: themselves."""
+        return outputs
+
 
 class _QatTrainer(Trainer):
     """The trainer of every run, with steps of the Brevitas model in place of a rule's."""
 
     def __init__(self, setup: Setup, bits: Bits, on_event: OnEvent) -> None:
-        settings = replace(runs._settings(setup), checkpoint_steps=None)
-        train, test, validation = runs._arrays(setup)
+        settings = replace(runs.settings_of(setup), checkpoint_steps=None)
+        train, test, validation = runs.arrays_of(setup)
         model = QatModel(setup.net, bits, signed=bool(train.x.min() < 0))
         self.model = model.to(device=settings.device, dtype=settings.dtype)
         self._steps: Mapping[str, _Step] = {
@@ -284,5 +288,8 @@ class _QatTrainer(Trainer):
     def _executor(self, kind: str, batch: int, part: int = 0) -> Any:
         return self._steps[kind]
 
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {name: tensor.detach().cpu().float().numpy() for name, tensor in self.state.items()}
 
-__all__ = ["SPEC", "Bits", "QatModel", "qat"]
+
+__all__ = ["Bits", "QatModel", "qat"]

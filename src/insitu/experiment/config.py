@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import cos, pi
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -128,6 +129,8 @@ class TrainingConfig(Frozen):
 
     @model_validator(mode="after")
     def _precise(self) -> Self:
+        if self.brevitas is not None:
+            return self
         try:
             found = policies.make(self.precision)
         except ConfigError as error:
@@ -137,9 +140,15 @@ class TrainingConfig(Frozen):
         return self
 
     @property
+    def brevitas(self) -> tuple[int, int] | None:
+        """Weight and activation bits of the QAT baseline, ``brevitas-w<bits>a<bits>``."""
+        match = re.fullmatch("brevitas-w([0-9]+)a([0-9]+)", str(self.precision))
+        return (int(match[1]), int(match[2])) if match else None
+
+    @property
     def policy(self) -> policies.Precision | None:
-        """The precision policy; ``None`` for floats."""
-        return policies.make(self.precision)
+        """The precision policy; ``None`` for floats, and where Brevitas quantizes."""
+        return None if self.brevitas else policies.make(self.precision)
 
     @property
     def precision_name(self) -> str:
@@ -181,7 +190,11 @@ class RuleSpec(Frozen):
             return self.label
         options = ",".join(f"{k}={v}" for k, v in self.options.items())
         name = f"{self.rule}[{options}]" if options else self.rule
-        return name if self.precision is None else f"{name} {policies.make(self.precision) or self.precision}"
+        if self.precision is None:
+            return name
+        if isinstance(self.precision, str):
+            return f"{name} {self.precision}"
+        return f"{name} {policies.make(self.precision)}"
 
 
 class CompareConfig(TrainingConfig):

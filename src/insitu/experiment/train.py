@@ -20,7 +20,7 @@ import yaml
 
 import insitu
 from insitu.data import Augment, Dataset
-from insitu.errors import CheckpointError
+from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.record import Curve
 from insitu.experiment.setup import Setup
@@ -170,7 +170,7 @@ class RunFolder:
         write_atomic(self.file("parameters.npz"), buffer.getvalue())
 
 
-def _arrays(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
+def arrays_of(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
     """Training, test and validation data in the network's input shape."""
     shape = setup.net.input_shape
     reconstruct = setup.config.target == "input"
@@ -198,7 +198,7 @@ def _augment(setup: Setup) -> Callable[[np.ndarray, np.random.Generator], np.nda
     return lambda x, rng: change(x.reshape(len(x), *shape), rng).reshape(x.shape)
 
 
-def _settings(setup: Setup) -> Settings:
+def settings_of(setup: Setup) -> Settings:
     config = setup.config
     stop = config.early_stop
     return Settings(
@@ -258,9 +258,32 @@ def train(
     Raises:
         InsituError: if anything in the request does not fit, before the first step.
     """
+    if config.brevitas is not None:
+        return _baseline(config, out, resume, on_event, data)
     setup = Setup.of(config, data)
-    with _threads(setup):
+    with threads_of(setup):
         return _train(setup, out, resume, on_event)
+
+
+def _baseline(
+    config: RunConfig, out: Path | None, resume: bool, on_event: OnEvent, data: Dataset | None
+) -> Outcome:
+    """Quantization-aware training by Brevitas; without checkpoints, it starts anew when it is resumed."""
+    from insitu.experiment.baseline import qat
+
+    if config.rule != "bp" or config.start is not None or config.brevitas is None:
+        raise ConfigError(
+            f"precision {config.precision!r} is the baseline of back-propagation from first values; use rule bp "
+            "without start, or a policy of 'insitu list precisions'"
+        )
+    weight_bits, act_bits = config.brevitas
+    folder = RunFolder(out) if out else None
+    if folder:
+        folder.open(Setup.of(config, data), resume=resume)
+    outcome = qat(config, weight_bits=weight_bits, act_bits=act_bits, data=data, on_event=on_event)
+    if folder:
+        folder.finish(outcome)
+    return replace(outcome, config=config, folder=out)
 
 
 SERIAL_MACS = 5_000_000
@@ -269,7 +292,7 @@ a busy machine a hundred times more."""
 
 
 @contextmanager
-def _threads(setup: Setup) -> Iterator[None]:
+def threads_of(setup: Setup) -> Iterator[None]:
     """The run's thread count: as configured, one for small steps, else as torch has it; restored afterwards."""
     before = torch.get_num_threads()
     steps = (setup.emitted(setup.config.batch, k) for k in range(setup.phases.count))
@@ -283,8 +306,8 @@ def _threads(setup: Setup) -> Iterator[None]:
 
 def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> Outcome:
     config = setup.config
-    settings = _settings(setup)
-    train_data, test_data, validation = _arrays(setup)
+    settings = settings_of(setup)
+    train_data, test_data, validation = arrays_of(setup)
     folder = RunFolder(out) if out else None
     restored = folder.open(setup, resume=resume) if folder else None
     mark = fingerprint(config)
@@ -316,7 +339,7 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         trainer.restore(*restored)
     before = _before_training(setup, trainer)
     progress = trainer.run()
-    outcome = replace(_outcome(setup, trainer, progress, out), before=before)
+    outcome = replace(outcome_of(setup, trainer, progress, out), before=before)
     if folder:
         folder.finish(outcome)
     return outcome
@@ -327,15 +350,15 @@ def _before_training(setup: Setup, trainer: Trainer) -> dict[str, float | None] 
     if setup.config.start is None:
         return None
     real = Setup(setup.config.model_copy(update={"precision": "float32"}), setup.data, setup.net, setup.rule)
-    train, test, _ = _arrays(setup)
+    train, test, _ = arrays_of(setup)
     found = {}
     for name, given in (("float32", real), (setup.config.precision_name, setup)):
-        fresh = Trainer(_settings(given), trainer.emit, given.prediction, setup.net.params, train, test)
+        fresh = Trainer(settings_of(given), trainer.emit, given.prediction, setup.net.params, train, test)
         found[name] = fresh.evaluate(test)[1]
     return found
 
 
-def _outcome(setup: Setup, trainer: Trainer, progress: Progress, out: Path | None) -> Outcome:
+def outcome_of(setup: Setup, trainer: Trainer, progress: Progress, out: Path | None) -> Outcome:
     rows = progress.history
     curve = Curve(
         seed=setup.config.seed,
