@@ -70,14 +70,14 @@ class Read:
 
 
 def rounded(position: Any, fmt: Quantized) -> Any:
-    """The integers of a format nearest to reals in its units (torch); ties go up, binary is the sign, +1 for 0."""
+    """The integers of a format nearest to reals in its units (torch; used up); ties go up, binary is the sign, +1 for 0."""
     import torch
 
     if isinstance(fmt, Binary):
         return (position >= 0).to(position.dtype).mul_(2).sub_(1)
     if isinstance(fmt, PowerOfTwo):
         return _power_rounded(position, fmt, torch)
-    return (position + 0.5).floor_().clamp_(fmt.least, fmt.greatest)
+    return position.add_(0.5).floor_().clamp_(fmt.least, fmt.greatest)
 
 
 def _power_rounded(position: Any, fmt: PowerOfTwo, torch: Any) -> Any:

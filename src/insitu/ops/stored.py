@@ -172,6 +172,15 @@ class _Words:
         _, r, c = self.known
         return r[rows, None] ^ c if self.rest else r[rows]
 
+    def fractions(self, bits: int) -> tuple[Any, Any]:
+        """Int32 R (a column) and C (a row), whose xor is the bit pattern of the float32 1 + (high bits) · 2**-bits."""
+        import torch
+
+        cut = ((self.words >> (32 - bits)) << (23 - bits)).astype(np.int32)
+        cut[: self.count] |= 0x3F800000  # the exponent of 1
+        tensor = torch.from_numpy(cut).to(self.device)
+        return tensor[: self.count, None], tensor[self.count :]
+
 
 def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
     """g · 2**-k, rounded up with the chance of the fraction; g is used up."""
@@ -328,15 +337,30 @@ def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _
     step = max(1, WIDE // w.shape[1])
     k = o.shift(rt.lr, e)
     quick = o.kind == "stochastic" and 0 < k <= 20
-    dt = d.t() * 2.0**-k if quick else d.t()  # a power of two changes no bit of the products
+    if quick:
+        _quickly(o, w, d, x, k, words, step)
+        return
+    dt = d.t()
     for i in range(0, w.shape[0], step):
         rows = slice(i, min(i + step, w.shape[0]))
-        part, g = w[rows], dt[rows] @ x
-        if quick:
-            x_rows = g.add_(words.high(rows, k), alpha=2.0**-k).floor_()
-            part.sub_(x_rows, alpha=o.stride).clamp_(o.format.least, o.format.greatest)
-        else:
-            _move_stored(o, rt, part, g, e, words, rows)
+        _move_stored(o, rt, w[rows], dt[rows] @ x, e, words, rows)
+
+
+def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, words: _Words, step: int) -> None:
+    """The stochastic update in four sweeps over the weights.
+
+    The product is added to the random fractions, which are made as floats 1 + a · 2**-k by their bits; a sample more,
+    -1 times 1, takes the 1 off again. Every number on the way is a multiple of 2**-k below 2**(24 - k): exact.
+    """
+    import torch
+
+    r, c = words.fractions(k)
+    dt = torch.cat((d * 2.0**-k, d.new_full((1, d.shape[1]), -1.0))).t()
+    more = torch.cat((x, x.new_ones((1, x.shape[1]))))
+    for i in range(0, w.shape[0], step):
+        rows = slice(i, min(i + step, w.shape[0]))
+        change = (r[rows] ^ c).view(torch.float32).addmm_(dt[rows], more).floor_()
+        w[rows].sub_(change, alpha=o.stride).clamp_(o.format.least, o.format.greatest)
 
 
 def counts(o: Move, size: int) -> Counts:
