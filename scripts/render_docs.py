@@ -13,8 +13,10 @@ import re
 from pathlib import Path
 
 from insitu.experiment import recipes
+from insitu.experiment.grid import GridResults
 from insitu.experiment.record import Results
 from insitu.network import zoo
+from insitu.numbers.precision import describe
 from insitu.ops import op_table
 from insitu.passes import plan
 from insitu.rules import RULES, make_rule
@@ -115,6 +117,67 @@ def speed_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def precision_table() -> str:
+    """The policies that have a name."""
+    lines = [
+        "| name | weight | activation | error | regime | update | what |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in describe():
+        latent = row["regime"] == "latent"
+        cells = [
+            row["weight"],
+            row["activation"],
+            row["error"],
+            row["regime"],
+            None if latent else row["update"],
+        ]
+        shown = " | ".join("–" if c is None else str(c) for c in cells)
+        lines.append(f"| `{row['name']}` | {shown} | {row['what']} |")
+    return "\n".join(lines) + "\n"
+
+
+def precision_speed_table() -> str:
+    """From benchmarks/results/precision_time.json."""
+    found = json.loads((BENCHMARKS / "precision_time.json").read_text(encoding="utf-8"))["rows"]
+    columns = [name for name in found[0] if name not in ("network", "batch", "rule", "threads", "float32_us")]
+    lines = [
+        "| network | batch | rule | threads | float32, µs | " + " | ".join(f"`{c}`" for c in columns) + " |",
+        "| --- | --- | --- | --- | --- |" + " --- |" * len(columns),
+    ]
+    for r in found:
+        where = f"{r['network']} | {r['batch']} | {r['rule']} | {r['threads']}"
+        lines.append(
+            f"| {where} | {r['float32_us']:.0f} | " + " | ".join(f"{r[c]:.2f}" for c in columns) + " |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def grid_table(name: str) -> str:
+    """Mean accuracy in percent: rules by precisions; or how to run it."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return "Not run yet.\n"
+    results = GridResults.model_validate_json(path.read_text(encoding="utf-8"))
+    columns = list({(c.regime, c.weight_bits): None for c in results.rows})
+    rules = list({c.label: None for c in results.rows})
+    cells = {(c.label, c.regime, c.weight_bits): c for c in results.rows}
+
+    def shown(label: str, column: tuple[str | None, str]) -> str:
+        found = cells[label, *column].test_accuracy
+        return "–" if found is None else f"{100 * found.mean:.1f}"
+
+    heads = " | ".join(f"{bits} {regime}" if regime else "float32" for regime, bits in columns)
+    lines = [
+        f"`{results.command}`, {results.created[:10]}, mean of {len(results.rows[0].seeds)} seeds, test accuracy %; "
+        f"columns: weight bits and regime, {results.rows[0].act_bits}-bit activations.\n",
+        f"| rule | {heads} |",
+        "| --- |" + " --- |" * len(columns),
+    ]
+    lines += [f"| {label} | " + " | ".join(shown(label, c) for c in columns) + " |" for label in rules]
+    return "\n".join(lines) + "\n"
+
+
 def parts() -> dict[str, str]:
     """All generated parts by name."""
     tables = {
@@ -128,6 +191,10 @@ def parts() -> dict[str, str]:
         "memory": memory_table(),
         "formulas": formula_table(),
         "speed": speed_table(),
+        "precisions": precision_table(),
+        "precision speed": precision_speed_table(),
+        "grid grid-mnist": grid_table("grid-mnist"),
+        "grid grid-fashion": grid_table("grid-fashion"),
     }
     return own | tables
 

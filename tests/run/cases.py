@@ -9,6 +9,7 @@ import numpy as np
 
 from insitu.network import zoo
 from insitu.network.graph import Network
+from insitu.network.norms import with_rms
 from insitu.numbers import precision
 from insitu.passes import lower
 from insitu.passes.quantize import quantize
@@ -27,6 +28,10 @@ OPTIONS: dict[str, dict[str, Any]] = {"lls": {"wave": "square"}}
 NETWORKS: dict[str, Network] = {
     "mlp": zoo.build("mlp-12-10-8-4", activation="relu"),
     "mlp-tanh": zoo.build("mlp-12-10-8-4", activation="tanh"),
+    "rms": with_rms(
+        zoo.build("cnn-4-6", input_shape=(1, 8, 8), classes=4, activation="relu", batch_norm=True)
+    ),
+    "resnet": with_rms(zoo.build("resnet8", input_shape=(3, 8, 8), classes=4)),
     "lenet": zoo.build("lenet5", input_shape=(1, 16, 16), classes=4, activation="relu"),
 }
 

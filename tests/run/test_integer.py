@@ -71,6 +71,15 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     assert run.moved()
 
 
+@pytest.mark.parametrize("network", ["rms", "resnet"])
+@pytest.mark.parametrize("rule", ["bp", "dfa", "pred"])
+def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) -> None:
+    run = twin(rule, network, "edge-latent-free-8", batch=2)
+    run.advance(3)
+    assert run.unequal() == []
+    assert run.moved()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_any_batch_equals_the_reference(batch: int) -> None:
     run = twin("bp", "lenet", "edge-latent-free-8", batch=batch)

@@ -20,6 +20,7 @@ from insitu.experiment.start import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
+from insitu.network.norms import folded, with_rms
 from insitu.network.phases import Phases
 from insitu.numbers.formats import F32, F64, Float
 from insitu.numbers.precision import Precision
@@ -30,7 +31,10 @@ from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.step.ir import Step
 
-NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init")
+NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init", "norm")
+
+NORMS = ("keep", "rms", "fold")
+"""What becomes of a network's batch norms (option ``norm``); folding comes after the parameters of a start are in."""
 
 
 def load_data(config: TrainingConfig) -> Dataset:
@@ -57,15 +61,23 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
             raise ConfigError(
                 f"network option {option!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}"
             )
-    init = options.pop("init", "default")
+    init, norm = options.pop("init", "default"), options.pop("norm", "keep")
+    if norm not in NORMS:
+        raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")
     outputs = prod(data.sample_shape) if config.target == "input" else data.outputs
     if ".py:" in name:
         net = _user_network(name, data, seed)
     else:
         net = _zoo_network(name, data, outputs, options, seed)
     _check_fit(net, data, outputs)
+    if norm == "rms":
+        net = with_rms(net)
     if config.start is not None:
-        return started(net, config.start)
+        net = started(net, config.start)
+    if norm == "fold":
+        net = folded(net)
+    if config.start is not None:
+        return net
     if init == "zeros":
         return replace(net, params={k: _zeroed(k, v) for k, v in net.params.items()})
     if init != "default":

@@ -70,7 +70,7 @@ class Read:
 
 
 def rounded(position: Any, fmt: Quantized) -> Any:
-    """The integers of a format nearest to reals in its units (torch; used up); ties go up, binary is the sign, +1 for 0."""
+    """The integers of a format nearest to reals in its units (torch; used up); ties go up, binary is the sign."""
     import torch
 
     if isinstance(fmt, Binary):

@@ -479,8 +479,8 @@ Lower = Callable[[Quantizer, Op], None]
 LOWER: dict[str, Lower] = {}
 LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "xent_loss", "mse_loss")
 REASONS = {
-    "bn_stats": "batch norm takes means and variances over the batch; fold it into the weights in front of it, or use "
-    "network option norm=rms (a power-of-two shift)",
+    "bn_stats": "batch norm takes means and variances over the batch; fold it into the weights in front of it "
+    "(network option norm=fold), or use norm=rms, a power-of-two shift",
     "unit_rows": "centred unit rows need a mean and a division per sample; use pred, or wave=square of lls",
     "space_std": "a standard deviation needs squares and a root; sim and predsim keep it in float32: use pred",
     "call": "a torch function has no integer form; write it with the ops of the table",
