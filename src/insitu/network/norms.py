@@ -41,8 +41,8 @@ def folded(net: Network) -> Network:
         readers = [x for x in net.layers if norm.inputs[0] in x.inputs]
         if source is None or source.kind not in WEIGHTED or len(readers) != 1:
             raise NetworkError(
-                f"batch norm {norm.name} of {net.name} does not stand alone behind a dense or conv2d layer, so it cannot "
-                "be folded; use network option norm=rms"
+                f"batch norm {norm.name} of {net.name} does not stand alone behind a dense or conv2d layer, so it "
+                "cannot be folded; use network option norm=rms"
             )
         layers[source.name] = _fold(source, norm, params)
         renamed[norm.name] = source.name

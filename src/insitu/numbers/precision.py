@@ -197,7 +197,7 @@ def bits(token: str) -> int:
 NAMED: dict[str, Precision] = {
     p.name: p
     for p in (
-        Precision("niti-int8", update="niti", bias="8", activation_exponent="static", headroom=1),
+        Precision("niti-int8", update="niti", activation_exponent="dynamic", headroom=1),
         Precision(
             "nitro", weight="16", output="16", update="integer-sgd", error_exponent="static", saturate=True
         ),

@@ -198,11 +198,11 @@ def _exponent_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 def _exponent_torch(op: Op, _rt: Any) -> Any:
     import torch
 
-    bits, by_sample = op.attrs["bits"], op.attrs["by_sample"]
+    bits, by_sample, usual = op.attrs["bits"], op.attrs["by_sample"], op.attrs.get("usual", 0)
 
     def exponent(x: Any) -> Any:
         largest = x.flatten(1).abs().amax(1) if by_sample else x.abs().max()
-        return (torch.frexp(largest)[1] - (bits - 1)).clamp_(min=0).float()
+        return (torch.frexp(largest)[1] - (bits - 1)).clamp_(min=0).float() - usual
 
     return exponent
 
@@ -211,7 +211,7 @@ register(
     OpRecord(
         kind="exponent",
         doc="e = how many low bits the largest |x| has too many for `bits` bits with sign, 0 or more; "
-        "of the tensor or of each sample",
+        "of the tensor or of each sample; minus `usual`",
         infer=_exponent_infer,
         torch=_exponent_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),

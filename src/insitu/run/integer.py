@@ -328,9 +328,9 @@ def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
 
 
 def exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
-    """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1))."""
+    """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1)), minus what is usual."""
     size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs["by_sample"] else np.abs(x).max()
-    return np.maximum(_bit_length(size) - (op.attrs["bits"] - 1), 0)
+    return np.maximum(_bit_length(size) - (op.attrs["bits"] - 1), 0) - op.attrs.get("usual", 0)
 
 
 def _bit_length(n: Any) -> Ints:

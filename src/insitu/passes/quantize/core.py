@@ -22,6 +22,12 @@ from insitu.step.ir import OPS, Init, Op, Phase, Role, Step, Value
 Ranges = Mapping[str, tuple[float, float]]
 """Measured (least, greatest) of values by name; ``x`` the samples."""
 
+FIXED_POINT = ("row_squares", "rms_norm", "unit_rows", "sub", "row_scale", "concat_rows", "add")
+"""Ops whose operands keep a static binary point whatever the policy says: they compare, add or square them."""
+
+PASSED = ("activate", "reshape", "max_pool", "avg_pool", "dropout")
+"""Ops that hand a run-time exponent on."""
+
 WIDEST = 4.0
 """Range of an activation that was not measured."""
 
@@ -430,7 +436,6 @@ class Quantizer:
     def settle(self, x: Now, out: Value) -> None:
         """A sum of the forward pass in the format that its readers want."""
         readers = self.users.get(out, [])
-        rounding = self.precision.rounding
         if any(op.kind in LOSSES for op in readers) or out in self.step.outputs:
             self.now[out] = self._scores(x, out, readers)
             return
@@ -438,8 +443,38 @@ class Quantizer:
         if len(functions) == 1 and all(op.kind == "activate" for op in readers):
             self._bent(x, out, functions.pop(), readers)
             return
-        fmt, unit = self.activation_format(out, True)
-        self.now[out] = self.to(x, fmt, unit, out, rounding)
+        self.now[out] = self._activation(x, out, out, True)
+
+    def _activation(self, x: Now, out: Value, ranged: Value, signed: bool) -> Now:
+        """A sum as an activation: with a measured binary point, or with a run-time exponent relative to it."""
+        policy = self.policy()
+        fmt, unit = self.activation_format(ranged, signed)
+        if policy.activation_exponent == "static" or self._fixed_point_behind(out):
+            return self.to(x, fmt, unit, out, policy.rounding)
+        usual = nearest_shift(x.unit / unit)
+        bits = fmt.bits + (not signed)
+        e = self.one(
+            "exponent", x.value, bits=bits, by_sample=False, usual=usual, like=out, suffix=".exponent"
+        )
+        attrs: dict[str, Any] = {"format": fmt, "shift": usual, "rounding": policy.rounding}
+        if policy.rounding == Rounding.STOCHASTIC:
+            attrs["stream"] = f"{out.name}.rounding"
+        made = self.one("requant", x.value, e, unit=x.unit * 2.0**usual, like=out, **attrs)
+        return Now(made, self.added(x.exponent, e))
+
+    def _fixed_point_behind(self, v: Value) -> bool:
+        """Does an op read the value, or a view or pool of it, that needs a static binary point?"""
+        return any(
+            op.kind in FIXED_POINT or (op.kind in PASSED and self._fixed_point_behind(op.outputs[0]))
+            for op in self.users.get(v, [])
+        )
+
+    def fixed_point(self, v: Value) -> Now:
+        """As :meth:`of`, for an op that cannot carry a run-time exponent on."""
+        found = self.of(v)
+        if found.exponent is not None:
+            raise self.refuse("its operand has a run-time exponent; use activation_exponent=static")
+        return found
 
     def _scores(self, x: Now, out: Value, readers: list[Op]) -> Now:
         bits = kind(self.precision.output, "output").bits
@@ -451,18 +486,13 @@ class Quantizer:
         """Before an activation function: ReLU and hard tanh are the saturation itself."""
         rounding = self.precision.rounding
         results = [op.outputs[0] for op in readers]
-        if fn in ("relu", "hardtanh"):
-            signed = fn == "hardtanh"
-            if signed:
-                bits = kind(self.policy().activation).bits
-                unit = 2.0 ** (1 - bits) if bits > 1 else 1.0
-                fmt: Quantized = fixed(True, bits, unit)
-            else:
-                fmt, unit = self.activation_format(results[0], False)
-            self.now[out] = self.to(x, fmt, unit, out, rounding)
+        if fn in ("relu", "leaky_relu"):
+            self.now[out] = self._activation(x, out, results[0], fn == "leaky_relu")
             return
-        if fn == "leaky_relu":
-            fmt, unit = self.activation_format(results[0], True)
+        if fn == "hardtanh":
+            bits = kind(self.policy().activation).bits
+            unit = 2.0 ** (1 - bits) if bits > 1 else 1.0
+            fmt: Quantized = fixed(True, bits, unit)
         else:
             unit = 2.0 ** {"tanh": 3 - TABLE_BITS, "sigmoid": 4 - TABLE_BITS, "sign": 2 - TABLE_BITS}[fn]
             fmt = fixed(True, TABLE_BITS, unit)

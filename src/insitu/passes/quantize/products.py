@@ -7,9 +7,9 @@ from typing import Any
 
 from insitu.numbers.formats import Fixed, Quantized
 from insitu.numbers.precision import kind
-from insitu.ops.quant import feedback_spread
+from insitu.ops.quant import Read, feedback_spread
 from insitu.passes.quantize.core import Now, Quantizer, fixed, lowers
-from insitu.step.ir import Op, Value
+from insitu.step.ir import Op, Role, Value
 
 
 def _geometry(op: Op) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def _forward(q: Quantizer, op: Op) -> None:
         reach = q.now[op.inputs[2]].format.reach
         bound += reach << shift
         if x.exponent is not None:
-            bias, shift = _moved_bias(q, bias, shift, x), 0
+            bias, shift = _moved_bias(q, bias, read, shift, x), 0
         operands.append(bias)
         attrs |= {"bias_shift": shift}
         if read is not None:
@@ -58,8 +58,24 @@ def _forward(q: Quantizer, op: Op) -> None:
     q.settle(Now(made, x.exponent, x.sign), op.outputs[0])
 
 
-def _moved_bias(q: Quantizer, bias: Value, shift: int, x: Now) -> Value:
-    raise q.refuse("a bias cannot be added to values of a run-time exponent; use layers without bias")
+def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: Now) -> Value:
+    """A bias at the run-time exponent of the sum that it is added to; it saturates to its usual width."""
+    assert x.exponent is not None
+    if read is not None or x.sign < 0 or x.exponent.shape:
+        raise q.refuse("its bias cannot follow a run-time exponent; use activation_exponent=static")
+    assert bias.unit is not None and isinstance(bias.format, Fixed)
+    unit = bias.unit * 2.0**-shift
+    fmt = q.wide(bias.format.reach << shift, unit)
+    return q.one(
+        "requant",
+        bias,
+        x.exponent,
+        unit=unit,
+        format=fmt,
+        shift=-shift,
+        rounding="half-up",
+        role=Role.SCRATCH,
+    )
 
 
 @lowers("matmul_dx", "conv2d_dx")

@@ -13,7 +13,7 @@ from insitu.step.ir import Op, Role
 
 @lowers("row_squares")
 def _row_squares(q: Quantizer, op: Op) -> None:
-    x = q.of(op.inputs[0])
+    x = q.fixed_point(op.inputs[0])
     unit = x.unit * x.unit * op.attrs["by"]
     bound = prod(op.inputs[0].shape[1:]) * x.format.reach**2
     made = q.one("row_squares", x.value, format=q.wide(bound, unit), unit=unit, like=op.outputs[0])
@@ -22,7 +22,7 @@ def _row_squares(q: Quantizer, op: Op) -> None:
 
 @lowers("goodness_error")
 def _goodness(q: Quantizer, op: Op) -> None:
-    g, out, one_unit = q.of(op.inputs[0]), op.outputs[0], op.attrs["scale"]
+    g, out, one_unit = q.fixed_point(op.inputs[0]), op.outputs[0], op.attrs["scale"]
     theta = round(op.attrs["theta"] / g.unit)
     wide = q.wide(g.format.reach + theta, g.unit)
     centred = q.one("offset", g.value, by=theta, format=wide, unit=g.unit, like=out, suffix=".centred")
@@ -41,7 +41,7 @@ def _goodness(q: Quantizer, op: Op) -> None:
 
 @lowers("row_scale")
 def _row_scale(q: Quantizer, op: Op) -> None:
-    x, d = q.of(op.inputs[0]), q.of(op.inputs[1])
+    x, d = q.fixed_point(op.inputs[0]), q.of(op.inputs[1])
     unit = x.unit * d.unit * op.attrs["by"]
     fmt = q.wide(x.format.reach * d.format.reach, unit)
     made = q.one("row_scale", x.value, d.value, format=fmt, unit=unit, like=op.outputs[0], suffix=".product")
@@ -51,7 +51,7 @@ def _row_scale(q: Quantizer, op: Op) -> None:
 @lowers("rms_norm")
 def _rms_norm(q: Quantizer, op: Op) -> None:
     """A power-of-two shift per sample: its root mean square comes to lie between 1/2 and 2."""
-    x, out = q.of(op.inputs[0]), op.outputs[0]
+    x, out = q.fixed_point(op.inputs[0]), op.outputs[0]
     features = prod(op.inputs[0].shape[1:])
     e = q.one("norm_exponent", x.value, by=features, like=op.outputs[1], role=Role.SCRATCH)
     signed = x.format.least < 0
@@ -70,7 +70,7 @@ def _rms_norm(q: Quantizer, op: Op) -> None:
 def _unit_rows(q: Quantizer, op: Op) -> None:
     if op.attrs.get("centre", True):
         raise q.refuse(REASONS["unit_rows"])
-    x = q.of(op.inputs[0])
+    x = q.fixed_point(op.inputs[0])
     e = q.one("norm_exponent", x.value, by=1, like=op.outputs[1], role=Role.SCRATCH)
     q.now[op.outputs[0]] = Now(x.value, e, -1, seen=1.0)  # x / 2^e, the shift left to the sum behind it
     q.now[op.outputs[1]] = Now(e, seen=x.unit)
@@ -100,7 +100,7 @@ def _norm_dx(q: Quantizer, op: Op) -> None:
 
 @lowers("overlay", "overlay_each", "overlay_even")
 def _overlay(q: Quantizer, op: Op) -> None:
-    x, out = q.of(op.inputs[0]), op.outputs[0]
+    x, out = q.fixed_point(op.inputs[0]), op.outputs[0]
     classes = op.attrs["classes"]
     mark = 1.0 / classes if op.kind == "overlay_even" else 1.0
     one = min(round(mark / x.unit), x.format.greatest)
