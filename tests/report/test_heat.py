@@ -70,7 +70,7 @@ def grid() -> GridResults:
 def drawn(grid: GridResults, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The axes of the map."""
     figures: list[Any] = []
-    monkeypatch.setattr(heat, "_write", lambda figure, path: figures.append(figure) or path)
+    monkeypatch.setattr(heat, "write_figure", lambda figure, path: figures.append(figure) or path)
     save_heat(grid, Path("x.png"))
     return figures[0].axes[0]
 

@@ -52,3 +52,9 @@ def test_damage_is_named(results: Results, tmp_path: Path) -> None:
     file = tmp_path / "results.json"
     file.write_text(json.dumps(raw))
     assert "rows.3.peak_bytes.total" in refusal([file])
+
+
+def test_a_grid_is_no_comparison(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"version": 1, "kind": "grid", "rows": []}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="are a grid's, whose table and heat map lie beside it"):
+        load_results([tmp_path])

@@ -15,8 +15,8 @@ from rich.text import Text
 from insitu.errors import ConfigError
 from insitu.report.measure import Measure, measure_of
 from insitu.report.palette import ROLE_COLOURS
-from insitu.report.plots import STYLE, _write
-from insitu.report.tables import _escaped, _line
+from insitu.report.plots import STYLE, write_figure
+from insitu.report.tables import escaped, table_line
 from insitu.report.units import UNKNOWN, decimals, spread_text
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def save_heat(results: GridResults, path: Path) -> Path:
         _axes(ax, labels, columns)
         ax.set_title(_title(results))
         ax.set_xlabel("\n".join(filter(None, ["weight bits", _legend(results.rows)])))
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def _cells(ax: Axes, rows: Sequence[Cell], labels: list[str], precisions: list[str]) -> None:
@@ -200,8 +200,8 @@ def print_grid(results: GridResults, console: Console) -> None:
 def grid_markdown(results: GridResults) -> str:
     """The same in Markdown, under its title in bold."""
     columns = _columns(results.rows)
-    lines = [f"**{_escaped(_title(results))}**", "", _line([title for title, _ in columns])]
-    lines.append(_line([":---" if i in TEXTS else "---:" for i in range(len(columns))]))
-    lines += [_line([_escaped(text(cell)) for _, text in columns]) for cell in results.rows]
-    notes = [f"- {_escaped(note)}" for note in _notes(results)]
+    lines = [f"**{escaped(_title(results))}**", "", table_line([title for title, _ in columns])]
+    lines.append(table_line([":---" if i in TEXTS else "---:" for i in range(len(columns))]))
+    lines += [table_line([escaped(text(cell)) for _, text in columns]) for cell in results.rows]
+    notes = [f"- {escaped(note)}" for note in _notes(results)]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"

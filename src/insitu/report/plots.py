@@ -60,7 +60,7 @@ def save_curves(curves: Sequence[Curve], path: Path) -> Path:
             ax.set(xlabel="training samples", ylabel=title)
             if ax.has_data() and len(curves) <= 8:
                 ax.legend(frameon=False, fontsize=9)
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def save_memory(timeline: Sequence[Moment], path: Path) -> Path:
@@ -85,7 +85,7 @@ def save_memory(timeline: Sequence[Moment], path: Path) -> Path:
             ax.set_xlim(edges[0], edges[-1])
             handles, names = ax.get_legend_handles_labels()
             ax.legend(handles[::-1], names[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def save_overview(results: Results, path: Path) -> Path:
@@ -108,7 +108,7 @@ def save_overview(results: Results, path: Path) -> Path:
         figure.set_layout_engine("none")  # the names go where the dots are now
         for ax, network in zip(axes, names):
             _name_dots(ax, [row for row in results.rows if row.network == network])
-        return _write(figure, path)
+        return write_figure(figure, path)
 
 
 def _figure(fields: int) -> tuple[Figure, list[Axes]]:
@@ -123,7 +123,7 @@ def _figure(fields: int) -> tuple[Figure, list[Axes]]:
     return figure, list(grid[0])
 
 
-def _write(figure: Figure, path: Path) -> Path:
+def write_figure(figure: Figure, path: Path) -> Path:
     kind = path.suffix.removeprefix(".").lower()
     if kind not in ("png", "svg", "pdf"):
         raise ConfigError(f"picture {path} has no known format; end its name in .png, .svg or .pdf")

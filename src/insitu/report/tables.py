@@ -123,19 +123,19 @@ def rows_markdown(results: Results) -> str:
     for network in networks(results):
         rows = [row for row in results.rows if row.network == network]
         columns = _columns(rows)
-        lines = [f"**{_escaped(_title(rows))}**", ""]
-        lines.append(_line([c.title for c in columns]))
-        lines.append(_line([":---" if i == 0 else "---:" for i in range(len(columns))]))
-        lines += [_line([_escaped(c.cell(row)) for c in columns]) for row in rows]
+        lines = [f"**{escaped(_title(rows))}**", ""]
+        lines.append(table_line([c.title for c in columns]))
+        lines.append(table_line([":---" if i == 0 else "---:" for i in range(len(columns))]))
+        lines += [table_line([escaped(c.cell(row)) for c in columns]) for row in rows]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def _line(cells: Sequence[str]) -> str:
+def table_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _escaped(words: str) -> str:
+def escaped(words: str) -> str:
     """Text that Markdown shows as it is."""
     plain = words.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
     return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in plain)
