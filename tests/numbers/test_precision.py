@@ -79,6 +79,7 @@ def test_layers_override() -> None:
         ("edge-latent-free-8:activation=t", "activation='t' must be a number of bits"),
         ("edge-latent-free-8:error=1", "error='1' must be a number of bits; use 2 to 24"),
         ("edge-latent-free-8:update=adam", "update='adam' is unknown; use one of stochastic"),
+        ("edge-latent-free-8:update=niti,per_channel=true", "update 'niti' has no scale per channel"),
         ("edge-latent-free-8:update=bop", "flips binary weights; use weight: '1'"),
         ("edge-latent-free-8:rounding=up", "rounding='up' is unknown; use one of half-up, floor, stochastic"),
         ("float32:hidden=2", "a float has no fields to change"),

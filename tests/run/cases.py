@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,9 +25,21 @@ SEED = 1
 OPTIONS: dict[str, dict[str, Any]] = {"lls": {"wave": "square"}}
 """Options that a rule needs on integers."""
 
+
+def spread(net: Network) -> Network:
+    """The network with output channels of very different sizes."""
+    params = {
+        name: v
+        * np.float32(0.25) ** (np.arange(len(v)) % 4).reshape(-1, *(1,) * (v.ndim - 1)).astype(np.float32)
+        for name, v in net.params.items()
+    }
+    return replace(net, params=params)
+
+
 NETWORKS: dict[str, Network] = {
     "mlp": zoo.build("mlp-12-10-8-4", activation="relu"),
     "mlp-tanh": zoo.build("mlp-12-10-8-4", activation="tanh"),
+    "spread": spread(zoo.build("mlp-12-10-8-4", activation="relu")),
     "rms": with_rms(
         zoo.build("cnn-4-6", input_shape=(1, 8, 8), classes=4, activation="relu", batch_norm=True)
     ),

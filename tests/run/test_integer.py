@@ -71,6 +71,24 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     assert run.moved()
 
 
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "edge-latent-free-8:per_channel=true",
+        "edge-latent-free-4:per_channel=true,hidden=3,update=threshold",
+        "edge-latent-free-4:per_channel=true,update=dst",
+        "w4a8:per_channel=true",
+    ],
+)
+@pytest.mark.parametrize("rule", ["bp", "usf", "pred"])
+def test_scales_per_channel_equal_the_reference(rule: str, policy: str) -> None:
+    run = twin(rule, "spread", policy)
+    assert len(set(run.steps[0].ops[0].attrs["read"].channels)) > 2
+    run.advance(FEW, lr=0.5)
+    assert run.unequal() == []
+    assert run.moved()
+
+
 @pytest.mark.parametrize("network", ["rms", "resnet"])
 @pytest.mark.parametrize("rule", ["bp", "dfa", "pred"])
 def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) -> None:

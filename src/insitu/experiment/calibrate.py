@@ -70,7 +70,7 @@ def as_read(net: Network, step: Step) -> Network:
             weight, read = op.inputs[1], op.attrs.get("read")
             unit = read.unit if read is not None and read.unit is not None else weight.unit
             shift = 0 if read is None else read.shift
-            assert unit is not None
+            assert unit is not None, weight.name
             params[weight.name] = (integer.read(op, arrays[weight.name]) * (unit * 2.0**shift)).astype(
                 np.float32
             )

@@ -60,6 +60,7 @@ class Precision:
             hand; ``static``: one binary point for the whole run.
         rounding: of activations; ``error_rounding`` of errors.
         scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
+        per_channel: weights have a power of two of their own per output channel, up to 4 bits below the largest one's.
         headroom: doublings that weights and activations may grow beyond their first values.
         accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
             end) instead of being refused.
@@ -92,6 +93,7 @@ class Precision:
     rounding: str = "half-up"
     error_rounding: str = "half-up"
     scales: str = "power-of-two"
+    per_channel: bool = False
     headroom: int = 2
     accumulator: int = 32
     saturate: bool = False
@@ -116,6 +118,10 @@ class Precision:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and low <= value <= high):
                 raise ConfigError(f"precision: {name}={value!r} is out of range; use {low} to {high}")
+        if self.per_channel and self.update not in ("stochastic", "threshold", "dst"):
+            raise ConfigError(
+                f"precision: update {self.update!r} has no scale per channel; use stochastic, threshold or dst"
+            )
         if self.update == "bop" and kind(self.weight, "weight") != B1:
             raise ConfigError("precision: update 'bop' flips binary weights; use weight: '1'")
         self._check_layers()

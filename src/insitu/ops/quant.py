@@ -10,7 +10,7 @@ Legend: B batch, k a number of bits, e a run-time exponent (a scalar, or one per
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import frexp, prod, sqrt
 from typing import Any
 
@@ -59,14 +59,17 @@ class Read:
         format: of what is read.
         shift: low bits of the stored word that are dropped, rounded half-up (read in one bit: the sign).
         unit: for weights stored as reals: the value of the integer 1.
+        channels: of each output channel: bits that what is read is shifted to the left by (hardware: shift the sum).
     """
 
     format: Quantized
     shift: int = 0
     unit: float | None = None
+    channels: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.format}" + (f">>{self.shift}" if self.unit is None else f"/{self.unit:.9g}")
+        text = f"{self.format}" + (f">>{self.shift}" if self.unit is None else f"/{self.unit:.9g}")
+        return text + (f" <<{min(self.channels)}..{max(self.channels)} by channel" if self.channels else "")
 
 
 def rounded(position: Any, fmt: Quantized) -> Any:
@@ -95,6 +98,22 @@ def reader(op: Op, name: str = "read") -> Any:
     read: Read | None = op.attrs.get(name)
     if read is None:
         return lambda w: w
+    if read.channels:
+        return _channel_reader(read, len(op.inputs[1].shape))
+    return _plain_reader(read)
+
+
+def _channel_reader(read: Read, dims: int) -> Any:
+    import torch
+
+    gain = torch.tensor([2.0**s for s in read.channels]).view(-1, *(1,) * (dims - 1))
+    plain = _plain_reader(replace(read, channels=()))
+    if read.unit is None:
+        return lambda w: plain(w) * gain
+    return lambda w: plain(w / gain) * gain  # powers of two: exact
+
+
+def _plain_reader(read: Read) -> Any:
     if read.unit is not None:
         per_unit = 1.0 / read.unit
         return lambda w: rounded(w * per_unit, read.format)

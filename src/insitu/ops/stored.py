@@ -50,7 +50,8 @@ class Stored:
     ``rotating``     rows of one slice at a time sum x, rounded stochastically, for ``window`` steps; then each of
                      its weights moves by one against a sum of at least ``evidence``, and the sums are cleared
 
-    Binary weights (-1, +1) move by 2, so they take one bit less of x.
+    Binary weights (-1, +1) move by 2, so they take one bit less of x. ``channels``: further bits that the change of
+    each output channel is shifted by, where channels have units of their own.
     """
 
     kind: str
@@ -65,6 +66,7 @@ class Stored:
     flip: int = 8
     kappa: float = 3.0
     decay: int | None = None
+    channels: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         extra = {
@@ -161,7 +163,7 @@ class _Words:
         self.words = prng.words(key, index).astype(np.int64) if o.random else index
         self.known: tuple[int, Any, Any] | None = None
 
-    def high(self, rows: slice, bits: int) -> Any:
+    def high(self, rows: Any, bits: int) -> Any:
         """The ``bits`` high bits of the words of some rows, int32 (int64 for 32 bits)."""
         import torch
 
@@ -182,7 +184,7 @@ class _Words:
         return tensor[: self.count, None], tensor[self.count :]
 
 
-def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
+def _stochastic(g: Any, k: int, words: _Words, rows: Any) -> Any:
     """g · 2**-k, rounded up with the chance of the fraction; g is used up."""
     if k <= 0:
         return g.mul_(2.0**-k)
@@ -193,7 +195,7 @@ def _stochastic(g: Any, k: int, words: _Words, rows: slice) -> Any:
     return flat.add_(words.high(rows, k)).mul_(2.0**-k).floor_().view(g.shape)
 
 
-def _move_stored(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, rows: slice) -> None:
+def _move_stored(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, rows: Any) -> None:
     """Changes some rows of w by their gradient."""
     import torch
 
@@ -215,7 +217,7 @@ def _move_stored(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, rows
     w.sub_(x.to(w.dtype)).clamp_(o.format.least, o.format.greatest)
 
 
-def _jumps(o: Stored, g: Any, k: int, words: _Words, rows: slice) -> Any:
+def _jumps(o: Stored, g: Any, k: int, words: _Words, rows: Any) -> Any:
     import torch
 
     size = g.double().abs() * 2.0 ** -max(k, -20)
@@ -310,7 +312,9 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             _move_latent(o, rt, w, gradient(*given), e, state)
             return
         words = _Words(o, rt, shape)
-        if o.kind == "bop":
+        if o.channels:
+            _by_channels(o, rt, w, gradient(*given), e, words)
+        elif o.kind == "bop":
             _bop(o, rt, w, gradient(*given), e, state[0])
         elif o.kind == "rotating":
             rows = o.active(shape, rt.t)
@@ -323,6 +327,18 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             _move_stored(o, rt, w, gradient(*given), e, words, everything)
 
     return run
+
+
+def _by_channels(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words) -> None:
+    """Output channels of one unit at a time."""
+    import torch
+
+    shifts = torch.tensor(o.channels)
+    for more in sorted(set(o.channels)):
+        rows = (shifts == more).nonzero().view(-1)
+        part = w[rows]
+        _move_stored(o, rt, part, g[rows], e - more, words, rows)
+        w[rows] = part
 
 
 def _rows_of(kind: str, given: Sequence[Any], rows: slice) -> tuple[Any, ...] | None:

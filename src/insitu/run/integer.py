@@ -15,7 +15,7 @@ Legend: B batch, I inputs, O outputs, C channels or classes, K output channels, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -97,6 +97,14 @@ def read(op: Op, w: Array, name: str = "read") -> Ints:
     how: Read | None = op.attrs.get(name)
     if how is None:
         return w
+    if how.channels:
+        left = np.array(how.channels).reshape(-1, *(1,) * (w.ndim - 1))
+        part = w if how.unit is None else w / np.float32(2.0) ** left.astype(np.float32)
+        return _read(replace(how, channels=()), part) << left
+    return _read(how, w)
+
+
+def _read(how: Read, w: Array) -> Ints:
     if how.unit is None:
         kept = w if isinstance(how.format, Binary) else shift_right(w, how.shift, "half-up")
         return w if how.shift == 0 else saturate(kept, how.format)
@@ -473,7 +481,9 @@ def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tu
 
 def _change(o: Stored, clock: Clock, w: Ints, g: Ints, e: int) -> Ints:
     """How many steps of its format a weight moves."""
-    k = o.shift(clock.lr, e)
+    k: Any = o.shift(clock.lr, e)
+    if o.channels:
+        k = k + np.array(o.channels).reshape(-1, *(1,) * (w.ndim - 1))
     if o.kind == "threshold":
         return shift_right(g, k, "half-up")
     if o.kind == "integer-sgd":
@@ -568,10 +578,17 @@ def first_integers(value: Value, real: Array, seed: int) -> Array:
     return nearest(real, value)
 
 
+def channel_gain(value: Value) -> Any:
+    """What the unit is multiplied by, per output channel."""
+    return (
+        2.0 ** np.array(value.channels).reshape(-1, *(1,) * (len(value.shape) - 1)) if value.channels else 1.0
+    )
+
+
 def nearest(real: Array, value: Value) -> Ints:
     """The integers of a value's format nearest to reals; ties go up."""
     assert isinstance(value.format, Quantized) and value.unit is not None
-    position = np.asarray(real, np.float64) / value.unit
+    position = np.asarray(real, np.float64) / (value.unit * channel_gain(value))
     return value.format.integers(value.format.words(position * value.format.unit))
 
 

@@ -12,7 +12,7 @@ from insitu.errors import StepError
 from insitu.network.graph import draw
 from insitu.numbers.formats import Quantized
 from insitu.ops.quant import EXACT
-from insitu.run.integer import first_integers, nearest
+from insitu.run.integer import channel_gain, first_integers, nearest
 from insitu.step.ir import Step, Value
 
 State = dict[str, torch.Tensor]
@@ -69,7 +69,8 @@ def extend_state(
 def real_value(value: Value, tensor: torch.Tensor) -> np.ndarray:
     """What a resident stands for, float32."""
     array = tensor.detach().cpu().double().numpy()
-    return (array * (1.0 if value.unit is None else value.unit)).astype(np.float32)
+    unit = 1.0 if value.unit is None else value.unit * channel_gain(value)
+    return np.asarray(array * unit).astype(np.float32)
 
 
 def integer_samples(value: Value, x: torch.Tensor) -> torch.Tensor:

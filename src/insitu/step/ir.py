@@ -79,6 +79,7 @@ class Value:
     ``shape`` includes the batch where there is one. ``init`` is set for residents only. ``unit`` is the value of the
     integer 1 in an array of integers, as far as it is known before the run (a run-time exponent may multiply it);
     ``None`` for reals, labels and positions. ``zero`` is the integer that stands for 0 (asymmetric samples).
+    ``channels``: of weights with a scale per output channel, the powers of two that the unit of each is multiplied by.
     """
 
     name: str
@@ -89,6 +90,7 @@ class Value:
     init: Init | None = None
     unit: float | None = None
     zero: int = 0
+    channels: tuple[int, ...] = ()
 
     @property
     def resident(self) -> bool:

@@ -25,6 +25,9 @@ Ranges = Mapping[str, tuple[float, float]]
 FIXED_POINT = ("row_squares", "rms_norm", "unit_rows", "sub", "row_scale", "concat_rows", "add")
 """Ops whose operands keep a static binary point whatever the policy says: they compare, add or square them."""
 
+CHANNEL_BITS = 4
+"""Bits that the units of output channels may differ by: so many bits more have the sums."""
+
 PASSED = ("activate", "reshape", "max_pool", "avg_pool", "dropout")
 """Ops that hand a run-time exponent on."""
 
@@ -314,21 +317,50 @@ class Quantizer:
         if isinstance(fmt, Fixed):
             grown = largest * 2.0 ** min(policy.headroom, max(fmt.bits - 2, 0))
             unit = power(grown / 2 ** (fmt.bits - 1))
+            if policy.per_channel and len(v.shape) > 1:
+                self._store_by_channel(v, fmt.bits, unit / largest, policy)
+                return self.now[v]
             fmt = fixed(True, fmt.bits, unit)
         else:
             unit = power(largest * (0.6 if fmt.reach == 1 else 2.0 / fmt.reach), up=False)
         self.store(v, fmt, unit, policy)
         return self.now[v]
 
+    def _store_by_channel(self, v: Value, bits: int, per_largest: float, policy: Precision) -> None:
+        """A unit per output channel: the least of them is the array's own."""
+        init = v.init
+        assert init is not None
+        known = init.kind == "param" and init.key in self.params
+        rows = np.abs(self.params[init.key]).reshape(v.shape[0], -1).max(1) if known else np.ones(1)
+        largest = float(rows.max()) if known and rows.max() > 0 else self.first(v)
+        least = largest * 2.0**-CHANNEL_BITS
+        wanted = [
+            power(max(float(r), least) / largest)
+            for r in np.broadcast_to(rows if known else largest, v.shape[:1])
+        ]
+        unit = power(largest * per_largest) * min(wanted)
+        channels = tuple(round(log2(w / min(wanted))) for w in wanted)
+        self.store(replace(v, channels=channels), fixed(True, bits, unit), unit, policy, key=v)
+
     def store(
-        self, v: Value, fmt: Quantized, unit: float, policy: Precision, first: Init | None = None
+        self,
+        v: Value,
+        fmt: Quantized,
+        unit: float,
+        policy: Precision,
+        first: Init | None = None,
+        key: Value | None = None,
     ) -> None:
-        """Makes the resident of a weight: a stored word, or a real copy; ``now`` is what is read of it."""
-        v_init = first or v.init
+        """Makes the resident of a weight: a stored word, or a real copy; ``now`` is what is read of it.
+
+        Args:
+            key: the array of the emitted step, where ``v`` is it with channels.
+        """
+        v_init, key, channels = first or v.init, key or v, v.channels
         if policy.latent:
             master = F32 if policy.master == "f32" else F16
             stored = replace(v, format=master, init=v_init)
-            self.reads[v] = Read(fmt, unit=unit)
+            self.reads[key] = Read(fmt, unit=unit, channels=channels)
         elif policy.hidden and len(v.shape) > 1:
             bits = fmt.bits + policy.hidden
             if bits > 32:
@@ -337,14 +369,15 @@ class Quantizer:
                 )
             small = unit * 2.0**-policy.hidden
             stored = replace(v, format=fixed(True, bits, small), unit=small, init=v_init)
-            self.reads[v] = Read(fmt, shift=policy.hidden)
+            self.reads[key] = Read(fmt, shift=policy.hidden, channels=channels)
         else:
             stored = replace(v, format=fmt, unit=unit, init=v_init)
-            self.reads[v] = None
+            self.reads[key] = Read(fmt, channels=channels) if channels else None
         self.residents[v.name] = stored
         self.names.add(v.name)
-        self.moves[v] = stored
-        self.now[v] = Now(replace(stored, format=fmt, unit=unit))  # as it is read
+        self.moves[key] = stored
+        read = fixed(True, fmt.bits + max(channels), unit) if channels else fmt
+        self.now[key] = Now(replace(stored, format=read, unit=unit))  # as it is read
 
     def stored(self, v: Value) -> Value:
         """The operand that an op takes for a matrix."""

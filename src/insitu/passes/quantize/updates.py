@@ -38,7 +38,12 @@ def _update(q: Quantizer, op: Op) -> None:
 def _latent(q: Quantizer, v: Value, g: Now, optimizer: Optimizer) -> Latent:
     read = q.reads[v]
     assert read is not None and read.unit is not None
-    bound = read.unit * read.format.reach * (1.0 if read.format.reach > 1 else 1.5)
+    bound = (
+        read.unit
+        * 2.0 ** max(read.channels, default=0)
+        * read.format.reach
+        * (1.0 if read.format.reach > 1 else 1.5)
+    )
     return Latent(optimizer, g.unit, bound, half=q.precision.master == "f16")
 
 
@@ -73,4 +78,5 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
         flip=p.flip,
         kappa=p.kappa,
         decay=p.decay if how == "integer-sgd" and matrix else None,
+        channels=w.channels,
     )
