@@ -52,9 +52,9 @@ def test_a_block_moves_in_its_own_phase_only() -> None:
 
     from insitu.experiment import train as module
 
-    train_data, test_data, _ = module._arrays(setup)
+    train_data, test_data, _ = module.arrays_of(setup)
     trainer = Trainer(
-        module._settings(setup),
+        module.settings_of(setup),
         lambda batch, phase: setup.training_step(batch, phase, with_loss=True),
         setup.prediction,
         setup.net.params,

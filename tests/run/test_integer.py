@@ -28,6 +28,7 @@ MORE = (
     "wta4-free",
     "wpo4a8",
     "edge-latent-free-8:hidden=8",
+    "edge-latent-free-8:generator=lfsr",
     "edge-latent-free-4:hidden=4,update=threshold",
     "edge-latent-free-8:update=rotating,slices=3,window=4",
     "edge-latent-free-2:update=dst",

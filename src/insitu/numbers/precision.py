@@ -49,6 +49,8 @@ class Precision:
             ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
             NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
         hidden: low bits of the stored word that the forward pass does not read.
+        generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
+            anew for every tensor and step): less hardware.
         step_bits: of ``niti``.
         slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
         evidence: of ``rotating``: least accumulator that moves a weight, in units of the accumulated step.
@@ -80,6 +82,7 @@ class Precision:
     master: str = "f32"
     update: str = "stochastic"
     hidden: int = 0
+    generator: str = "counter"
     step_bits: int = 2
     slices: int = 8
     window: int = 64
@@ -107,6 +110,7 @@ class Precision:
         _one_of("regime", self.regime, ("latent", "latent-free"))
         _one_of("master", self.master, MASTERS)
         _one_of("update", self.update, UPDATES)
+        _one_of("generator", self.generator, ("counter", "lfsr"))
         for name in ("error_exponent", "activation_exponent"):
             _one_of(name, getattr(self, name), ("static", "dynamic"))
         for name in ("rounding", "error_rounding"):
@@ -193,11 +197,6 @@ def kind(token: str, part: str = "weight") -> AnyFormat:
     raise ConfigError(
         f"precision: {part}={token!r} is no number format; use 1 to 32 (bits), t, or po2 to po5"
     )
-
-
-def bits(token: str) -> int:
-    """Bits of a token."""
-    return kind(token).bits
 
 
 NAMED: dict[str, Precision] = {
@@ -324,4 +323,4 @@ def make(given: str | Mapping[str, Any]) -> Precision | None:
         raise ConfigError(f"precision: {error}; correct the value") from None
 
 
-__all__ = ["COMMON", "FLOATS", "NAMED", "Precision", "bits", "kind", "make", "named"]
+__all__ = ["COMMON", "FLOATS", "NAMED", "Precision", "kind", "make", "named"]

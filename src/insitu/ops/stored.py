@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from insitu.numbers import prng
+from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import F32, Binary, Fixed, Quantized
+from insitu.numbers.rounding import Ints
 from insitu.ops.quant import nearest_shift
 from insitu.step.ir import Counts, Format, Op, Phase, Shape
 
@@ -67,6 +68,7 @@ class Stored:
     kappa: float = 3.0
     decay: int | None = None
     channels: tuple[int, ...] = ()
+    generator: str = "counter"
 
     def __str__(self) -> str:
         extra = {
@@ -100,6 +102,13 @@ class Stored:
         n = self.slice_rows(shape)
         first = (t // self.window) % -(-shape[0] // n) * n
         return slice(first, min(first + n, shape[0]))
+
+    def words(self, seed: int, t: int, count: int) -> Ints:
+        """The random 32-bit words of a training step: of the rows, then of the columns."""
+        key = prng.key(seed, self.stream, t)
+        if self.generator == "lfsr":
+            return lfsr.words(key, count)
+        return np.asarray(prng.words(key, np.arange(count, dtype=np.uint64))).astype(np.int64)
 
     @property
     def whole(self) -> bool:
@@ -158,9 +167,7 @@ class _Words:
     def __init__(self, o: Stored, rt: Any, shape: Shape) -> None:
         self.count, self.device = shape[0], rt.device
         self.rest = prod(shape[1:]) if len(shape) > 1 else 0
-        key = prng.key(rt.seed, o.stream, rt.t)
-        index = np.arange(self.count + self.rest, dtype=np.uint64)
-        self.words = prng.words(key, index).astype(np.int64) if o.random else index
+        self.words = o.words(rt.seed, rt.t, self.count + self.rest) if o.random else np.zeros(0, np.int64)
         self.known: tuple[int, Any, Any] | None = None
 
     def high(self, rows: Any, bits: int) -> Any:

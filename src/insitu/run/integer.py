@@ -499,7 +499,7 @@ def _change(o: Stored, clock: Clock, w: Ints, g: Ints, e: int) -> Ints:
 def _weight_words(o: Stored, clock: Clock, shape: tuple[int, ...]) -> Ints:
     """R_i xor C_j: a random word per weight from one per row and one per column."""
     rest = prod(shape[1:]) if len(shape) > 1 else 0
-    drawn = words(clock, o.stream, shape[0] + rest)
+    drawn = o.words(clock.seed, clock.t, shape[0] + rest)
     rows, columns = drawn[: shape[0]], drawn[shape[0] :]
     return (rows[:, None] ^ columns[None, :]).reshape(shape) if rest else rows
 

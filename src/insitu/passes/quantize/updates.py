@@ -79,4 +79,5 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
         kappa=p.kappa,
         decay=p.decay if how == "integer-sgd" and matrix else None,
         channels=w.channels,
+        generator=p.generator,
     )
