@@ -18,12 +18,17 @@ import pytest
 
 from insitu.network import zoo
 from insitu.network.graph import Network
+from insitu.numbers.precision import make
 from insitu.passes import VIEWS, lower, plan
+from insitu.passes.quantize import quantize
 from insitu.rules import RULES, emit_phases, make_rule
 
 STEPS = Path(__file__).parent / "steps"
 NETWORKS = ("mlp-64-100-10", "lenet5")
 BATCH = 2
+POLICIES = ("edge-latent-free-8", "w2a4", "niti-int8")
+QUANTIZED = ("bp", "drtp", "pred")
+"""Rules whose steps on integers are kept too, on both networks, as they are executed."""
 
 
 @cache
@@ -36,11 +41,12 @@ def without_lines(text: str) -> str:
     return re.sub(r"(\.py):\d+", r"\1", text)
 
 
-def replayed(name: str, rule: str, view: str) -> str:
+def replayed(name: str, rule: str, view: str, precision: str = "float32") -> str:
     """The printed step of every phase, with the memory that it takes."""
     parts = []
+    policy = make(precision)
     for emitted in emit_phases(make_rule(rule), network(name), BATCH):
-        step = lower(emitted, view)
+        step = lower(quantize(emitted, policy, network(name).params) if policy else emitted, view)
         layout = plan(step)
         memory = f"# arena {layout.arena_bytes} bytes, residents {layout.resident_bytes} bytes\n"
         parts.append(without_lines(str(step)) + memory)
@@ -51,8 +57,18 @@ def replayed(name: str, rule: str, view: str) -> str:
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_step_is_unchanged(name: str, rule: str, view: str) -> None:
-    file = STEPS / f"{name}.{rule}.{view}.txt"
-    now = replayed(name, rule, view)
+    compare(STEPS / f"{name}.{rule}.{view}.txt", replayed(name, rule, view))
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("rule", QUANTIZED)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_step_on_integers_is_unchanged(name: str, rule: str, policy: str) -> None:
+    compare(STEPS / f"{name}.{rule}.{policy}.txt", replayed(name, rule, "fused", policy))
+
+
+def compare(file: Path, now: str) -> None:
+    """A printed step with the one that is checked in."""
     before = file.read_text(encoding="utf-8") if file.exists() else ""
     if now == before:
         return
@@ -68,6 +84,7 @@ def test_step_is_unchanged(name: str, rule: str, view: str) -> None:
 
 def test_no_file_is_left_over() -> None:
     expected = {f"{name}.{rule}.{view}.txt" for name in NETWORKS for rule in RULES for view in VIEWS}
+    expected |= {f"{n}.{rule}.{policy}.txt" for n in NETWORKS for rule in QUANTIZED for policy in POLICIES}
     assert {file.name for file in STEPS.glob("*.txt")} == expected
 
 
