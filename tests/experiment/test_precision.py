@@ -118,6 +118,11 @@ def test_convolutions_and_phases_train() -> None:
         assert not outcome.diverged and outcome.test_accuracy is not None
 
 
+def test_a_layer_of_one_phase_may_differ() -> None:
+    policy = {"base": "edge-latent-free-4", "layers": {"fc2": {"weight": "8"}}}
+    assert not train(config(rule="greedy", precision=policy, epochs=1)).diverged
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
@@ -131,7 +136,11 @@ def test_convolutions_and_phases_train() -> None:
         ({"optimizer": {"kind": "adam"}}, StepError, "optimizer adam needs more per weight"),
         ({"rule": "greedy", "rule_options": {"cache": True}}, ConfigError, "use the rule option cache=false"),
         ({"start": "nowhere"}, ConfigError, "there is no nowhere; give a finished run folder"),
-        ({"precision": {"base": "w8a8", "layers": {"fc7": {"weight": "4"}}}}, StepError, "no layer of step"),
+        (
+            {"precision": {"base": "w8a8", "layers": {"fc7": {"weight": "4"}}}},
+            ConfigError,
+            "no layer fits 'fc7'; there are",
+        ),
         (
             {"precision": "edge-latent-free-8:accumulator=20"},
             StepError,

@@ -184,13 +184,6 @@ REFUSED = [
     ),
     (
         "bp",
-        {"base": "w8a8", "layers": {"fc9": {"weight": "4"}}},
-        NET,
-        {},
-        "no layer of step.*fits 'fc9'; it has .*fc1",
-    ),
-    (
-        "bp",
         "edge-latent-free-8",
         NET,
         {"optimizer": Optimizer("adam")},

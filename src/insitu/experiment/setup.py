@@ -176,8 +176,11 @@ class Setup:
                 f"use --batch {count} or less"
             )
         setup.check_classes()
-        for phase in range(setup.phases.count):  # a rule that cannot serve this network says so now
-            setup.emitted(config.batch, phase)
+        # a rule that cannot serve this network, or a precision that cannot hold it, says so now
+        steps = [setup.emitted(config.batch, phase) for phase in range(setup.phases.count)]
+        if setup.policy is not None:
+            named = {op.where.layer for step in steps for op in step.ops if op.where.layer}
+            setup.policy.check_layers(named | {layer.name for layer in net.layers})
         setup.check_cache()
         return setup
 

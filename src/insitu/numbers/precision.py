@@ -17,7 +17,7 @@ bits: ``-latent`` (default) trains a float32 copy of the weights, ``-free`` the 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
@@ -142,6 +142,14 @@ class Precision:
             if layer is not None and fnmatchcase(layer, pattern):
                 return replace(self, layers={}, **changes)
         return self
+
+    def check_layers(self, names: Collection[str]) -> None:
+        """Refuses a pattern that no layer fits."""
+        for pattern in self.layers:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                raise ConfigError(
+                    f"precision {self.name}: no layer fits {pattern!r}; there are {', '.join(sorted(names))}"
+                )
 
     @property
     def latent(self) -> bool:

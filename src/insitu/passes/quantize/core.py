@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from math import ceil, log2, prod
 from typing import Any
 
@@ -119,7 +118,6 @@ class Quantizer:
     # --- pieces ------------------------------------------------------------------------------------------------
 
     def run(self) -> Step:
-        self._check_layers()
         for v in self.step.inputs:
             self._input(v)
         for op in self.step.ops:
@@ -140,15 +138,6 @@ class Quantizer:
 
     def _output(self, v: Value) -> Value:
         return self.now[v].value if v in self.now else self.plain[v]
-
-    def _check_layers(self) -> None:
-        layers = {op.where.layer for op in self.step.ops if op.where.layer}
-        for pattern in self.precision.layers:
-            if not any(fnmatchcase(layer, pattern) for layer in layers):
-                raise StepError(
-                    f"precision {self.precision.name}: no layer of step {self.step.name} fits {pattern!r}; "
-                    f"it has {', '.join(sorted(layers))}"
-                )
 
     def refuse(self, reason: str) -> StepError:
         return StepError(
