@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +14,7 @@ from insitu.step.ir import OPS, Format, Hole, Init, Op, Phase, Role, Shape, Step
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RULES = _PACKAGE / "rules"
+_LIBRARY = Path(sysconfig.get_paths()["stdlib"])  # of Python's own, such as functools: no user's line
 
 
 def rule_line() -> str | None:
@@ -23,7 +25,7 @@ def rule_line() -> str | None:
         if _RULES in path.parents and path.name != "protocol.py":
             return f"rules/{path.name}:{frame.f_lineno}"
         if _PACKAGE not in path.parents:
-            return None if "importlib" in path.parts else f"{path.name}:{frame.f_lineno}"
+            return None if _LIBRARY in path.parents else f"{path.name}:{frame.f_lineno}"
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

@@ -530,11 +530,15 @@ def multiplier(ratio: float) -> tuple[int, int]:
 Lower = Callable[[Quantizer, Op], None]
 LOWER: dict[str, Lower] = {}
 LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "xent_loss", "mse_loss")
+_BATCH_NORM = (
+    "batch norm has no integer form; fold it into the weights in front of it (network option norm=fold), or use "
+    "norm=rms, a power-of-two shift"
+)
 REASONS = {
-    "bn_stats": "batch norm takes means and variances over the batch; fold it into the weights in front of it "
-    "(network option norm=fold), or use norm=rms, a power-of-two shift",
-    "unit_rows": "centred unit rows need a mean and a division per sample; use pred, or wave=square of lls",
-    "space_std": "a standard deviation needs squares and a root; sim and predsim keep it in float32: use pred",
+    "bn_stats": _BATCH_NORM,
+    "bn_apply": _BATCH_NORM,
+    "unit_rows": "centred unit rows need a mean and a division per sample, which stay in float32; use pred",
+    "space_std": "a standard deviation needs squares and a root, which stay in float32; use pred",
     "call": "a torch function has no integer form; write it with the ops of the table",
     "channel_scale": "a factor per class is no integer; use mix=none",
     "draw_wrong_labels": "drawing by softmax probabilities is no integer op; use negatives=random",
