@@ -146,3 +146,20 @@ def test_first_integers_are_those_of_the_formats() -> None:
         real = run.net.params[value.name]
         first = first_arrays(step, run.net.params, 1)[value.name]
         assert np.abs(first * value.unit - real).max() <= value.unit / 2
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_zeros_in_samples_and_errors_change_no_bit(batch: int) -> None:
+    """Few samples: rows and columns without a gradient are left out, which must not show."""
+    run = twin("bp", "mlp", "edge-latent-free-8", batch=batch)
+    sample = run.sample
+    holes = np.random.default_rng(3).random((run.batch, *run.net.input_shape)) < 0.7
+
+    def sparse() -> tuple[np.ndarray, np.ndarray]:
+        x, y = sample()
+        return np.where(holes, 0.0, x).astype(np.float32), y
+
+    run.sample = sparse  # type: ignore[method-assign]
+    run.advance(STEPS, lr=0.3)
+    assert run.unequal() == []
+    assert run.moved()

@@ -361,7 +361,11 @@ def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _
     k = o.shift(rt.lr, e)
     quick = o.kind == "stochastic" and 0 < k <= 20
     if quick:
-        _quickly(o, w, d, x, k, words, step)
+        r, c = words.fractions(k)
+        if d.shape[0] <= FEW:
+            _sparsely(o, w, d, x, k, r, c)
+        else:
+            _quickly(o, w, d, x, k, r, c, step)
         return
     dt = d.t()
     for i in range(0, w.shape[0], step):
@@ -369,7 +373,22 @@ def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _
         _move_stored(o, rt, w[rows], dt[rows] @ x, e, words, rows)
 
 
-def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, words: _Words, step: int) -> None:
+FEW = 4
+"""Samples up to which many errors and inputs are zero for all of them."""
+
+
+def _sparsely(o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any) -> None:
+    """Only rows with an error and columns with an input: where the gradient is zero, rounding adds nothing."""
+    rows, columns = d.any(0).nonzero().view(-1), x.any(0).nonzero().view(-1)
+    if 2 * rows.numel() * columns.numel() > w.numel():
+        _quickly(o, w, d, x, k, r, c, max(1, WIDE // w.shape[1]))
+    elif rows.numel() and columns.numel():
+        part = w[rows[:, None], columns]
+        _quickly(o, part, d[:, rows], x[:, columns], k, r[rows], c[columns], len(rows))
+        w[rows[:, None], columns] = part
+
+
+def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any, step: int) -> None:
     """The stochastic update in four sweeps over the weights.
 
     The product is added to the random fractions, which are made as floats 1 + a · 2**-k by their bits; a sample more,
@@ -377,7 +396,6 @@ def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, words: _Words, step: int
     """
     import torch
 
-    r, c = words.fractions(k)
     dt = torch.cat((d * 2.0**-k, d.new_full((1, d.shape[1]), -1.0))).t()
     more = torch.cat((x, x.new_ones((1, x.shape[1]))))
     for i in range(0, w.shape[0], step):
