@@ -71,7 +71,7 @@ def _ended(op: Op, rt: Any, run: Callable[..., Any]) -> Callable[..., Any]:
         if then.times != 1:
             x = x.double() * then.times
         words = None if then.stream is None else random_words(rt, then.stream, 0, size).view(shape)
-        return onto(shifted(x, then.shift, then.rounding, words), then.format)
+        return onto(shifted(x, then.shift, then.rounding, words, own=True), then.format)
 
     return ended
 

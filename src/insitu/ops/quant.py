@@ -143,19 +143,21 @@ def random_words(rt: Any, stream: str, start: int, count: int, t: int | None = N
     return torch.from_numpy(words.astype(np.int64)).to(rt.device)
 
 
-def shifted(x: Any, k: int, rounding: str, words: Any = None) -> Any:
+def shifted(x: Any, k: int, rounding: str, words: Any = None, *, own: bool = False) -> Any:
     """``x · 2**-k``, rounded to an integer (torch); ``words`` random 32-bit words of x's shape, if stochastic.
 
-    Exact for a float64 below 2**48, and for a float32 that :data:`ROOM` allows.
+    Exact for a float64 below 2**48, and for a float32 that :data:`ROOM` allows. ``own``: x may be overwritten.
     """
-    if k <= 0:
-        return x * 2.0**-k
     if k > 20:
         x, k = x.double(), min(k, 32 if rounding == Rounding.STOCHASTIC else 40)
+    if k <= 0 or rounding != Rounding.STOCHASTIC:
+        x = x.mul_(2.0**-k) if own else x * 2.0**-k
+    if k <= 0:
+        return x
     if rounding == Rounding.HALF_UP:
-        return (x * 2.0**-k).add_(0.5).floor_()
+        return x.add_(0.5).floor_()
     if rounding == Rounding.FLOOR:
-        return (x * 2.0**-k).floor_()
+        return x.floor_()
     return (x + (words >> (32 - k)).to(x.dtype)).mul_(2.0**-k).floor_()
 
 
@@ -220,7 +222,8 @@ def _exponent_torch(op: Op, _rt: Any) -> Any:
     bits, by_sample, usual = op.attrs["bits"], op.attrs["by_sample"], op.attrs.get("usual", 0)
 
     def exponent(x: Any) -> Any:
-        largest = x.flatten(1).abs().amax(1) if by_sample else x.abs().max()
+        least, most = torch.aminmax(x.flatten(1), dim=1) if by_sample else torch.aminmax(x)
+        largest = torch.maximum(-least, most)
         return (torch.frexp(largest)[1] - (bits - 1)).clamp_(min=0).float() - usual
 
     return exponent

@@ -311,6 +311,9 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
     n = operands + op.attrs.get("exponents", 0)
     shape = op.inputs[n].shape
     everything = slice(0, shape[0])
+    scratch: list[
+        Any
+    ] = []  # a part of a gradient, kept from step to step: fresh memory costs as much as the update
 
     def run(*tensors: Any) -> None:
         given, w, state = tensors[:operands], tensors[n], tensors[n + 1 :]
@@ -329,7 +332,7 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             g = gradient(*cut) if cut is not None else gradient(*given)[rows]
             _rotating(o, rt, w, g, e, words, state[0])
         elif op.kind == "matmul_dw_update" and op.attrs["chunks"] == 1 and not o.whole:
-            _by_tiles(o, rt, w, given, e, words)
+            _by_tiles(o, rt, w, given, e, words, scratch)
         else:
             _move_stored(o, rt, w, gradient(*given), e, words, everything)
 
@@ -354,7 +357,9 @@ def _rows_of(kind: str, given: Sequence[Any], rows: slice) -> tuple[Any, ...] | 
     return (d[:, rows], x) if kind == "matmul_dw_update" else None
 
 
-def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _Words) -> None:
+def _by_tiles(
+    o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _Words, scratch: list[Any]
+) -> None:
     """A dense gradient, a few rows at a time: no whole gradient is stored."""
     d, x = given
     step = max(1, WIDE // w.shape[1])
@@ -365,7 +370,7 @@ def _by_tiles(o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _
         if d.shape[0] <= FEW:
             _sparsely(o, w, d, x, k, r, c)
         else:
-            _quickly(o, w, d, x, k, r, c, step)
+            _quickly(o, w, d, x, k, r, c, step, scratch)
         return
     dt = d.t()
     for i in range(0, w.shape[0], step):
@@ -381,14 +386,16 @@ def _sparsely(o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any) -> None
     """Only rows with an error and columns with an input: where the gradient is zero, rounding adds nothing."""
     rows, columns = d.any(0).nonzero().view(-1), x.any(0).nonzero().view(-1)
     if 2 * rows.numel() * columns.numel() > w.numel():
-        _quickly(o, w, d, x, k, r, c, max(1, WIDE // w.shape[1]))
+        _quickly(o, w, d, x, k, r, c, max(1, WIDE // w.shape[1]), [])
     elif rows.numel() and columns.numel():
         part = w[rows[:, None], columns]
-        _quickly(o, part, d[:, rows], x[:, columns], k, r[rows], c[columns], len(rows))
+        _quickly(o, part, d[:, rows], x[:, columns], k, r[rows], c[columns], len(rows), [])
         w[rows[:, None], columns] = part
 
 
-def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any, step: int) -> None:
+def _quickly(
+    o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any, step: int, scratch: list[Any]
+) -> None:
     """The stochastic update in four sweeps over the weights.
 
     The product is added to the random fractions, which are made as floats 1 + a · 2**-k by their bits; a sample more,
@@ -398,9 +405,12 @@ def _quickly(o: Stored, w: Any, d: Any, x: Any, k: int, r: Any, c: Any, step: in
 
     dt = torch.cat((d * 2.0**-k, d.new_full((1, d.shape[1]), -1.0))).t()
     more = torch.cat((x, x.new_ones((1, x.shape[1]))))
+    if not scratch:
+        scratch.append(torch.empty((min(step, w.shape[0]), w.shape[1]), dtype=torch.int32, device=w.device))
     for i in range(0, w.shape[0], step):
         rows = slice(i, min(i + step, w.shape[0]))
-        change = (r[rows] ^ c).view(torch.float32).addmm_(dt[rows], more).floor_()
+        part = scratch[0][: rows.stop - rows.start]
+        change = torch.bitwise_xor(r[rows], c, out=part).view(torch.float32).addmm_(dt[rows], more).floor_()
         w[rows].sub_(change, alpha=o.stride).clamp_(o.format.least, o.format.greatest)
 
 
