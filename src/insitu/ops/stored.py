@@ -22,7 +22,7 @@ import numpy as np
 from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import F32, Binary, Fixed, Quantized
 from insitu.numbers.rounding import Ints
-from insitu.ops.quant import nearest_shift
+from insitu.ops.quant import EXACT, nearest_shift
 from insitu.step.ir import Counts, Format, Op, Phase, Shape
 
 EVIDENCE = Fixed(True, 7, 0)
@@ -332,7 +332,7 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             g = gradient(*cut) if cut is not None else gradient(*given)[rows]
             _rotating(o, rt, w, g, e, words, state[0])
         elif op.kind == "matmul_dw_update" and op.attrs["chunks"] == 1 and not o.whole:
-            _by_tiles(o, rt, w, given, e, words, scratch)
+            _by_tiles(o, rt, w, given, e, words, op.attrs["format"].reach, scratch)
         else:
             _move_stored(o, rt, w, gradient(*given), e, words, everything)
 
@@ -358,13 +358,20 @@ def _rows_of(kind: str, given: Sequence[Any], rows: slice) -> tuple[Any, ...] | 
 
 
 def _by_tiles(
-    o: Stored, rt: Any, w: Any, given: Sequence[Any], e: int, words: _Words, scratch: list[Any]
+    o: Stored,
+    rt: Any,
+    w: Any,
+    given: Sequence[Any],
+    e: int,
+    words: _Words,
+    reach: int,
+    scratch: list[Any],
 ) -> None:
-    """A dense gradient, a few rows at a time: no whole gradient is stored."""
+    """A dense gradient up to ± reach, a few rows at a time: no whole gradient is stored."""
     d, x = given
     step = max(1, WIDE // w.shape[1])
     k = o.shift(rt.lr, e)
-    quick = o.kind == "stochastic" and 0 < k <= 20
+    quick = o.kind == "stochastic" and k > 0 and reach + (2 << k) <= EXACT
     if quick:
         r, c = words.fractions(k)
         if d.shape[0] <= FEW:
@@ -399,7 +406,7 @@ def _quickly(
     """The stochastic update in four sweeps over the weights.
 
     The product is added to the random fractions, which are made as floats 1 + a · 2**-k by their bits; a sample more,
-    -1 times 1, takes the 1 off again. Every number on the way is a multiple of 2**-k below 2**(24 - k): exact.
+    -1 times 1, takes the 1 off again. Every number on the way is a multiple of 2**-k, at most 2**(24 - k): exact.
     """
     import torch
 
