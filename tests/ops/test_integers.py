@@ -188,6 +188,9 @@ ROWS = [
         ((S8, (2, 3, 4, 6)),),
         {"kernel": None, "stride": None, "padding": None, "size": (2, 3)},
     ),
+    Row(
+        "sum_to_channels", "limit", ((S8, (9, 4)),), {"format": Fixed(True, 7, 0), "chunks": 1, "limit": True}
+    ),
     Row("row_squares", "", ((U8, (4, 3, 5)),), {"format": WIDE, "by": 1.0}),
     Row("dropout", "", ((S8, (4, 6)),), {"p": 0.3, "stream": "s"}),
     Row("wrong_labels", "", ((LABEL, (40,)),), {"classes": 5, "stream": "s"}),

@@ -101,6 +101,18 @@ def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) ->
     assert run.moved()
 
 
+@pytest.mark.parametrize("bits", [12, 14])
+@pytest.mark.parametrize("name", ["edge-latent-free-8", "w8a8"])
+@pytest.mark.parametrize("network", ["mlp", "lenet"])
+@pytest.mark.parametrize("rule", ["bp", "dfa", "pred"])
+def test_sums_that_saturate_equal_the_reference(rule: str, network: str, name: str, bits: int) -> None:
+    run = twin(rule, network, f"{name}:accumulator={bits},saturate=true")
+    assert any(op.attrs.get("limit") for op in run.steps[0].ops)
+    run.advance(FEW if network == "mlp" else SOME, lr=0.3)
+    assert run.unequal() == []
+    assert run.moved()
+
+
 @pytest.mark.parametrize("batch", [1, 3, 16])
 def test_any_batch_equals_the_reference(batch: int) -> None:
     run = twin("bp", "lenet", "edge-latent-free-8", batch=batch)

@@ -50,7 +50,7 @@ def spans(length: int, parts: int) -> list[slice]:
     return [slice(i, min(i + size, length)) for i in range(0, length, size)]
 
 
-def _limited(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
+def limited(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
     """The op with its saturating accumulator, if it has one."""
     if not op.attrs.get("limit"):
         return run
@@ -60,7 +60,7 @@ def _limited(op: Op, run: Callable[..., Any]) -> Callable[..., Any]:
 
 def _ended(op: Op, rt: Any, run: Callable[..., Any]) -> Callable[..., Any]:
     """The op with its limit and its requantization."""
-    run = _limited(op, run)
+    run = limited(op, run)
     then: Then | None = op.attrs.get("then")
     if then is None:
         return run
@@ -132,7 +132,7 @@ def dense_dw(op: Op, rt: Any) -> Any:
     def whole(d: Any, x: Any) -> Any:
         return d.t() @ x
 
-    return _limited(op, _summed(op, op.inputs[0].shape[0], lambda d, x, b: whole(d[b], x[b]), whole))
+    return limited(op, _summed(op, op.inputs[0].shape[0], lambda d, x, b: whole(d[b], x[b]), whole))
 
 
 def projected(op: Op, rt: Any) -> Any:
@@ -192,4 +192,4 @@ def conv_dw(op: Op, rt: Any) -> Any:
     def whole(d: Any, x: Any) -> Any:
         return backward(d, x, d.new_empty(1).expand(kernel))
 
-    return _limited(op, _summed(op, op.inputs[0].shape[0], lambda d, x, b: whole(d[b], x[b]), whole))
+    return limited(op, _summed(op, op.inputs[0].shape[0], lambda d, x, b: whole(d[b], x[b]), whole))

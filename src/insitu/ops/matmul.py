@@ -157,8 +157,8 @@ def sum_dims(v: Value) -> list[int]:
 
 def _sum_torch(op: Op, _rt: Any) -> Any:
     dims = sum_dims(op.inputs[0])
-    if integers(op.inputs[0]) and not op.attrs["chunks"]:
-        return lambda d: d.double().sum(dims)
+    if integers(op.inputs[0]):
+        return linear.limited(op, lambda d: (d if op.attrs["chunks"] else d.double()).sum(dims))
     return lambda d: d.sum(dims)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from insitu.numbers import prng
-from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized, Ternary
+from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding
 from insitu.ops.common import per_output, require
-from insitu.step.ir import Counts, Format, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 EXPONENT = Fixed(True, 7, 0)
 """Format of a run-time exponent."""
@@ -646,5 +646,3 @@ register(
         counts=lambda op: Counts(random=op.outputs[0].size),
     )
 )
-
-__all__ = ["EXPONENT", "Format", "Read", "Ternary", "integers", "nearest_shift"]

@@ -311,6 +311,7 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
     n = operands + op.attrs.get("exponents", 0)
     shape = op.inputs[n].shape
     everything = slice(0, shape[0])
+    tiled = op.kind == "matmul_dw_update" and op.attrs["chunks"] == 1 and not op.attrs.get("limit")
     scratch: list[
         Any
     ] = []  # a part of a gradient, kept from step to step: fresh memory costs as much as the update
@@ -331,7 +332,7 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             cut = _rows_of(op.kind, given, rows) if operands == 2 else None
             g = gradient(*cut) if cut is not None else gradient(*given)[rows]
             _rotating(o, rt, w, g, e, words, state[0])
-        elif op.kind == "matmul_dw_update" and op.attrs["chunks"] == 1 and not o.whole:
+        elif tiled and not o.whole:
             _by_tiles(o, rt, w, given, e, words, op.attrs["format"].reach, scratch)
         else:
             _move_stored(o, rt, w, gradient(*given), e, words, everything)

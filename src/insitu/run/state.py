@@ -12,7 +12,7 @@ from insitu.errors import StepError
 from insitu.network.graph import draw
 from insitu.numbers.formats import Quantized
 from insitu.ops.quant import EXACT
-from insitu.run.integer import channel_gain, first_integers, nearest
+from insitu.run.integer import channel_gain, first_integers
 from insitu.step.ir import Step, Value
 
 State = dict[str, torch.Tensor]
@@ -79,6 +79,3 @@ def integer_samples(value: Value, x: torch.Tensor) -> torch.Tensor:
     assert isinstance(fmt, Quantized) and value.unit is not None
     position = x.float() / value.unit + value.zero
     return position.add_(0.5).floor_().clamp_(fmt.least, fmt.greatest)
-
-
-__all__ = ["State", "carrier", "extend_state", "first_arrays", "integer_samples", "nearest", "real_value"]
