@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from insitu.cli import main
-from insitu.cli.grid import _config
+from insitu.cli.grid import _of_comparison
+from insitu.cli.recipe import recipe_config
 from insitu.errors import CheckpointError, ConfigError, NetworkError
 from insitu.experiment import grid as module
 from insitu.experiment import recipes
@@ -93,7 +94,7 @@ def test_a_configuration_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_recipe_is_a_grid_too(name: str) -> None:
     compared = recipes.find(name).config()
-    made = _config(name, None, {}, [])
+    made = recipe_config(GridConfig, name, None, {}, [], _of_comparison)
     assert (made.network, made.rules) == (compared.networks[0], compared.rules)
     assert made.optimizer == compared.optimizer
 
@@ -291,7 +292,9 @@ def test_the_verb_writes_table_picture_and_results(
 
 
 def test_rules_keep_the_rates_of_the_recipe() -> None:
-    made = _config("digits", ["hsic", "bp"], {"optimizer__lr": 0.1}, ["epochs=2"])
+    made = recipe_config(
+        GridConfig, "digits", ["hsic", "bp"], {"optimizer__lr": 0.1}, ["epochs=2"], _of_comparison
+    )
     assert [(spec.name, spec.lr) for spec in made.rules] == [("hsic", 0.03), ("bp", None)]
     assert made.optimizer.lr == 0.1 and made.epochs == 2
 

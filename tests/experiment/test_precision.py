@@ -73,6 +73,24 @@ def test_a_resumed_run_has_the_same_bits(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.parametrize("loss", ["xent", "mse", "bce", "hinge"])
+def test_the_learning_curve_is_the_loss_of_the_scores(loss: str) -> None:
+    """With a learning rate of nearly nothing the training loss is the float run's, up to the rounding of 8 bits."""
+    still = {"loss": loss, "epochs": 1, "rule": "bp", "optimizer": {"lr": 1e-9}, "limit_train": 320}
+    found = [
+        train(config(precision=p, **still)).curve.train_loss[0] for p in ("float32", "edge-latent-free-8")
+    ]
+    assert found[0] is not None and found[1] == pytest.approx(found[0], rel=0.03)
+
+
+def test_the_learning_curve_of_a_goodness() -> None:
+    still = {"rule": "forward-forward", "epochs": 1, "optimizer": {"lr": 1e-9}, "limit_train": 320}
+    found = [
+        train(config(precision=p, **still)).curve.train_loss[0] for p in ("float32", "edge-latent-free-8")
+    ]
+    assert found[0] is not None and found[1] == pytest.approx(found[0], rel=0.1)
+
+
 def test_the_run_folder_holds_the_numbers(tmp_path: Path) -> None:
     train(config(epochs=1), tmp_path / "a")
     numbers = yaml.safe_load((tmp_path / "a" / "precision.yaml").read_text())

@@ -11,6 +11,7 @@ import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
 from insitu.ops.quant import EXPONENT, Read
+from insitu.ops.stored import Stored
 from insitu.run import integer
 from insitu.run.integer import Clock
 from insitu.run.torch_exec import Runtime
@@ -265,3 +266,21 @@ def test_fixed_random_is_centred_and_fills_the_format(text: str) -> None:
     assert set(np.unique(found)) <= set(range(-fmt.greatest, fmt.greatest + 1))  # type: ignore[union-attr]
     assert {-fmt.greatest, fmt.greatest} <= set(np.unique(found))  # type: ignore[union-attr]
     assert abs(found.mean()) < 4 * found.std() / 200
+
+
+@pytest.mark.parametrize("generator", ["counter", "lfsr"])
+def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
+    """A change of 0.3 steps: 0.3 on the mean of many steps for the whole matrix, and no row or column leans."""
+    move = Stored("stochastic", S8, 1.0, "s", generator=generator)
+    k, steps, shape = 10, 400, (24, 31)
+    g = np.full(shape, round(0.3 * 2**k))
+    ups = np.zeros(shape)
+    for t in range(steps):
+        ups += integer.shift_right(
+            g, k, "stochastic", integer._weight_words(move, Clock(1.0, SEED, t), shape)
+        )
+    sigma = (0.3 * 0.7 / steps) ** 0.5
+    mean = ups / steps
+    assert abs(mean - 0.3).max() < 5 * sigma
+    assert abs(mean.mean() - 0.3) < 5 * sigma / (shape[0] * shape[1]) ** 0.5
+    assert abs(mean.std() - sigma) < 0.15 * sigma  # as independent errors would give

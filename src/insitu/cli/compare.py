@@ -30,6 +30,7 @@ from insitu.cli.options import (
     free_folder,
     path_text,
 )
+from insitu.cli.recipe import recipe_config, words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -64,9 +65,11 @@ def compare(
 
     Example: insitu compare --data mnist --network mlp-784-1000-10 --rules bp,dfa,drtp --epochs 1 --seeds 3
     """
+    from insitu.experiment.config import CompareConfig
+
     flags = {
         "data": data,
-        "networks": _words(network) if network else None,
+        "networks": words(network),
         "epochs": epochs,
         "seeds": seeds,
         "batch": batch,
@@ -75,7 +78,7 @@ def compare(
         "precision": precision,
         "data_dir": path_text(data_dir),
     }
-    config = _compare_config(recipe, rules, flags, sets)
+    config = recipe_config(CompareConfig, recipe, words(rules), flags, sets)
     folder = out or free_folder(f"compare-{config.data}")
     _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
 
@@ -141,40 +144,6 @@ def report(
         emit(json.dumps({"report": str(page)}))
     elif not quiet:
         emit(f"report {page.resolve()}")
-
-
-def _words(text: str) -> list[str]:
-    """The parts of a comma-separated text."""
-    return [word.strip() for word in text.split(",")]
-
-
-def _compare_config(
-    recipe: str, rules: str | None, flags: dict[str, Any], sets: list[str] | None
-) -> CompareConfig:
-    """The checked configuration of a recipe, then the flags, then ``--set``."""
-    from insitu.experiment import recipes
-    from insitu.experiment.config import CompareConfig, load, parse
-    from insitu.experiment.overrides import apply_flags, apply_sets
-
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml"):
-        raw = load(CompareConfig, path).model_dump(mode="json", exclude_unset=True)
-    else:
-        raw = dict(recipes.find(recipe).compare)
-    if rules:
-        keep_rates = flags["optimizer__kind"] is None
-        raw["rules"] = _pick_rules(_words(rules), raw.get("rules", []), keep_rates=keep_rates)
-    return parse(CompareConfig, apply_sets(apply_flags(raw, **flags), sets or []), f"recipe {recipe}")
-
-
-def _pick_rules(names: list[str], known: list[dict[str, Any]], *, keep_rates: bool) -> list[dict[str, Any]]:
-    """Rules by name; one that the recipe has keeps the recipe's options, and its rate unless the optimizer changes."""
-    specs = {spec.get("label") or spec["rule"]: spec for spec in known}
-    picked = [dict(specs.get(name, {"rule": name})) for name in names]
-    if not keep_rates:
-        for spec in picked:
-            spec.pop("lr", None)
-    return picked
 
 
 def _run(

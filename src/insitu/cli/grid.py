@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,11 +26,10 @@ from insitu.cli.options import (
     free_folder,
     path_text,
 )
+from insitu.cli.recipe import recipe_config, words
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from insitu.experiment.grid import GridConfig
 
 
 def grid(
@@ -73,6 +71,7 @@ def grid(
 
     Example: insitu grid --network mlp-64-64-10 --rules dfa,pred --weight-bits 1,t,2,4,8,32 --jobs 2 --out runs/g
     """
+    from insitu.experiment.grid import GridConfig
     from insitu.experiment.grid import grid as run
     from insitu.report.heat import grid_markdown, print_grid, save_heat
     from insitu.run.files import write_atomic
@@ -80,9 +79,9 @@ def grid(
     flags = {
         "data": data,
         "network": network,
-        "weight_bits": _words(weight_bits),
-        "regimes": _words(regimes),
-        "act_bits": _words(act_bits),
+        "weight_bits": words(weight_bits),
+        "regimes": words(regimes),
+        "act_bits": words(act_bits),
         "epochs": epochs,
         "seeds": seeds,
         "batch": batch,
@@ -90,7 +89,7 @@ def grid(
         "data_dir": path_text(data_dir),
     }
     stored = out / "grid.yaml" if resume and out and (out / "grid.yaml").exists() else "digits"
-    config = _config(recipe or str(stored), _words(rules), flags, sets)
+    config = recipe_config(GridConfig, recipe or str(stored), words(rules), flags, sets, _of_comparison)
     folder = out or free_folder(f"grid-{config.data}")
     results = run(
         config,
@@ -108,31 +107,6 @@ def grid(
     else:
         print_grid(results, console(to_stderr=False))
         emit(f"results  {folder / 'results.json'}\nheat map {heat}")
-
-
-def _words(text: str | None) -> list[str] | None:
-    """The parts of a comma-separated text, if it was given."""
-    return [word.strip() for word in text.split(",")] if text is not None else None
-
-
-def _config(
-    recipe: str, rules: list[str] | None, flags: dict[str, Any], sets: list[str] | None
-) -> GridConfig:
-    """The checked configuration of a recipe or file, then the flags, then ``--set``."""
-    from insitu.experiment import recipes
-    from insitu.experiment.config import load, parse
-    from insitu.experiment.grid import GridConfig
-    from insitu.experiment.overrides import apply_flags, apply_sets
-
-    path = Path(recipe)
-    if path.suffix in (".yaml", ".yml"):
-        raw = load(GridConfig, path).model_dump(mode="json", exclude_unset=True)
-    else:
-        raw = _of_comparison(recipes.find(recipe).compare)
-    if rules:
-        known = {spec.get("label") or spec["rule"]: spec for spec in raw.get("rules", [])}
-        raw["rules"] = [dict(known.get(name, {"rule": name})) for name in rules]
-    return parse(GridConfig, apply_sets(apply_flags(raw, **flags), sets or []), f"recipe {recipe}")
 
 
 def _of_comparison(compare: dict[str, Any]) -> dict[str, Any]:

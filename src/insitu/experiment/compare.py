@@ -14,7 +14,7 @@ import insitu
 from insitu.data import Dataset
 from insitu.errors import CheckpointError
 from insitu.experiment.command import train_command
-from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump
+from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
 from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Bytes, Macs, Moment, Results, Row, Spread
 from insitu.experiment.setup import Setup, load_data
@@ -171,17 +171,24 @@ def compare(
             )
     rows = _rows(config, planned, outcomes, setups)
     results = Results(
-        insitu=insitu.__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        environment=environment(),
-        config=config.model_dump(mode="json", exclude={"data_dir"}),
+        **provenance(config, command),
         rows=rows,
     )
     if out:
         write_atomic(out / "compare.yaml", dump(config))
         write_atomic(out / "results.json", results.model_dump_json(indent=1) + "\n")
     return results
+
+
+def provenance(config: TrainingConfig, command: str) -> dict[str, Any]:
+    """Where results come from: version, time, command, environment and configuration."""
+    return {
+        "insitu": insitu.__version__,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        "environment": environment(),
+        "config": config.model_dump(mode="json", exclude={"data_dir"}),
+    }
 
 
 def _open(out: Path, config: CompareConfig, resume: bool) -> None:

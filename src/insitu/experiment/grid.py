@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -14,16 +13,15 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
-import insitu
 from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.command import train_command
-from insitu.experiment.compare import spread
+from insitu.experiment.compare import provenance, spread
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump, load, parse
 from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Curve, Record, Spread
 from insitu.experiment.setup import Setup, load_data
-from insitu.experiment.train import environment, fingerprint, train
+from insitu.experiment.train import fingerprint, train
 from insitu.rules.protocol import make_rule
 from insitu.run.files import make_folder, write_atomic
 
@@ -262,11 +260,7 @@ def grid(
                 on_event({"kind": "refused", **_name(plan), "reason": plan.refused})
         found = _train(plans, data, out, pool, on_event)
     results = GridResults(
-        insitu=insitu.__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        environment=environment(),
-        config=config.model_dump(mode="json", exclude={"data_dir"}),
+        **provenance(config, command),
         rows=[_cell(plan, found) for plan in plans],
     )
     if out:

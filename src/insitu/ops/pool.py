@@ -15,7 +15,7 @@ from insitu.ops.conv import plane
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
 
 
-def _out_shape(x: Value, attrs: Any) -> Shape:
+def pooled_shape(x: Value, attrs: Any) -> Shape:
     require(len(x.shape) == 4, f"pooling needs [B,C,H,W], got {list(x.shape)}")
     if attrs.get("size") is not None:
         return (*x.shape[:2], *attrs["size"])
@@ -45,7 +45,7 @@ POOL = ("kernel", "stride", "padding", "size")
 
 def _max_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     (x,) = inputs
-    shape = _out_shape(x, attrs)
+    shape = pooled_shape(x, attrs)
     return [(shape, x.format), (shape, unsigned(x.shape[2] * x.shape[3]))]
 
 
@@ -147,7 +147,7 @@ register(
     OpRecord(
         kind="avg_pool",
         doc="y_BCPQ = mean over each window (padding counts as zero), or adaptive to a size",
-        infer=lambda inputs, attrs: [(_out_shape(inputs[0], attrs), inputs[0].format)],
+        infer=lambda inputs, attrs: [(pooled_shape(inputs[0], attrs), inputs[0].format)],
         torch=_avg_torch,
         counts=_reads,
         adjoint=_avg_adjoint,

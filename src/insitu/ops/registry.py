@@ -16,8 +16,10 @@ from insitu.ops import (
     quant,
     random,
     rows,
+    scores,
     similarity,
     state,
+    tables,
     zeroth,
 )
 from insitu.step.ir import OPS, Hole
@@ -33,6 +35,8 @@ MODULES = (
     loss,
     random,
     quant,
+    tables,
+    scores,
     similarity,
     kernels,
     rows,

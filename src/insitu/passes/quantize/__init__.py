@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from insitu.numbers.precision import Precision
 from insitu.passes.quantize import losses, pointwise, pools, products, rows, updates
-from insitu.passes.quantize.core import WIDEST, Quantizer, Ranges
+from insitu.passes.quantize.core import Quantizer
+from insitu.passes.quantize.units import WIDEST, Ranges
 from insitu.step.ir import Step
 
 LOWERINGS = (products, updates, pointwise, pools, losses, rows)

@@ -6,7 +6,8 @@ from math import ceil, exp
 
 from insitu.numbers.formats import Fixed
 from insitu.numbers.precision import kind
-from insitu.passes.quantize.core import Now, Quantizer, fixed, lowers
+from insitu.passes.quantize.core import Quantizer, lowers
+from insitu.passes.quantize.units import Now, fixed
 from insitu.step.ir import Op, Value
 
 

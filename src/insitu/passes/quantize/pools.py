@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import ceil, prod
 from typing import Any
 
-from insitu.passes.quantize.core import Now, Quantizer, lowers
+from insitu.passes.quantize.core import Quantizer, lowers
+from insitu.passes.quantize.units import Now
 from insitu.step.ir import Op
 
 

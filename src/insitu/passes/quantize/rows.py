@@ -6,8 +6,9 @@ from math import prod
 
 from insitu.numbers.precision import kind
 from insitu.ops.quant import nearest_shift
-from insitu.passes.quantize.core import REASONS, Now, Quantizer, fixed, lowers
+from insitu.passes.quantize.core import REASONS, Quantizer, lowers
 from insitu.passes.quantize.losses import sigmoid
+from insitu.passes.quantize.units import Now, fixed
 from insitu.step.ir import Op, Role
 
 
@@ -34,7 +35,7 @@ def _goodness(q: Quantizer, op: Op) -> None:
     q.now[out] = Now(made)
     if op.attrs.get("with_loss"):
         made = q.one(
-            "monitor_goodness", z.value, step=z.unit, scale=op.attrs["scale"], like=op.outputs[1], unit=None
+            "monitor_goodness", centred, step=g.unit, scale=op.attrs["scale"], like=op.outputs[1], unit=None
         )
         q.plain[op.outputs[1]] = made
 

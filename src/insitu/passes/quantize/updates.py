@@ -7,7 +7,8 @@ from typing import Any
 from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.ops.state import Optimizer
 from insitu.ops.stored import Latent, Stored
-from insitu.passes.quantize.core import Now, Quantizer, lowers
+from insitu.passes.quantize.core import Quantizer, lowers
+from insitu.passes.quantize.units import Now
 from insitu.step.ir import Init, Op, Role, Value
 
 

@@ -1,0 +1,167 @@
+"""Errors of losses on integer scores, and the losses themselves for learning curves.
+
+As in :mod:`insitu.ops.quant`: operands are integers carried in floats, and :mod:`insitu.run.integer` says what each op
+computes. Labels are class indices [B].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from insitu.numbers.formats import Float
+from insitu.ops.common import per_output, require
+from insitu.ops.loss import VALUES, one_hot
+from insitu.ops.quant import of_format, onto
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+
+def _error_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    z, label = inputs[:2]
+    require(
+        len(z.shape) == 2 and label.shape == z.shape[:1],
+        f"integer losses need scores [B,C] and class labels [B], got {list(z.shape)} and {list(label.shape)}",
+    )
+    return [(z.shape, attrs["format"])]
+
+
+def _hot(z: Any, label: Any) -> Any:
+    import torch
+
+    return torch.zeros_like(z).scatter_(1, label.long()[:, None], 1.0)
+
+
+def _softmax_torch(op: Op, rt: Any) -> Any:
+    import torch
+
+    table = torch.tensor(op.attrs["table"], dtype=torch.float64, device=rt.device)
+    one, fmt = op.attrs["one"], op.attrs["format"]
+
+    def error(z: Any, label: Any) -> Any:
+        below = (z.amax(1, keepdim=True) - z).clamp_(max=len(table) - 1)
+        power = table[below.long()]
+        total = power.sum(1, keepdim=True)
+        p = ((power * (2 * one) + total) / (2 * total)).floor_()
+        return onto(p - one * _hot(p, label), fmt)
+
+    return error
+
+
+def _difference_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    return lambda z, label: onto(z.double() - one * _hot(z.double(), label), fmt)
+
+
+def _margin_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+
+    def error(z: Any, label: Any) -> Any:
+        t = _hot(z, label)
+        right = z.gather(1, label.long()[:, None])
+        wrong = ((z - right + one) > 0).to(z.dtype) * (1 - t)
+        return onto(wrong - t * wrong.sum(1, keepdim=True), fmt)
+
+    return error
+
+
+for _name, _doc, _lower in (
+    (
+        "softmax_error",
+        "e = p - one · t: p = round(one · E / sum E), E = table[max z - z] a table of exponentials",
+        _softmax_torch,
+    ),
+    ("difference_error", "e = z - one · t, t the one-hot label: of the squared error", _difference_torch),
+    (
+        "margin_error",
+        "e_j = 1 for every class j with z_j - z_y + one > 0, e_y = -(their number): multi-class hinge",
+        _margin_torch,
+    ),
+):
+    register(
+        OpRecord(
+            kind=_name,
+            doc=_doc,
+            infer=_error_infer,
+            torch=_lower,
+            counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+        )
+    )
+
+
+def _less_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    return lambda p, label: onto(p - one * _hot(p, label), fmt)
+
+
+register(
+    OpRecord(
+        kind="less_label",
+        doc="p - one · t, t the one-hot label: the error of independent sigmoids",
+        infer=_error_infer,
+        torch=_less_torch,
+        counts=per_output,
+    )
+)
+
+
+def _halves_torch(op: Op, _rt: Any) -> Any:
+    one, fmt = op.attrs["one"], op.attrs["format"]
+    half = op.inputs[0].shape[0] // 2
+
+    def error(p: Any) -> Any:
+        e = p.clone()
+        e[:half] -= one
+        return onto(e, fmt)
+
+    return error
+
+
+register(
+    OpRecord(
+        kind="less_first_half",
+        doc="p - one in the first half of the rows, p in the second: the error of a goodness",
+        infer=of_format,
+        torch=_halves_torch,
+        counts=per_output,
+    )
+)
+
+
+def _monitor_torch(op: Op, _rt: Any) -> Any:
+    value, unit, scale = VALUES[op.attrs["loss"]], op.attrs["step"], op.attrs["scale"]
+
+    def loss(z: Any, label: Any) -> Any:
+        real = z.float() * unit
+        return value(real, one_hot(label, real)) * scale
+
+    return loss
+
+
+register(
+    OpRecord(
+        kind="monitor",
+        doc="the loss of integer scores, as a real number for learning curves; no part of a deployed step",
+        infer=lambda inputs, attrs: [((), Float(32))],
+        torch=_monitor_torch,
+        counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+    )
+)
+
+
+def _monitor_goodness_torch(op: Op, _rt: Any) -> Any:
+    from torch.nn.functional import softplus
+
+    unit, scale = op.attrs["step"], op.attrs["scale"]
+    half = op.inputs[0].shape[0] // 2
+    return lambda z: (softplus(z[:half] * -unit).sum() + softplus(z[half:] * unit).sum()).float() * scale
+
+
+register(
+    OpRecord(
+        kind="monitor_goodness",
+        doc="the loss of integer goodness minus threshold, as a real number for learning curves",
+        infer=lambda inputs, attrs: [((), Float(32))],
+        torch=_monitor_goodness_torch,
+        counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+    )
+)
