@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from insitu.errors import NetworkError
 from insitu.network import zoo
 from insitu.network.build import Describe
 from insitu.network.graph import WEIGHTED, Network
@@ -104,7 +105,14 @@ def small(name: str, activation: str | None = None) -> Network:
 
 
 def serves(rule: str, net: Network) -> bool:
-    """PEPITA refuses blocks of several weighted layers or with a norm (tested there); the others take any network."""
+    """Refused (and tested there): by PEPITA, blocks of several weighted layers or with a norm; by the one-bit stash,
+    what a bit does not hold. The other rules take any network."""
+    if rule == "bp-stash":
+        try:
+            emit_step(make_rule(rule), net, 2)
+        except NetworkError:
+            return False
+        return True
     if rule not in ("pepita", "mempepita"):
         return True
     kinds = [[x.kind for x in block.layers] for block in net.blocks]

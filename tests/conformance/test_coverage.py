@@ -51,8 +51,22 @@ def usual(d: Describe) -> None:
     d.max_pool(2)
 
 
+def stashable(d: Describe) -> None:
+    """What the rule that keeps one bit per activation takes."""
+    d.depthwise(3, padding=1)
+    d.activation("relu")
+    d.conv(8, 1)
+    d.activation("relu")
+    start = d.here
+    d.conv(8, 3, padding=1)
+    d.add(start, d.here)
+    d.activation("relu")
+    d.dropout(0.2)
+    d.max_pool(2)
+
+
 SHAPES: dict[str, Callable[[Describe], None]] = {
-    f.__name__: f for f in (separable, pre_activation, norm_behind, leading_activation, usual)
+    f.__name__: f for f in (separable, pre_activation, norm_behind, leading_activation, usual, stashable)
 }
 
 
@@ -60,7 +74,7 @@ def network(part: Callable[[Describe], None]) -> Network:
     d = Describe("odd", (3, 8, 8))
     part(d)
     d.dense(12)
-    d.activation("tanh")
+    d.activation("relu" if part is stashable else "tanh")
     d.dense(4)
     return d.network(seed=1)
 
@@ -92,7 +106,7 @@ def test_every_parameter_learns(rule: str, shape: str) -> None:
 
 @pytest.mark.parametrize("rule", RULES)
 def test_no_rule_changes_what_is_frozen(rule: str) -> None:
-    net = network(leading_activation if "pepita" in rule else usual)
+    net = network({"bp-stash": stashable}.get(rule, leading_activation if "pepita" in rule else usual))
     first = net.blocks[0].name
     frozen = replace(net, frozen=frozenset({f"{first}.weight", f"{first}.bias"}))
     x, y = batch(net, 6)

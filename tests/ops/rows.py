@@ -249,6 +249,8 @@ POINTWISE = [
     Row("mul", "", ((3, 4), (3, 4)), torch.mul),
     Row("scale", "", ((3, 4),), lambda x: -0.7 * x, {"by": -0.7}, needs=(0,)),
     Row("sign", "", (half_steps(3, 9),), torch.sign),
+    Row("stash", "", (half_steps(3, 9),), lambda x: 0.25 * (x > 0), {"scale": 0.25}),
+    Row("stash", "4d", ((2, 3, 4, 5),), lambda x: 2.0 * (x > 0), {"scale": 2.0}),
     Row("reshape", "", ((2, 3, 4),), lambda x: x.reshape(2, 12), {"shape": (2, 12)}, needs=(0,)),
 ]
 

@@ -86,6 +86,10 @@ ROWS = [
     Row("leaky", "", ((S8, (4, 6)),), {"shift": 3}),
     Row("leaky", "gate", ((S8, (4, 6)), (S8, (4, 6))), {"shift": 7}),
     Row("inside", "", ((S8, (4, 6)), (S8, (4, 6))), {"low": -128, "high": 127}),
+    *[
+        Row("stash", str(fmt), ((fmt, (4, 6)),), {"format": Fixed(False, 0, 1)})
+        for fmt in (U8, S8, Fixed(False, 1, 0), T2)
+    ],
     Row("offset", "", ((U8, (4, 6)),), {"by": 77, "format": Fixed(True, 8, 0)}),
     Row("sum_pool", "", ((U8, (2, 3, 4, 6)),), {"format": Fixed(True, 12, 0), **POOL}),
     Row(

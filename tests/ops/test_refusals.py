@@ -37,6 +37,8 @@ def no(kind: str, *shapes: tuple[int, ...], says: str, **attrs: Any) -> Refusal:
 
 
 REFUSALS = [
+    no("stash", (2, 3), says="a stash takes one bit, not u7.1", format=Fixed(False, 7, 1)),
+    no("stash", (2, 3), says="a bit cannot stand for -0.5; use a positive scale", scale=-0.5),
     no("matmul", (2, 3), (4, 5), says="x [B,I] and weights [O,I], got [2, 3] and [4, 5]"),
     no("matmul", (2, 3, 4), (4, 4), says="flatten the input"),
     no("matmul", (2, 3), (4, 3), (3,), says="the bias must have one element per output"),

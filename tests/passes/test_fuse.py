@@ -209,6 +209,47 @@ def test_a_derivative_that_is_read_from_the_input_stays() -> None:
     assert str(fuse.gate_before_unpool(step)) == str(step)
 
 
+def stashes(step: Step) -> list[str]:
+    return [op.inputs[0].name for op in step.ops if op.kind == "stash"]
+
+
+def test_bits_are_taken_behind_the_pool() -> None:
+    step = emit_step(make_rule("bp-stash"), pooled(), 2)
+    fused = fuse.gate_before_unpool(step)
+    assert stashes(step) == ["act", "pool"]  # for the gate, and for the weights behind the pool
+    assert stashes(fused) == ["pool"]
+    (gate,) = [op for op in fused.ops if op.kind == "gate"]
+    assert gate.inputs[1].name == "pool.stash" and gate.inputs[1].shape == (2, 4, 4, 4)
+
+
+def pooled_bits(*, again: bool = False) -> Step:
+    """gate(max_unpool(d), stash(h)), and no stash of the pooled map; the bits of h may have another use."""
+    b = Builder("small", 1, F32)
+    x, d = b.input("x", (1, 1, 4, 4), Role.ACTIVATION), b.input("d", (1, 1, 2, 2), Role.ERROR)
+    h = b.emit1("activate", x, fn="relu", name="h", **FORWARD)
+    bits = b.emit1("stash", h, scale=0.5, **FORWARD)
+    _, index = b.emit("max_pool", h, kernel=(2, 2), stride=(2, 2), padding=(0, 0), name="y", **FORWARD)
+    e = b.emit1("max_unpool", d, index, shape=(1, 1, 4, 4), **SCRATCH)
+    b.output(b.emit1("gate", e, bits, fn="relu", **SCRATCH))
+    if again:
+        b.output(b.emit1("gate", x, bits, fn="relu", **SCRATCH))
+    return b.finish()
+
+
+def test_bits_that_only_a_gate_reads_move_behind_the_pool() -> None:
+    step = pooled_bits()
+    fused = fuse.gate_before_unpool(step)
+    assert (stashes(step), stashes(fused)) == (["h"], ["y"])
+    assert kinds(fused) == ["activate", "max_pool", "stash", "gate", "max_unpool"]
+    x, d = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 2, 2)
+    before, after = (TorchExecutor(s, {}).run([x.clone(), d.clone()])[0] for s in (step, fused))
+    assert torch.equal(before, after)
+
+
+def test_bits_with_another_use_stay_in_front_of_the_pool() -> None:
+    assert kinds(fuse.gate_before_unpool(pooled_bits(again=True))) == kinds(pooled_bits(again=True))
+
+
 def gate_after_unpool(*, returned: bool = False, twice: bool = False, other: bool = False) -> Step:
     """gate(max_unpool(d), h); the unpooled error may have another use, or the gate read another value."""
     b = Builder("small", 1, F32)

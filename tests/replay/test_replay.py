@@ -27,13 +27,17 @@ STEPS = Path(__file__).parent / "steps"
 NETWORKS = ("mlp-64-100-10", "lenet5")
 BATCH = 2
 POLICIES = ("edge-latent-free-8", "w2a4", "niti-int8")
-QUANTIZED = ("bp", "drtp", "pred")
+QUANTIZED = ("bp", "bp-stash", "drtp", "pred")
 """Rules whose steps on integers are kept too, on both networks, as they are executed."""
 
 
+ACTIVATIONS = {"bp-stash": "relu"}
+"""Where a rule takes no other."""
+
+
 @cache
-def network(name: str) -> Network:
-    return zoo.build(name)
+def network(name: str, rule: str = "bp") -> Network:
+    return zoo.build(name, activation=ACTIVATIONS.get(rule))
 
 
 def without_lines(text: str) -> str:
@@ -45,8 +49,9 @@ def replayed(name: str, rule: str, view: str, precision: str = "float32") -> str
     """The printed step of every phase, with the memory that it takes."""
     parts = []
     policy = make(precision)
-    for emitted in emit_phases(make_rule(rule), network(name), BATCH):
-        step = lower(quantize(emitted, policy, network(name).params) if policy else emitted, view)
+    net = network(name, rule)
+    for emitted in emit_phases(make_rule(rule), net, BATCH):
+        step = lower(quantize(emitted, policy, net.params) if policy else emitted, view)
         layout = plan(step)
         memory = f"# arena {layout.arena_bytes} bytes, residents {layout.resident_bytes} bytes\n"
         parts.append(without_lines(str(step)) + memory)

@@ -25,7 +25,7 @@ SIGNS = ("sdfa",)
 
 @pytest.mark.parametrize("rule", [r for r in RULES if r not in (*BY_THE_INPUT, *SIGNS, "shallow")])
 def test_forward_only_rules_do_not_see_later_layers_and_the_others_do(rule: str) -> None:
-    net = small("mlp-20-15-12-5")
+    net = small("mlp-20-15-12-5", "relu" if rule == "bp-stash" else None)
     moved = {n: v * (-3.0 if n in ("fc2.weight", "fc3.weight") else 1.0) for n, v in net.params.items()}
     other = Network(net.name, net.input_shape, net.blocks, moved)
     x, y = batch(net, 6)

@@ -44,7 +44,7 @@ MORE = (
 
 def test_the_rules_that_the_numbers_were_made_for_are_ready() -> None:
     local = {"pred", "lls", "mono-forward", "greedy", "dgl", "dbl", "forward-forward", "pepita"}
-    wanted = {"bp", "fa", "usf", "dfa", "sdfa", "drtp", "shallow"} | local
+    wanted = {"bp", "bp-stash", "fa", "usf", "dfa", "sdfa", "drtp", "shallow"} | local
     assert wanted <= set(READY)
 
 
@@ -74,6 +74,16 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     assert run.moved()
 
 
+@pytest.mark.parametrize("policy", MORE)
+@pytest.mark.parametrize("scale", [1.0, 0.3])
+def test_bits_of_activations_equal_the_reference(policy: str, scale: float) -> None:
+    """A bit may stand for what is no power of two: it is a unit."""
+    run = twin("bp-stash", "mlp", policy, scale=scale)
+    run.advance(FEW, lr=0.5)
+    assert run.unequal() == []
+    assert run.moved()
+
+
 @pytest.mark.parametrize(
     "policy",
     [
@@ -83,7 +93,7 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
         "w4a8:per_channel=true",
     ],
 )
-@pytest.mark.parametrize("rule", ["bp", "usf", "pred"])
+@pytest.mark.parametrize("rule", ["bp", "bp-stash", "usf", "pred"])
 def test_scales_per_channel_equal_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "spread", policy)
     assert len(set(run.steps[0].ops[0].attrs["read"].channels)) > 2
@@ -93,7 +103,7 @@ def test_scales_per_channel_equal_the_reference(rule: str, policy: str) -> None:
 
 
 @pytest.mark.parametrize("network", ["rms", "resnet"])
-@pytest.mark.parametrize("rule", ["bp", "dfa", "pred"])
+@pytest.mark.parametrize("rule", ["bp", "bp-stash", "dfa", "pred"])
 def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) -> None:
     run = twin(rule, network, "edge-latent-free-8", batch=2)
     run.advance(3)
@@ -104,7 +114,7 @@ def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) ->
 @pytest.mark.parametrize("bits", [12, 14])
 @pytest.mark.parametrize("name", ["edge-latent-free-8", "w8a8"])
 @pytest.mark.parametrize("network", ["mlp", "lenet"])
-@pytest.mark.parametrize("rule", ["bp", "dfa", "pred"])
+@pytest.mark.parametrize("rule", ["bp", "bp-stash", "dfa", "pred"])
 def test_sums_that_saturate_equal_the_reference(rule: str, network: str, name: str, bits: int) -> None:
     run = twin(rule, network, f"{name}:accumulator={bits},saturate=true")
     assert any(op.attrs.get("limit") for op in run.steps[0].ops)

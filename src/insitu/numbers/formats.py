@@ -10,6 +10,8 @@ A number is stored as a *word* of ``bits`` bits. The formats and the value of a 
 ``poN``    power of two, N from 2 to 8: 0 is 0, else sign(w) * 2**(abs(w) - M), M = 2**(N-1) - 1, w from -M to M in
            two's complement (binary 10...0 is unused): po2 is -1, 0, 1; po4 is 0 and +-1, 1/2, ... 1/64
 ``fN``     IEEE 754 floats f16, f32, f64; the word is the bit pattern
+``bit``    a bit that stands for 0 or for one real, which the op that makes the array states; it is made by programs and
+           does not parse: no policy may ask for it
 =========  =================================================================================================
 
 I or F may be negative as long as the bits are 1 to 32: ``s-5.12`` is an 8-bit word times 2**-12 (-5 + 12 + 1 bits),
@@ -90,6 +92,21 @@ class Float:
 
     def __str__(self) -> str:
         return f"f{self.bits}"
+
+
+@dataclass(frozen=True)
+class Bit:
+    """One bit of a program on reals: 0, or the real that the array's op states.
+
+    Memory reports count the bit; whoever executes the program may carry the two reals.
+    """
+
+    @property
+    def bits(self) -> int:
+        return 1
+
+    def __str__(self) -> str:
+        return "bit"
 
 
 class Quantized(ABC):
@@ -355,6 +372,7 @@ AnyFormat: TypeAlias = Float | Fixed | Binary | Ternary | PowerOfTwo
 F16 = Float(16)
 F32 = Float(32)
 F64 = Float(64)
+BIT = Bit()
 B1 = Binary()
 T2 = Ternary()
 

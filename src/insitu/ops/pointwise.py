@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from insitu.numbers.formats import BIT
 from insitu.ops.common import error_attrs, free, per_output, require, result, same_as
+from insitu.ops.quant import integers
 from insitu.step.ir import Inferred, Op, OpRecord, Value, register
 
 
@@ -231,6 +233,30 @@ register(
         torch=_sign_torch,
         counts=per_output,
         inplace=(0,),
+    )
+)
+
+
+def _stash_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    require(result(attrs, BIT).bits == 1, f"a stash takes one bit, not {result(attrs, BIT)}")
+    require(attrs.get("scale", 1.0) > 0, f"a bit cannot stand for {attrs.get('scale')}; use a positive scale")
+    return [(inputs[0].shape, result(attrs, BIT))]
+
+
+def _stash_torch(op: Op, _rt: Any) -> Any:
+    if integers(op.outputs[0]):
+        return lambda x: (x > 0).float()
+    scale = op.attrs["scale"]
+    return lambda x: (x > 0).to(x.dtype).mul_(scale)
+
+
+register(
+    OpRecord(
+        kind="stash",
+        doc="y = scale · 1[x > 0], of which one bit per element is kept: what a backward pass reads in place of x",
+        infer=_stash_infer,
+        torch=_stash_torch,
+        counts=per_output,
     )
 )
 

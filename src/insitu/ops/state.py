@@ -15,7 +15,7 @@ from typing import Any
 from insitu.errors import ConfigError
 from insitu.ops import stored
 from insitu.ops.common import no_outputs
-from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, register
+from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, Value, register
 
 KINDS = ("sgd", "momentum", "nesterov", "adam", "sign")
 _STATES = {"sgd": (), "sign": (), "momentum": ("m",), "nesterov": ("m",), "adam": ("m", "v")}
@@ -157,9 +157,10 @@ def _gradient_first(op: Op) -> Op:
     return replace(op, inputs=(g, *rest[:n], w, *rest[n:]))
 
 
-def _update_counts(o: Optimizer | stored.Move, size: int) -> Counts:
+def _update_counts(o: Optimizer | stored.Move, w: Value) -> Counts:
     if isinstance(o, stored.Move):
-        return stored.counts(o, size)
+        return stored.counts(o, w.shape)
+    size = w.size
     return Counts(macs={Phase.UPDATE: MACS_PER_WEIGHT[o.kind] * size}, other={Phase.UPDATE: size})
 
 
@@ -170,7 +171,7 @@ register(
         "run-time exponent: update(w, g, e, *state)",
         infer=no_outputs,
         torch=_update_torch,
-        counts=lambda op: _update_counts(op.attrs["optimizer"], op.inputs[0].size),
+        counts=lambda op: _update_counts(op.attrs["optimizer"], op.inputs[0]),
         writes=lambda n, attrs: (0, *range(2 + _exponents(attrs), n)),
     )
 )
@@ -230,8 +231,10 @@ def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
 def _fused_counts(gradient: str) -> Callable[[Op], Counts]:
     def counts(op: Op) -> Counts:
         made = OPS[gradient].counts(op)
-        applied = _update_counts(op.attrs["optimizer"], op.inputs[op.attrs["operands"]].size)
-        return Counts({**made.macs, **applied.macs}, {**made.other, **applied.other}, made.random)
+        applied = _update_counts(op.attrs["optimizer"], op.inputs[op.attrs["operands"]])
+        return Counts(
+            {**made.macs, **applied.macs}, {**made.other, **applied.other}, made.random + applied.random
+        )
 
     return counts
 

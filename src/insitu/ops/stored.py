@@ -422,12 +422,14 @@ def _quickly(
         w[rows].sub_(change, alpha=o.stride).clamp_(o.format.least, o.format.greatest)
 
 
-def counts(o: Move, size: int) -> Counts:
-    """A shift, an addition and a comparison per weight; a real copy as its optimizer."""
+def counts(o: Move, shape: Shape) -> Counts:
+    """A shift, an addition and a comparison per weight, a random word per row and column; a copy as its optimizer."""
+    size = prod(shape)
     if isinstance(o, Latent):
         from insitu.ops.state import MACS_PER_WEIGHT
 
         return Counts(
             macs={Phase.UPDATE: MACS_PER_WEIGHT[o.optimizer.kind] * size}, other={Phase.UPDATE: size}
         )
-    return Counts(other={Phase.UPDATE: 3 * size})
+    words = shape[0] + (prod(shape[1:]) if len(shape) > 1 else 0)
+    return Counts(other={Phase.UPDATE: 3 * size}, random=words if o.random else 0)

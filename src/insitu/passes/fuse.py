@@ -82,7 +82,7 @@ def gate_before_unpool(step: Step) -> Step:
     """``gate(max_unpool(d), h)`` becomes ``max_unpool(gate(d, y))`` where ``y = max_pool(h)``.
 
     At the position of a maximum h equals y, elsewhere the error is zero: the same result on fewer elements,
-    and h need not be kept.
+    and h need not be kept. Where the gate reads a stash of h, it reads one of y, and that of h is not made.
     """
     made, used = makers(step), users(step)
     replaced: dict[Op, list[Op]] = {}
@@ -97,17 +97,38 @@ def gate_before_unpool(step: Step) -> Step:
         if unpool.outputs[0] in step.outputs:
             continue
         pool = made.get(unpool.inputs[1])
-        if pool is None or pool.inputs[0] is not gate.inputs[1]:
+        if pool is None:
+            continue
+        kept, before = _pooled(gate, pool, made, used)
+        if kept is None:
             continue
         d, index = unpool.inputs
         small = replace(unpool.outputs[0], name=f"{gate.outputs[0].name}.pooled", shape=d.shape)
+        replaced |= before
         replaced[unpool] = []
         replaced[gate] = [
-            replace(gate, inputs=(d, pool.outputs[0]), outputs=(small,)),
+            replace(gate, inputs=(d, kept), outputs=(small,)),
             replace(unpool, inputs=(small, index), outputs=gate.outputs),
         ]
     ops = tuple(new for op in step.ops for new in replaced.get(op, [op]))
     return replace(step, ops=ops).verify()
+
+
+def _pooled(
+    gate: Op, pool: Op, made: dict[Value, Op], used: dict[Value, list[Op]]
+) -> tuple[Value | None, dict[Op, list[Op]]]:
+    """What a gate in front of the pool reads once it is behind it (``None``: it must stay), and what replaces ops."""
+    h, y = gate.inputs[1], pool.outputs[0]
+    if pool.inputs[0] is h:
+        return y, {}
+    stash = made.get(h)
+    if stash is None or stash.kind != "stash" or stash.inputs[0] is not pool.inputs[0] or used[h] != [gate]:
+        return None, {}
+    for other in used.get(y, []):
+        if other.kind == "stash" and other.attrs == stash.attrs:
+            return other.outputs[0], {stash: []}
+    moved = replace(stash, inputs=(y,), outputs=(replace(stash.outputs[0], shape=y.shape),))
+    return moved.outputs[0], {stash: [], pool: [pool, moved]}
 
 
 def in_place(step: Step) -> Step:

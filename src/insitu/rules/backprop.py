@@ -1,16 +1,18 @@
-"""Back-propagation: the reference, its checkpointed form, and the read-out that trains the last block only."""
+"""Back-propagation: the reference, its two frugal forms, and the read-out that trains the last block only."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
 from math import ceil, prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, Trace
-from insitu.network.graph import Block, Network
+from insitu.network.graph import INPUT, PASSIVE, WEIGHTED, Block, Layer, Network
 from insitu.rules.protocol import Citation, rule
-from insitu.step.ir import Value
+from insitu.step.ir import Phase, Role, Value
 
 
 @rule
@@ -125,6 +127,160 @@ class CheckpointedBackprop:
             traces.append(b.forward(block, h, again=True))
             h = traces[-1].output
         return traces
+
+
+@rule
+@dataclass(frozen=True)
+class StashedBackprop:
+    """Back-propagation that keeps one bit of every hidden activation.
+
+    The forward pass and the error path are those of ``bp``; of the input h of each weighted layer only 1[h > 0] is
+    kept, from which ReLU's derivative is read too:
+
+    δ_k = (δ_{k+1} W_{k+1}) ⊙ 1[h_k > 0], ΔW_k = -η δ_kᵀ (s · 1[h_{k-1} > 0]).
+
+    The network's own input is there anyway and is read as it is; max pools keep the positions of their maxima, and RMS
+    norms in float32 their outputs. Activations other than ReLU, batch norms, and weighted layers whose input does not
+    come from a ReLU are refused.
+
+    Args:
+        scale: s, the value that a set bit stands for in the weight gradient.
+    """
+
+    scale: float = 1.0
+
+    name: ClassVar[str] = "bp-stash"
+    forward_only: ClassVar[bool] = False
+    paper: ClassVar[Citation] = Citation(
+        "Wang, Davis, Moro, Zielinski et al.",
+        2021,
+        "Enabling binary neural network training on the edge (activations kept as signs)",
+        "arXiv 2102.04270",
+    )
+
+    def emit(self, net: Network, b: Builder) -> None:
+        if not self.scale > 0:
+            raise ConfigError(f"rule bp-stash: scale={self.scale:g}, but a set bit is more than 0; use 1")
+        kept = _kept_bits(net)
+        bits: dict[Value, Value] = {}
+        traces: list[Trace] = []
+        h = b.x
+        for block in net.blocks:
+            trace = Trace(block, h, h, {}, ())
+            for layer in block.layers:
+                trace = b.resume(trace, 1)
+                if layer.name in kept:
+                    self._keep(layer, trace, kept[layer.name], bits, b)
+            traces.append(trace)
+            h = trace.output
+        error: Value | None = b.output_error(h)
+        for k in reversed(range(len(traces))):
+            assert error is not None
+            error = b.backward(_reading(traces[k], bits), error, want_input=k > 0)
+
+    def _keep(self, layer: Layer, trace: Trace, how: _Bits, bits: dict[Value, Value], b: Builder) -> None:
+        """The bits of a layer's output, as soon as it exists."""
+        h, source = trace.output, trace.values.get(layer.inputs[0], trace.input)
+        style: dict[str, Any] = {
+            "role": Role.ACTIVATION,
+            "phase": Phase.FORWARD,
+            "name": f"{layer.name}.stash",
+        }
+        with b.at(layer.name):
+            if how is _Bits.VIEW:
+                bits[h] = b.emit1("reshape", bits[source], shape=h.shape, **style)
+            else:
+                bits[h] = b.emit1("stash", h, scale=self.scale, **style)
+        if how is _Bits.SHARED:
+            bits[source] = bits[h]
+
+
+class _Bits(Enum):
+    """Which bits are made behind a layer."""
+
+    OWN = "its output's"
+    VIEW = "its input's, in another shape"
+    SHARED = "its output's, which serve in place of its input's too"
+
+
+def _reading(trace: Trace, bits: Mapping[Value, Value]) -> Trace:
+    """The block as its backward pass sees it: bits in place of values."""
+
+    def seen(v: Value) -> Value:
+        return bits.get(v, v)
+
+    ops = (
+        replace(op, inputs=tuple(map(seen, op.inputs)), outputs=tuple(map(seen, op.outputs)))
+        for op in trace.ops
+    )
+    values = {name: seen(v) for name, v in trace.values.items()}
+    return Trace(trace.block, seen(trace.input), seen(trace.output), values, tuple(ops))
+
+
+def _kept_bits(net: Network) -> dict[str, _Bits]:
+    """Behind which layers bits are made: activations, for their gates, and inputs of weighted layers.
+
+    One set serves both where they are one array or a view of it, and where only a dropout lies between: where its mask
+    is 0 no error comes back, elsewhere the bits are equal.
+
+    Raises:
+        NetworkError: for a layer whose adjoint bits cannot serve, with the remedy.
+    """
+    outside = _outside(net)
+    readers: dict[str, list[Layer]] = {}
+    for layer in net.layers:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+
+    def weighted(name: str) -> bool:
+        behind = readers.get(name, [])
+        return any(x.kind in WEIGHTED or (x.kind == "reshape" and weighted(x.name)) for x in behind)
+
+    kept: dict[str, _Bits] = {}
+    masked: set[str] = set()
+    for layer in net.layers:
+        if layer.name in outside:
+            continue
+        if layer.kind == "activation" and [x.kind for x in readers.get(layer.name, [])] == ["dropout"]:
+            masked.add(layer.name)
+        elif layer.kind == "dropout" and layer.inputs[0] in masked:
+            kept[layer.name] = _Bits.SHARED
+        elif layer.kind == "reshape" and layer.inputs[0] in kept and weighted(layer.name):
+            kept[layer.name] = _Bits.VIEW
+        elif layer.kind == "activation" or weighted(layer.name):
+            kept[layer.name] = _Bits.OWN
+    return kept
+
+
+def _outside(net: Network) -> set[str]:
+    """The network's input and what pools, views and dropouts make of it: read as they are.
+
+    Raises:
+        NetworkError: for a layer whose adjoint bits cannot serve, with the remedy.
+    """
+    outside, positive = {INPUT}, set[str]()
+    for layer in net.layers:
+        sources = set(layer.inputs)
+        if layer.kind == "activation" and layer.attrs["fn"] != "relu":
+            reason = f"one bit does not hold the derivative of {layer.attrs['fn']}"
+            raise _no_bits(net, layer, reason, "use relu (network option activation=relu)")
+        if layer.kind == "batch_norm":
+            reason = "the adjoint of a batch norm reads the values in front of it"
+            raise _no_bits(net, layer, reason, "use network option norm=fold or norm=rms")
+        if layer.kind in WEIGHTED and not sources <= outside | positive:
+            reason = "one bit does not hold an input of both signs"
+            raise _no_bits(net, layer, reason, "put a relu in front of it")
+        if layer.kind in PASSIVE and sources <= outside:
+            outside.add(layer.name)
+        elif layer.kind == "activation" or (layer.kind in (*PASSIVE, "add") and sources <= positive):
+            positive.add(layer.name)
+    return outside
+
+
+def _no_bits(net: Network, layer: Layer, reason: str, remedy: str) -> NetworkError:
+    return NetworkError(
+        f"rule bp-stash cannot train {net.name} at layer {layer.name}: {reason}; {remedy}, or rule bp-checkpoint"
+    )
 
 
 @rule

@@ -19,6 +19,11 @@ EXAMPLE = "mlp-784-100-50-10"
 """The network on which docs and ``insitu show rule`` say what a rule keeps alive."""
 
 
+def example() -> Network:
+    """The network of :data:`EXAMPLE`, with ReLUs, which every rule takes."""
+    return zoo.build(EXAMPLE, activation="relu")
+
+
 def smallest_batch(rule: Rule, net: Network) -> int:
     """The smallest batch that the rule learns from: 1, or 2 for one that compares samples."""
     try:
@@ -109,7 +114,7 @@ def explain(name: str, batch: int = 32) -> dict[str, Any]:
         ConfigError: for an unknown rule.
     """
     rule = make_rule(name)
-    net = zoo.build(EXAMPLE)
+    net = example()
     step = executed(rule, net, batch)
     return {
         "rule": name,

@@ -290,6 +290,10 @@ def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
     return np.where(y > 0, d, 0)
 
 
+def stash(_op: Op, _clock: Clock, x: Ints) -> Ints:
+    return (x > 0).astype(np.int64)
+
+
 def inside(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
     return np.where((y > op.attrs["low"]) & (y < op.attrs["high"]), d, 0)
 
@@ -548,7 +552,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         *(matmul, matmul_dx, matmul_dw, sum_to_channels, project, select_rows),
         *(fixed_random, random_project, random_rows),
         *(conv2d, conv2d_dx, conv2d_dw, max_pool, max_unpool, sum_pool, sum_unpool),
-        *(activate, gate, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
+        *(activate, gate, stash, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
         *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
         *(softmax_error, difference_error, margin_error, less_first_half, update),
     )

@@ -92,6 +92,14 @@ def _gated_by_table(q: Quantizer, d: Now, y: Now, out: Value, fn: str) -> Now:
     return q.error(Now(made, d.exponent, d.sign), out, d.unit)
 
 
+@lowers("stash")
+def _stash(q: Quantizer, op: Op) -> None:
+    """A bit n whose unit is what it stands for; a run-time exponent does not change the sign of its operand."""
+    x, unit = q.of(op.inputs[0]), float(op.attrs["scale"])
+    made = q.one("stash", x.value, format=fixed(False, 1, unit), unit=unit, like=op.outputs[0])
+    q.now[op.outputs[0]] = Now(made)
+
+
 @lowers("scale")
 def _scale(q: Quantizer, op: Op) -> None:
     x, by = q.of(op.inputs[0]), op.attrs["by"]
