@@ -10,26 +10,28 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 
 from insitu.experiment import recipes
 from insitu.experiment.grid import GridResults
 from insitu.experiment.record import Results
-from insitu.network import zoo
 from insitu.numbers.precision import describe
 from insitu.ops import op_table
 from insitu.passes import plan
 from insitu.rules import RULES, make_rule
-from insitu.rules.facts import EXAMPLE, alive, executed, smallest_batch
+from insitu.rules.facts import alive, example, executed, smallest_batch
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+import hardware_tables  # noqa: E402
 RESULTS = ROOT / "docs" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 
 
 def rule_table() -> str:
     """A row per rule on a small MLP: what lives behind the forward pass, and the step's peak."""
-    net = zoo.build(EXAMPLE)
+    net = example()
     lines = [
         "| rule | paper | alive after the forward pass | peak bytes, batch 1 | batch 32 |",
         "| --- | --- | --- | --- | --- |",
@@ -196,7 +198,7 @@ def parts() -> dict[str, str]:
         "grid grid-mnist": grid_table("grid-mnist"),
         "grid grid-fashion": grid_table("grid-fashion"),
     }
-    return own | tables
+    return own | hardware_tables.parts() | tables
 
 
 def filled(text: str, made: dict[str, str]) -> str:

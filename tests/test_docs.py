@@ -67,7 +67,7 @@ def test_commands_of_the_readme_parse(words: str, capsys: pytest.CaptureFixture[
     """Every flag of every command exists (the verbs themselves are tested elsewhere)."""
     from insitu.cli import main
 
-    parts = words.replace(" | networks | data | precisions | recipes", "").split()
+    parts = words.replace(" | networks | data | precisions | targets | recipes", "").split()
     verbs = [p for p in parts[:2] if re.fullmatch("[a-z]+", p) and p not in ("mnist",)]
     nested = verbs[: 2 if verbs[0] in ("list", "show", "data") else 1]
     assert main([*nested, "--help"]) == 0

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "capture": "insitu.network.capture",
     "compare": "insitu.experiment.compare",
+    "cost": "insitu.experiment.impact",
     "train": "insitu.experiment.train",
 }
 

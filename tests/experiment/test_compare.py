@@ -10,7 +10,7 @@ import pytest
 from insitu.errors import CheckpointError, ConfigError, NetworkError
 from insitu.experiment import recipes
 from insitu.experiment.compare import compare
-from insitu.experiment.config import CompareConfig, parse
+from insitu.experiment.config import CompareConfig, RuleSpec, parse
 from insitu.experiment.record import Results
 from insitu.experiment.train import train
 from insitu.rules import RULES
@@ -118,6 +118,13 @@ def test_every_recipe_is_valid(name: str) -> None:
 
 def test_the_default_recipe_has_every_rule() -> None:
     assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES)
+
+
+def test_a_rule_may_have_network_options_of_its_own() -> None:
+    shared = config(network_options={"activation": "tanh", "dropout": 0.1})
+    spec = RuleSpec(rule="bp-stash", network_options={"activation": "relu"})
+    assert shared.run("mlp-64-8-10", spec, 1).network_options == {"activation": "relu", "dropout": 0.1}
+    assert shared.run("mlp-64-8-10", RuleSpec(rule="bp"), 1).network_options == shared.network_options
 
 
 def test_unknown_recipe() -> None:

@@ -53,6 +53,16 @@ def compare(
     lr: Rate = None,
     optimizer: Kind = None,
     precision: PrecisionName = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="Hardware to cost the steps on: 'insitu list targets'.")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option("--max-bytes", help="Rules with a higher peak do not train.")
+    ] = None,
+    max_energy_uj: Annotated[
+        float | None,
+        typer.Option("--max-energy-uj", help="Nor do those with more energy a sample on the target."),
+    ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     jobs: Jobs = 1,
@@ -76,6 +86,9 @@ def compare(
         "optimizer__lr": lr,
         "optimizer__kind": optimizer,
         "precision": precision,
+        "hardware": target,
+        "max_bytes": max_bytes,
+        "max_energy_uj": max_energy_uj,
         "data_dir": path_text(data_dir),
     }
     config = recipe_config(CompareConfig, recipe, words(rules), flags, sets)
@@ -170,6 +183,8 @@ def _print_table(results: Any) -> None:
     from insitu.report.tables import print_comparison
 
     print_comparison(results, console(to_stderr=False))
+    for item in results.rejected:
+        emit(f"over budget, not trained: {item.rule} on {item.network}: {item.reason}")
 
 
 def _progress(console: Console) -> Callable[[dict[str, Any]], None]:

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Data sets: what there is, and fetching it.", no_args_is_help=True)
 show_app = typer.Typer(help="Prints what a network and a rule become.", no_args_is_help=True)
-list_app = typer.Typer(help="Names: rules, networks, data, precisions, recipes.", no_args_is_help=True)
+list_app = typer.Typer(
+    help="Names: rules, networks, data, precisions, targets, recipes.", no_args_is_help=True
+)
 
 FetchDir = Annotated[
     Path | None,
@@ -41,6 +43,7 @@ FetchDir = Annotated[
 RULE = ("rule", "forward_only", "feedback", "min_batch", "conv", "integer", "year", "what", "paper")
 NETWORK = ("name", "what", "input_shape", "parameters", "macs")
 DATA = ("name", "what", "train", "test", "shape", "found")
+TARGET = ("name", "clock_mhz", "ram_bytes", "store", "energy", "what")
 RECIPE = ("name", "title", "source")
 PRECISION = ("name", "weight", "activation", "regime", "update", "what")
 """Columns of the tables; ``--json`` has more."""
@@ -90,6 +93,17 @@ def list_precisions(out: OutFile = None, quiet: Quiet = False, as_json: Json = F
     from insitu.numbers.precision import describe
 
     deliver_table(describe(), PRECISION, as_json=as_json, out=out, quiet=quiet)
+
+
+@list_app.command("targets")
+def list_targets(out: OutFile = None, quiet: Quiet = False, as_json: Json = False) -> None:
+    """Hardware targets of cost and check; a .yaml file of your own serves too.
+
+    Example: insitu list targets
+    """
+    from insitu.hardware.target import describe
+
+    deliver_table(describe(), TARGET, as_json=as_json, out=out, quiet=quiet)
 
 
 @list_app.command("recipes")

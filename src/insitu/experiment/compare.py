@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -12,17 +12,22 @@ from typing import Any
 
 import insitu
 from insitu.data import Dataset
-from insitu.errors import CheckpointError
+from insitu.errors import CheckpointError, ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
+from insitu.experiment.impact import Impact, Point, impact_of
+from insitu.experiment.memory import both, by_role, moments
 from insitu.experiment.pool import completed, workers
-from insitu.experiment.record import Bytes, Macs, Moment, Results, Row, Spread
+from insitu.experiment.record import Bytes, Hardware, Macs, Moment, Rejected, Results, Row, Spread
 from insitu.experiment.setup import Setup, load_data
 from insitu.experiment.train import Outcome, environment, train
-from insitu.passes import lower, plan
+from insitu.hardware.target import find
+from insitu.passes import plan
 from insitu.run.files import make_folder, write_atomic
-from insitu.step.ir import Phase, Role, Step
-from insitu.step.liveness import peak_bytes, timeline
+from insitu.step.ir import Phase, Step
+
+Key = tuple[str, str]
+"""Network, and the name of a rule."""
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -40,26 +45,14 @@ class StepCost:
     eager_timeline: list[Moment]
 
 
-def _bytes(by_role: dict[Role, int]) -> Bytes:
-    return Bytes(total=sum(by_role.values()), **{role.value: n for role, n in by_role.items()})
-
-
 def _macs(step: Step) -> Macs:
     counted = step.counts().macs
     return Macs(**{phase.value: counted.get(phase, 0) / step.batch for phase in Phase})
 
 
-def _mean_macs(steps: list[Step]) -> Macs:
+def _mean_macs(steps: Sequence[Step]) -> Macs:
     counted = [_macs(step) for step in steps]
     return Macs(**{phase.value: fmean(getattr(m, phase.value) for m in counted) for phase in Phase})
-
-
-def _moments(step: Step, idle: dict[Role, int]) -> list[Moment]:
-    rows = zip(step.ops, timeline(step))
-    return [
-        Moment(op=op.kind, layer=op.where.layer, phase=op.phase.value, bytes=_bytes(_sum(row, idle)))
-        for op, row in rows
-    ]
 
 
 def step_cost(setup: Setup) -> StepCost:
@@ -68,37 +61,18 @@ def step_cost(setup: Setup) -> StepCost:
     Of a rule with phases: the bytes and the picture of the phase with the highest peak (with what the other phases
     need and must not be lost), the mean operations of all.
     """
-    batch = setup.config.batch
-    emitted = [setup.emitted(batch, k) for k in range(setup.phases.count)]
-    lowered = [lower(step) for step in emitted]
-    idle = [_idle(setup, emitted, step) for step in emitted]
-    highest = max(range(len(lowered)), key=lambda k: peak_bytes(lowered[k]) + sum(idle[k].values()))
-    eager, fused, more = emitted[highest], lowered[highest], idle[highest]
-    forward = setup.inference(batch)
+    made = setup.program
+    highest = made.highest
+    eager, fused, rest = made.eager[highest], made.steps[highest], made.idle[highest]
     return StepCost(
-        peak=_bytes(_sum(plan(fused).by_role, more)),
-        eager=_bytes(_sum(plan(eager).by_role, more)),
-        inference_bytes=plan(forward).peak_bytes,
-        macs=_mean_macs(lowered),
-        inference_macs=_macs(forward).total,
-        timeline=_moments(fused, more),
-        eager_timeline=_moments(eager, more),
+        peak=by_role(both(made.layouts[highest].by_role, rest)),
+        eager=by_role(both(plan(eager).by_role, rest)),
+        inference_bytes=made.inference_layout.peak_bytes,
+        macs=_mean_macs(made.steps),
+        inference_macs=_macs(made.inference).total,
+        timeline=moments(fused, rest),
+        eager_timeline=moments(eager, rest),
     )
-
-
-def _idle(setup: Setup, steps: list[Step], step: Step) -> dict[Role, int]:
-    """Bytes by role of residents that a phase's step does not touch, but that must not be lost.
-
-    All of them where phases take turns; the network's own where every phase comes once.
-    """
-    touched = {v.name for v in step.residents}
-    others = {v.name: v for other in steps for v in other.residents if v.name not in touched}
-    kept = [v for v in others.values() if setup.phases.period is not None or v.name in setup.net.params]
-    return {role: sum(v.bytes for v in kept if v.role == role) for role in Role}
-
-
-def _sum(a: dict[Role, int], b: dict[Role, int]) -> dict[Role, int]:
-    return {role: a[role] + b[role] for role in Role}
 
 
 @dataclass(frozen=True)
@@ -147,8 +121,24 @@ def compare(
         on_event: called with ``{"kind": "run", "done": i, "of": n, ...}`` after every run.
     """
     data = load_data(config)
-    planned = _jobs(config, out)
-    setups = {(j.network, j.spec.name): Setup.of(j.config, data) for j in reversed(planned)}
+    every = _jobs(config, out)
+    setups = {(j.network, j.spec.name): Setup.of(j.config, data) for j in reversed(every)}
+    impacts: dict[Key, Impact | None] = {}
+    over: dict[Key, str] = {}
+    for key, setup in setups.items():
+        try:
+            impacts[key] = assessed(setup, config.hardware)
+            reason = over_budget(config, setup, impacts[key])
+        except StepError as error:
+            impacts[key], reason = None, str(error)
+        if reason:
+            over[key] = reason
+    planned = [j for j in every if (j.network, j.spec.name) not in over]
+    if not planned:
+        reasons = "; ".join(f"{rule}: {reason}" for (_, rule), reason in over.items())
+        raise ConfigError(
+            f"every rule is over budget: {reasons}; raise --max-bytes or --max-energy-uj, or take another --target"
+        )
     if out:
         _open(out, config, resume)
     outcomes: dict[int, Outcome] = {}
@@ -169,11 +159,9 @@ def compare(
                     "seconds": outcome.seconds,
                 }
             )
-    rows = _rows(config, planned, outcomes, setups)
-    results = Results(
-        **provenance(config, command),
-        rows=rows,
-    )
+    rows = _rows(config, planned, outcomes, setups, impacts)
+    rejected = [Rejected(rule=rule, network=net, reason=reason) for (net, rule), reason in over.items()]
+    results = Results(**provenance(config, command), rows=rows, rejected=rejected)
     if out:
         write_atomic(out / "compare.yaml", dump(config))
         write_atomic(out / "results.json", results.model_dump_json(indent=1) + "\n")
@@ -205,17 +193,80 @@ def _rows(
     config: CompareConfig,
     jobs: list[_Job],
     outcomes: dict[int, Outcome],
-    setups: dict[tuple[str, str], Setup],
+    setups: dict[Key, Setup],
+    impacts: dict[Key, Impact | None],
 ) -> list[Row]:
     costs = {key: step_cost(setup) for key, setup in setups.items()}
     rows = []
+    trained = {(job.network, job.spec.name) for job in jobs}
     for network in config.networks:
-        baseline = next((costs[network, s.name] for s in config.rules if s.rule == "bp"), None)
+        first = next((s.name for s in config.rules if s.rule == "bp"), None)
+        baseline = costs[network, first] if first is not None else None
+        of_bp = impacts[network, first] if first is not None else None
         for spec in config.rules:
             key = (network, spec.name)
+            if key not in trained:
+                continue
             runs = [outcomes[i] for i, j in enumerate(jobs) if (j.network, j.spec.name) == key]
-            rows.append(_row(setups[key], spec, runs, costs[key], baseline))
+            row = _row(setups[key], spec, runs, costs[key], baseline)
+            rows.append(row.model_copy(update={"hardware": hardware_of(impacts[key], of_bp, row.samples)}))
     return rows
+
+
+def assessed(setup: Setup, target: str | None) -> Impact | None:
+    """What the run's step takes on the target, if there is one.
+
+    Raises:
+        ConfigError: an unknown target.
+        StepError: the step does not fit a target without a store.
+    """
+    if target is None:
+        return None
+    c = setup.config
+    options = tuple(c.rule_options.items())
+    point = Point(
+        c.network, c.rule, c.precision_name, target, c.batch, None, options, c.optimizer.kind, c.loss
+    )
+    return impact_of(point, setup.program, find(target))
+
+
+def over_budget(config: CompareConfig, setup: Setup, impact: Impact | None) -> str | None:
+    """Why a rule may not train; ``None`` if it may."""
+    peak = setup.program.peak_bytes
+    if config.max_bytes is not None and peak > config.max_bytes:
+        return f"takes {peak:,} bytes, more than {config.max_bytes:,}"
+    if impact is None:
+        return None
+    energy = impact.energy
+    if config.max_energy_uj is not None and energy is None:
+        return f"its energy on {config.hardware} is unknown"
+    if (
+        config.max_energy_uj is not None
+        and energy is not None
+        and energy.central > 1e6 * config.max_energy_uj
+    ):
+        return f"takes {energy.central / 1e6:.4g} µJ a sample on {config.hardware}, more than {config.max_energy_uj:g}"
+    return impact.problem
+
+
+def hardware_of(impact: Impact | None, bp: Impact | None, samples: int) -> Hardware | None:
+    """As a record."""
+    if impact is None:
+        return None
+    energy, seconds, life = impact.energy, impact.seconds, impact.lifetime_samples
+    inference, of_bp = impact.inference.energy, bp.energy if bp is not None else None
+    return Hardware(
+        target=impact.inference.target.name,
+        peak_bytes=impact.peak_bytes,
+        energy_pj=(energy.low, energy.central, energy.high) if energy is not None else None,
+        energy_to_inference=energy.central / inference.central if energy and inference else None,
+        energy_to_bp=energy.central / of_bp.central if energy and of_bp else None,
+        seconds=seconds.central if seconds is not None else None,
+        run_energy_uj=1e-6 * samples * energy.central if energy is not None else None,
+        writes_per_weight=impact.most_writes,
+        lifetime_samples=life.central if life is not None else None,
+        problem=impact.problem,
+    )
 
 
 def spread(values: list[float | None]) -> Spread | None:

@@ -180,6 +180,7 @@ class RuleSpec(Frozen):
     options: dict[str, Any] = {}
     lr: float | None = Field(default=None, gt=0)
     precision: str | dict[str, Any] | None = None
+    network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
     epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
     label: str | None = None
 
@@ -204,6 +205,13 @@ class CompareConfig(TrainingConfig):
     rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
     seeds: int = Field(default=3, ge=1)
     first_seed: int = Field(default=1, ge=0)
+    hardware: str | None = Field(default=None, description="target to cost the steps on")
+    max_bytes: int | None = Field(default=None, ge=1, description="rules with a higher peak do not train")
+    max_energy_uj: float | None = Field(
+        default=None,
+        gt=0,
+        description="rules that take more energy per training sample on the target do not train",
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -215,6 +223,12 @@ class CompareConfig(TrainingConfig):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _budgeted(self) -> Self:
+        if self.max_energy_uj is not None and self.hardware is None:
+            raise ValueError("max_energy_uj needs hardware, such as --target stm32l4r5")
+        return self
+
     def run(self, network: str, spec: RuleSpec, seed: int) -> RunConfig:
         """The configuration of one of its runs."""
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
@@ -222,6 +236,7 @@ class CompareConfig(TrainingConfig):
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
         if spec.precision is not None:
             shared["precision"] = spec.precision
+        shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
         return RunConfig(
             **shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed

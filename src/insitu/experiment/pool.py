@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from multiprocessing import active_children, get_context
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,12 +44,19 @@ def workers(jobs: int = 1, cluster: str | None = None) -> AbstractContextManager
     return _processes(jobs) if jobs > 1 else nullcontext()
 
 
-def completed(pool: Executor | None, work: Callable[[T], R], tasks: Sequence[T]) -> Iterator[tuple[int, R]]:
-    """Index and result of every task, each exactly once, as they are done; without a pool in order, in this process."""
+def completed(
+    pool: Executor | None, work: Callable[[T], R], tasks: Sequence[T], *, torch: bool = True
+) -> Iterator[tuple[int, R]]:
+    """Index and result of every task, each exactly once, as they are done; without a pool in order, in this process.
+
+    Args:
+        torch: the work uses torch, which then takes one thread.
+    """
     if pool is None:
         yield from enumerate(map(work, tasks))
         return
-    waiting = {pool.submit(_on_one_thread, work, task): i for i, task in enumerate(tasks)}
+    run: Callable[..., R] = partial(_on_one_thread, work) if torch else work
+    waiting = {pool.submit(run, task): i for i, task in enumerate(tasks)}
     for future in as_completed(list(waiting)):
         yield waiting.pop(future), future.result()
 

@@ -73,6 +73,33 @@ class Curve(Record):
     test_accuracy: list[float | None]
 
 
+class Hardware(Record):
+    """What a training sample takes on a target; ``None`` where the target does not say.
+
+    Energy is in pJ (low, central, high), ``run_energy_uj`` that of all training samples of a seed (central),
+    ``problem`` why the target cannot hold the step.
+    """
+
+    target: str
+    peak_bytes: int
+    energy_pj: tuple[float, float, float] | None
+    energy_to_inference: float | None
+    energy_to_bp: float | None
+    seconds: float | None
+    run_energy_uj: float | None
+    writes_per_weight: float
+    lifetime_samples: float | None
+    problem: str | None
+
+
+class Rejected(Record):
+    """A rule that was over a budget and did not train."""
+
+    rule: str
+    network: str
+    reason: str
+
+
 class Row(Record):
     """One rule on one network.
 
@@ -107,6 +134,7 @@ class Row(Record):
     inference_macs: float
     macs_to_inference: float
     macs_to_bp: float | None
+    hardware: Hardware | None = None
     diverged: int = 0
     seconds: float
     curves: list[Curve]
@@ -126,3 +154,4 @@ class Results(Record):
     environment: dict[str, str]
     config: dict[str, object]
     rows: list[Row]
+    rejected: list[Rejected] = []

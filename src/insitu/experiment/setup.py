@@ -16,6 +16,7 @@ from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
 from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import RunConfig, TrainingConfig
+from insitu.experiment.impact import Program, program_of
 from insitu.experiment.start import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
@@ -299,7 +300,17 @@ class Setup:
 
     def inference(self, batch: int) -> Step:
         """The forward pass that is executed."""
-        return lower(self.quantized(inference_step(self.net, batch, real=self._real)))
+        return lower(self._forward(batch))
+
+    def _forward(self, batch: int) -> Step:
+        return self.quantized(inference_step(self.net, batch, real=self._real))
+
+    @cached_property
+    def program(self) -> Program:
+        """The steps of all phases and the forward pass, at the training batch."""
+        batch = self.config.batch
+        emitted = tuple(self.emitted(batch, phase) for phase in range(self.phases.count))
+        return program_of(emitted, self._forward(batch), self.phases, self.net)
 
     def prediction(self, batch: int) -> Step:
         """How the trained network predicts; the forward pass for most rules."""

@@ -48,7 +48,7 @@ def save_curves(curves: Sequence[Curve], path: Path) -> Path:
 
     scored = any(a is not None for c in curves for a in c.test_accuracy)
     with rc_context(STYLE):
-        figure, axes = _figure(2 if scored else 1)
+        figure, axes = figure_of(2 if scored else 1)
         for i, curve in enumerate(curves):
             style = rule_style(i)
             _series(axes[0], curve.samples, curve.train_loss, style, f"train, seed {curve.seed}", "--")
@@ -67,25 +67,33 @@ def save_memory(timeline: Sequence[Moment], path: Path) -> Path:
     """Live bytes by role over the ops of one training step."""
     from matplotlib import rc_context
 
-    samples = samples_of(timeline, limit=2000)
     with rc_context(STYLE):
-        figure, (ax,) = _figure(1)
-        peak = peak_of(samples)
-        unit, factor = byte_unit(peak.bytes.total if peak else 1)
-        edges = [s.first + 0.5 for s in samples] + [len(timeline) + 0.5]
-        floor = [0.0] * len(samples)
-        for role, top in stacks(samples).items():
-            tops = [value / factor for value in top]
-            ax.stairs(tops, edges, baseline=floor, fill=True, color=ROLE_COLOURS[role][0], label=role)
-            floor = tops
-        title = f"peak {bytes_text(peak.bytes.total)}: {peak.name}" if peak else "no ops"
-        ax.set(xlabel="ops of one training step", ylabel=f"live bytes ({unit})", title=title)
-        ax.locator_params(axis="x", integer=True)
-        if peak:
-            ax.set_xlim(edges[0], edges[-1])
-            handles, names = ax.get_legend_handles_labels()
-            ax.legend(handles[::-1], names[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+        figure, (ax,) = figure_of(1)
+        draw_memory(ax, timeline)
         return write_figure(figure, path)
+
+
+def draw_memory(ax: Axes, timeline: Sequence[Moment], title: str = "", *, top: int | None = None) -> None:
+    """The memory picture in a field; ``top``: bytes at its upper end, the same for pictures to be compared."""
+    samples = samples_of(timeline, limit=2000)
+    peak = peak_of(samples)
+    unit, factor = byte_unit(top or (peak.bytes.total if peak else 1))
+    edges = [s.first + 0.5 for s in samples] + [len(timeline) + 0.5]
+    floor = [0.0] * len(samples)
+    for role, above in stacks(samples).items():
+        tops = [value / factor for value in above]
+        ax.stairs(tops, edges, baseline=floor, fill=True, color=ROLE_COLOURS[role][0], label=role)
+        floor = tops
+    words = f"peak {bytes_text(peak.bytes.total)}: {peak.name}" if peak else "no ops"
+    ax.set(xlabel="ops of one training step", ylabel=f"live bytes ({unit})")
+    ax.set_title(f"{title}: {words}" if title else words)
+    ax.locator_params(axis="x", integer=True)
+    if top is not None:
+        ax.set_ylim(0, 1.05 * top / factor)
+    if peak:
+        ax.set_xlim(edges[0], edges[-1])
+        handles, names = ax.get_legend_handles_labels()
+        ax.legend(handles[::-1], names[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def save_overview(results: Results, path: Path) -> Path:
@@ -101,7 +109,7 @@ def save_overview(results: Results, path: Path) -> Path:
     styles = rule_styles(results.rows)
     with rc_context(STYLE):
         names = networks(results)
-        figure, axes = _figure(len(names))
+        figure, axes = figure_of(len(names))
         for ax, network in zip(axes, names):
             _overview(ax, [row for row in results.rows if row.network == network], styles)
         figure.draw_without_rendering()
@@ -111,16 +119,17 @@ def save_overview(results: Results, path: Path) -> Path:
         return write_figure(figure, path)
 
 
-def _figure(fields: int) -> tuple[Figure, list[Axes]]:
+def figure_of(fields: int, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with ``rows`` of ``fields`` fields, and those fields row by row."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(
-        figsize=(6.2 * fields if fields > 1 else 7.2, 4.3), layout="constrained", facecolor="white"
+        figsize=(6.2 * fields if fields > 1 else 7.2, 4.3 * rows), layout="constrained", facecolor="white"
     )
     FigureCanvasAgg(figure)
-    grid = figure.subplots(1, fields, squeeze=False)
-    return figure, list(grid[0])
+    grid = figure.subplots(rows, fields, squeeze=False)
+    return figure, list(grid.flat)
 
 
 def write_figure(figure: Figure, path: Path) -> Path:

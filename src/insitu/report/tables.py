@@ -14,7 +14,7 @@ from rich.text import Text
 from insitu.experiment.record import Results, Row
 from insitu.report.measure import measure_of, pareto
 from insitu.report.palette import ROLES
-from insitu.report.units import count_text, decimals, kib, ratio, spread_text
+from insitu.report.units import count_text, decimals, energy_text, kib, ratio, spread_text
 
 WIDTH = 120
 """Columns of a table that nobody gave a width."""
@@ -52,8 +52,22 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column("× BP", lambda row: ratio(row.bytes_to_bp)),
         Column("MACs", lambda row: count_text(row.macs_per_sample.total), 3),
         Column("MACs × inf.", lambda row: ratio(row.macs_to_inference), 6),
+        *_hardware_columns(rows),
         Column("s", lambda row: decimals(row.seconds), 2),
     ]
+
+
+def _hardware_columns(rows: Sequence[Row]) -> list[Column]:
+    """Energy per training sample on the target, if there is one."""
+
+    def energy(row: Row) -> str:
+        found = row.hardware.energy_pj if row.hardware is not None else None
+        return energy_text(found[1] if found is not None else None)
+
+    if not any(row.hardware is not None for row in rows):
+        return []
+    of_bp = Column("energy × BP", lambda row: ratio(row.hardware.energy_to_bp if row.hardware else None))
+    return [Column("energy", energy), of_bp]
 
 
 def _narrowed(columns: list[Column], cells: dict[int, list[str]], width: int) -> list[Column]:

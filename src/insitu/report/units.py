@@ -12,6 +12,7 @@ UNKNOWN = "–"
 KIB = 1024
 BYTE_UNITS = (("GiB", KIB**3), ("MiB", KIB**2), ("KiB", KIB), ("B", 1))
 COUNT_UNITS = (("T", 10**12), ("G", 10**9), ("M", 10**6), ("k", 10**3))
+ENERGY_UNITS = (("J", 1e12), ("mJ", 1e9), ("µJ", 1e6), ("nJ", 1e3), ("pJ", 1.0))
 
 
 def known(value: float | None) -> bool:
@@ -88,3 +89,11 @@ def spread_text(spread: Spread | None, factor: float = 1.0, digits: int = 2) -> 
         return UNKNOWN
     mean = f"{factor * spread.mean:.{digits}f}"
     return f"{mean} ± {factor * spread.sd:.{digits}f}" if len(spread.values) > 1 else mean
+
+
+def energy_text(pj: float | None) -> str:
+    """``1234567`` -> ``1.23 µJ``."""
+    if pj is None:
+        return UNKNOWN
+    unit, factor = next((u for u in ENERGY_UNITS if abs(pj) >= u[1]), ENERGY_UNITS[-1])
+    return f"{pj / factor:.3g} {unit}"

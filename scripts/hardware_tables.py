@@ -1,0 +1,258 @@
+"""Tables of the hardware pages, for render_docs.py: targets, what the cost model was checked against, the analysis."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from insitu.hardware import target as targets
+from insitu.hardware.mapping import energy_pj, evaluate
+from insitu.hardware.search import Array, best
+from insitu.report.units import bytes_text, count_text, energy_text
+
+ROOT = Path(__file__).resolve().parents[1]
+BENCHMARKS = ROOT / "benchmarks" / "results"
+GOLDEN = ROOT / "tests" / "hardware" / "golden" / "zigzag.json"
+UNKNOWN = "–"
+
+Row = dict[str, Any]
+
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
+    return "\n".join([*head, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"
+
+
+def stored(name: str) -> Any:
+    return json.loads((BENCHMARKS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+# --- targets and checks --------------------------------------------------------------------------------------
+
+
+def target_table() -> str:
+    rows = [
+        (
+            f"`{row['name']}`", row["what"], f"{row['clock_mhz']:g}", bytes_text(row["ram_bytes"]), row["store"] or "none",
+            "yes" if row["energy"] else "unknown",
+        )
+        for row in targets.describe()
+    ]  # fmt: skip
+    return markdown(("target", "what", "MHz", "RAM or SRAM", "store", "energy"), rows)
+
+
+def mlperf_table() -> str:
+    """Leave one network out: error of the predicted cycles and energy."""
+    found = stored("mlperf_tiny")["residuals"]
+    boards = list(dict.fromkeys(r["board"] for r in found))
+    rows = []
+    for network in dict.fromkeys(r["network"] for r in found):
+        mine = [_pick(found, network=network, board=board) for board in boards]
+        rows.append((network, *(_signed(r[f"{key}_error"]) for key in ("cycles", "energy") for r in mine)))
+    columns = (f"{key}, {board}" for key in ("cycles", "energy") for board in boards)
+    return markdown(("left out", *columns), rows)
+
+
+def _pick(rows: Iterable[Row], **wanted: Any) -> Row:
+    return next(r for r in rows if all(r[k] == v for k, v in wanted.items()))
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f} %"
+
+
+def zigzag_table() -> str:
+    """Our energy over ZigZag's: at its mapping, counted as it counts and as we do, and of our own search."""
+    sys.path.insert(0, str(ROOT))
+    from tests.hardware.test_mapping import EDGE64, WORKLOADS, costs, mapping, nest
+
+    rows = []
+    for name, row in WORKLOADS.items():
+        product, there, total = nest(row), mapping(row), row["total_pj"]
+        same, own = (energy_pj(evaluate(product, there, zeros=zeros), costs()) for zeros in (True, False))
+        array = Array(EDGE64["rows"], EDGE64["columns"], (row["rows"],), (row["columns"],))
+        free = best(product, array, EDGE64["sram_bits"], costs(), zeros=True, first="energy")
+        shares = (f"{same / total:.4f}", f"{own / total:.3f}", f"{free.energy_pj / total:.3f}")
+        rows.append((name, count_text(product.macs), energy_text(total), *shares))
+    columns = ("product", "MACs", "ZigZag", "same mapping", "same, first sums not read", "own mapping")
+    return markdown(columns, rows)
+
+
+def pau_table() -> str:
+    """Published and ours, under their conventions."""
+    rows = []
+    for case in stored("pau_aymone")["cases"]:
+        cells = [case["net"], case["rule"]]
+        for kind, scale in (("macs", 1e6), ("bytes", 1e3)):
+            published, ours, share = (case[kind][k] for k in ("published", "ours", "deviation"))
+            cells += [f"{published / scale:.2f}" if published else UNKNOWN, f"{ours / scale:.3f}"]
+            cells.append(_signed(share) if published else UNKNOWN)
+        rows.append(cells)
+    return markdown(("network", "rule", "MACs, M", "ours", "", "KB", "ours", ""), rows)
+
+
+def silicon_table() -> str:
+    """Published overheads of two chips, and ours."""
+    rows = []
+    for found in stored("silicon")["predictions"]:
+        predicted, published = found["predicted"], found["published"]
+        low, high = found["range"]
+        span = f"{100 * low:.1f} to {100 * high:.1f} %"
+        rows.append((found["name"], _percent(predicted), span, _percent(published), f"{predicted / published:.2g}"))
+    return markdown(("figure", "predicted", "over what is unknown", "published", "ratio"), rows)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.1f} %"
+
+
+# --- the critical analysis -----------------------------------------------------------------------------------
+
+
+class Analysis:
+    """The stored rows, by point."""
+
+    def __init__(self) -> None:
+        found = stored("critical_analysis")
+        self.rows: list[Row] = found["rows"]
+        self.whole: list[Row] = found["to_accuracy"]
+        self.by = {(r["network"], r["rule"], r["precision"], r["batch"], r["target"]): r for r in self.rows}
+        self.networks = self._distinct("network")
+        self.rules = self._distinct("rule")
+        self.targets = self._distinct("target")
+
+    def _distinct(self, key: str) -> list[str]:
+        return list(dict.fromkeys(r[key] for r in self.rows))
+
+    def value(self, key: str, network: str, rule: str, setting: tuple[str, int], target: str | None = None) -> Any:
+        row = self.by[network, rule, *setting, target or self.targets[0]]
+        return row.get(key)
+
+    def grid(self, cell: Callable[[str, str], str]) -> str:
+        """A row per rule, a column per network; rules without any figure are left out."""
+        rows = [(f"`{rule}`", *(cell(network, rule) for network in self.networks)) for rule in self.rules]
+        shown = [row for row in rows if any(c != UNKNOWN for c in row[1:])]
+        return markdown(("rule", *self.networks), shown)
+
+    def bytes_grid(self, precision: str, batch: int) -> str:
+        """Peak bytes of a step over those of inference."""
+
+        def cell(network: str, rule: str) -> str:
+            share = self.value("bytes_to_inference", network, rule, (precision, batch))
+            return f"{share:.2f}" if share is not None else UNKNOWN
+
+        return self.grid(cell)
+
+    def macs_grid(self, precision: str, batch: int) -> str:
+        def cell(network: str, rule: str) -> str:
+            share = self.value("macs_to_inference", network, rule, (precision, batch))
+            return f"{share:.2f}" if share is not None else UNKNOWN
+
+        return self.grid(cell)
+
+    def energy_grid(self, precision: str, batch: int) -> str:
+        """Energy over that of BP on each target; in bold what holds against all three baselines in 95 % of the draws."""
+
+        def cell(network: str, rule: str) -> str:
+            cells = []
+            for target in self.targets:
+                row = self.by[network, rule, precision, batch, target]
+                bp = self.value("energy_pj", network, "bp", (precision, batch), target)
+                mine = row.get("energy_pj")
+                text = f"{mine / bp:.2f}" if mine and bp else UNKNOWN
+                shares = list((row.get("claims") or {}).values())
+                stable = bool(shares) and all(s is not None and s >= 0.95 for s in shares)
+                cells.append(f"**{text}**" if stable else text)
+            return " / ".join(cells) if any(c != UNKNOWN for c in cells) else UNKNOWN
+
+        return self.grid(cell)
+
+    def phase_table(self, network: str, precision: str, batch: int) -> str:
+        """Share of the energy by phase, on each target."""
+        names = ("forward", "error", "feedback", "gradient", "update", "random", "rounding")
+        rows = []
+        for target in self.targets:
+            for rule in ("bp", "bp-stash", "dfa", "drtp", "pred"):
+                found = self.by[network, rule, precision, batch, target].get("phases") or {}
+                known = {k: v for k, v in found.items() if v is not None}
+                total = sum(known.values())
+                if total and len(known) == len(found):
+                    shares = (f"{100 * known.get(name, 0.0) / total:.0f}" for name in names)
+                    rows.append((target, f"`{rule}`", energy_text(total), *shares))
+        return markdown(("target", "rule", "a sample", *(f"{n} %" for n in names)), rows)
+
+    def bits_table(self, network: str) -> str:
+        """What narrower words change: bytes and energy."""
+        settings = [("float32", 1), ("w8a8", 1), *((f"edge-latent-free-{b}", 1) for b in (8, 4, 2))]
+        rows = []
+        for rule in ("bp", "bp-stash", "drtp", "pred"):
+            for setting in settings:
+                peak, ratio = (self.value(k, network, rule, setting) for k in ("peak_bytes", "bytes_to_inference"))
+                if peak is None:
+                    continue
+                energies = [self.value("energy_pj", network, rule, setting, t) for t in self.targets]
+                rows.append((f"`{rule}`", setting[0], bytes_text(peak), f"{ratio:.2f}", *map(energy_text, energies)))
+        return markdown(("rule", "precision", "bytes", "× inference", *self.targets), rows)
+
+    def batch_table(self, network: str, precision: str) -> str:
+        """Energy per sample and bytes at batch 1 and 32."""
+        rows = []
+        for rule in ("bp", "bp-stash", "dfa", "drtp", "pred", "dgl"):
+            cells = []
+            for target in self.targets:
+                one, many = (self.value("energy_pj", network, rule, (precision, b), target) for b in (1, 32))
+                cells.append(f"{energy_text(one)} → {energy_text(many)}" if one and many else UNKNOWN)
+            peaks = [self.value("peak_bytes", network, rule, (precision, b)) for b in (1, 32)]
+            rows.append((f"`{rule}`", " → ".join(map(bytes_text, peaks)), *cells))
+        return markdown(("rule", "bytes, batch 1 → 32", *self.targets), rows)
+
+    def whole_table(self) -> str:
+        """Energy to an accuracy on two targets; what did not get there is said."""
+        if not self.whole:
+            return "Not run yet: `insitu reproduce critical-analysis`, then `python benchmarks/critical_analysis.py`.\n"
+        rows = []
+        shown = (self.targets[0], self.targets[2])
+        for network in dict.fromkeys(w["network"] for w in self.whole):
+            mine = [w for w in self.whole if w["network"] == network]
+            for label in dict.fromkeys(w["label"] for w in mine):
+                found = [_pick(mine, label=label, target=t) for t in shown]
+                first = found[0]
+                samples = count_text(first["samples"]) if first["samples"] else f"{first['reached'][0]} of {first['reached'][1]} seeds"
+                cells = []
+                for w in found:
+                    energy = w["energy_pj"]
+                    cells += [energy_text(energy["central"] if energy else None), f"{w['to_bp']:.2f}" if w["to_bp"] else UNKNOWN]
+                rows.append((network, f"{100 * first['accuracy']:.0f} %", label, samples, *cells))
+        columns = ("network", "accuracy", "rule", "samples", *(x for t in shown for x in (t, "× BP")))
+        return markdown(columns, rows)
+
+    def parts(self) -> dict[str, str]:
+        edge = "edge-latent-free-8"
+        return {
+            "critical bytes edge": self.bytes_grid(edge, 1),
+            "critical bytes float": self.bytes_grid("float32", 32),
+            "critical bytes latent": self.bytes_grid("w8a8", 1),
+            "critical macs": self.macs_grid(edge, 1),
+            "critical energy edge": self.energy_grid(edge, 1),
+            "critical energy float": self.energy_grid("float32", 32),
+            "critical phases": self.phase_table("resnet8", edge, 1),
+            "critical phases dense": self.phase_table(self.networks[0], edge, 1),
+            "critical bits": self.bits_table("resnet8"),
+            "critical bits dense": self.bits_table(self.networks[0]),
+            "critical batch": self.batch_table(self.networks[0], edge),
+            "critical whole": self.whole_table(),
+        }
+
+
+def parts() -> dict[str, str]:
+    own = {
+        "targets": target_table(),
+        "zigzag": zigzag_table(),
+        "mlperf": mlperf_table(),
+        "pau": pau_table(),
+        "silicon": silicon_table(),
+    }
+    return own | Analysis().parts()

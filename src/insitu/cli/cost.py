@@ -1,0 +1,262 @@
+"""``insitu cost`` and ``insitu check``: what learning takes on hardware, and what a target would refuse. No torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from insitu.cli.options import Jobs, Json, Out, OutFile, Quiet, console, deliver, emit
+from insitu.errors import ConfigError
+
+if TYPE_CHECKING:
+    from insitu.experiment.impact import Impact, Point
+    from insitu.hardware.stability import Claim
+
+Network = Annotated[str, typer.Argument(help="A network of the zoo.")]
+Targets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target", help="Targets of 'insitu list targets' or .yaml files, comma-separated or repeated."
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision", help="A policy of 'insitu list precisions', or policy:field=value; may be repeated."
+    ),
+]
+Rules = Annotated[str | None, typer.Option("--rule", help="Learning rules, comma-separated.")]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        help="Batch norms: keep, fold or rms. Default: keep them where rule and precision can, else fold."
+    ),
+]
+BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Samples per step; 1 is on-line learning.")]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help="An option of the rule, as name=value; may be repeated.")
+]
+
+NORMS = ("keep", "fold", "rms")
+
+
+def cost(
+    network: Network,
+    rule: Rules = None,
+    precision: Precisions = None,
+    target: Targets = None,
+    batch: BatchSize = 1,
+    norm: Norm = None,
+    option: Options = None,
+    optimizer: Annotated[str, typer.Option()] = "sgd",
+    loss: Annotated[str, typer.Option()] = "xent",
+    activation: Annotated[
+        str | None, typer.Option(help="Of all hidden layers; default: the network's own.")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="The rows behind the figures, and their sources.")
+    ] = False,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="All rules x precisions x targets, or those that are given.")
+    ] = False,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="results.json of a comparison: energy to an accuracy.")
+    ] = None,
+    accuracy: Annotated[
+        float | None,
+        typer.Option("--accuracy", min=0, max=1, help="With --results: the accuracy to reach, a fraction."),
+    ] = None,
+    jobs: Jobs = 1,
+    out: Out = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """What a training step costs on a target: memory, operations, traffic, energy, time, area, lifetime.
+
+    One rule, precision and target: the bill. Several: a line each, and whether their ranking survives the uncertainty
+    of the cost table. --out writes bill.json and memory.png, or sweep.csv and sweep.png.
+
+    Example: insitu cost mlp-784-1000-10 --rule drtp --precision edge-latent-free-8 --target stm32l4r5
+    """
+    from insitu.experiment.impact import ask_names
+
+    points = _points(
+        network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
+    )
+    if results is not None:
+        _to_accuracy(results, accuracy, sorted({p.target for p in points}), network, out, as_json, quiet)
+        return
+    ask_names(points)
+    if len(points) == 1 and not sweep:
+        _one(points[0], explain, out, as_json, quiet)
+    else:
+        _many(points, jobs, out, as_json, quiet, claims=not sweep)
+
+
+def _points(
+    network: str, rule: str | None, precision: list[str] | None, target: list[str] | None, batch: int, norm: str | None,
+    option: list[str] | None, optimizer: str, loss: str, activation: str | None, sweep: bool,
+) -> list[Point]:  # fmt: skip
+    from insitu.cli.recipe import words
+    from insitu.experiment.impact import Point
+    from insitu.hardware.target import names
+    from insitu.numbers.precision import NAMED
+    from insitu.rules import RULES
+
+    if norm is not None and norm not in NORMS:
+        raise ConfigError(f"--norm {norm!r} is unknown; use one of {', '.join(NORMS)}")
+    targets = _split(target) or (list(names()) if sweep else ["stm32l4r5"])
+    precisions = _split(precision) or (["float32", *NAMED] if sweep else ["float32"])
+    rules = words(rule) or (list(RULES) if sweep else ["bp"])
+    options = tuple(_option(text) for text in option or ())
+    return [
+        Point(network, r, p, t, batch, norm, options, optimizer, loss, activation)
+        for r, p, t in product(rules, precisions, targets)
+    ]
+
+
+def _split(given: list[str] | None) -> list[str]:
+    """Repeated and comma-separated values; a policy with fields of its own is one value."""
+    found: list[str] = []
+    for text in given or ():
+        found += [text] if ":" in text else [word.strip() for word in text.split(",")]
+    return found
+
+
+def _option(text: str) -> tuple[str, Any]:
+    import yaml
+
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise ConfigError(f"--option {text!r} has no value; write name=value")
+    try:
+        return name, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(
+            f"--option {text!r}: {value!r} is no value; write a number, a word or true"
+        ) from None
+
+
+def _one(point: Point, explain: bool, out: Path | None, as_json: bool, quiet: bool) -> None:
+    from insitu.experiment.impact import assess, plain, references
+    from insitu.report.bill import explain_text, summary_text
+
+    found = assess(point)
+    others = references(point)
+    if as_json:
+        emit(json.dumps(plain(found, others), indent=1))
+    else:
+        emit(summary_text(found, others))
+        if explain:
+            emit("\n" + explain_text(found.bill))
+    if out is not None:
+        _write_one(found, others, out, quiet)
+
+
+def _write_one(found: Impact, others: dict[str, Impact], out: Path, quiet: bool) -> None:
+    from insitu.experiment.impact import plain
+    from insitu.report.impact import save_memory_views
+    from insitu.run.files import make_folder, write_atomic
+
+    make_folder(out)
+    write_atomic(out / "bill.json", json.dumps(plain(found, others), indent=1) + "\n")
+    beside = next((others[name] for name in others if name != found.point.name), None)
+    save_memory_views([found, *([beside] if beside is not None else [])], out / "memory.png")
+    console(quiet=quiet).print(f"written to {out / 'bill.json'} and memory.png", markup=False, soft_wrap=True)
+
+
+def _many(
+    points: Sequence[Point], jobs: int, out: Path | None, as_json: bool, quiet: bool, *, claims: bool
+) -> None:
+    from insitu.experiment.impact import sweep
+    from insitu.report.bill import points_text
+    from insitu.report.impact import save_sweep, sweep_csv
+    from insitu.run.files import make_folder, write_atomic
+
+    rows = sweep(points, jobs)
+    found = _claims(points) if claims else []
+    if as_json:
+        emit(json.dumps({"points": rows, "claims": [c.plain() for c in found]}, indent=1))
+    elif out is None or claims:
+        emit(points_text(rows, found))
+    if out is not None:
+        make_folder(out)
+        write_atomic(out / "sweep.csv", sweep_csv(rows))
+        save_sweep(rows, out / "sweep.png")
+        refused = sum(row["refused"] is not None for row in rows)
+        note = f"{len(rows)} points, {refused} refused: {out / 'sweep.csv'}, sweep.png"
+        console(quiet=quiet).print(note, markup=False, soft_wrap=True)
+
+
+def _claims(points: Sequence[Point]) -> list[Claim]:
+    """How stable the ranking by energy is, within each target."""
+    from insitu.errors import InsituError
+    from insitu.experiment.impact import assess
+    from insitu.hardware.stability import ranking
+    from insitu.hardware.target import find
+
+    uses: dict[str, dict[str, dict[tuple[str, ...], float]]] = {}
+    for point in points:
+        try:
+            uses.setdefault(point.target, {})[f"{point.name} {point.precision}"] = assess(point).uses
+        except InsituError:
+            continue
+    return [claim for target, mine in uses.items() for claim in ranking(mine, find(target))]
+
+
+def _to_accuracy(
+    path: Path,
+    accuracy: float | None,
+    targets: list[str],
+    network: str,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from insitu.experiment.whole import load, to_accuracy
+    from insitu.report.bill import whole_text
+    from insitu.run.files import make_folder, write_atomic
+
+    if accuracy is None:
+        raise ConfigError(
+            "--results needs --accuracy, the fraction of test samples to get right, such as 0.95"
+        )
+    found = to_accuracy(load(path), network, accuracy, targets)
+    text = json.dumps([row.plain() for row in found], indent=1)
+    emit(text if as_json else whole_text(found, accuracy))
+    if out is not None:
+        make_folder(out)
+        write_atomic(out / "to_accuracy.json", text + "\n")
+        console(quiet=quiet).print(f"written to {out / 'to_accuracy.json'}", markup=False, soft_wrap=True)
+
+
+def check(
+    what: Annotated[
+        str, typer.Argument(help="A run folder, a configuration (.yaml), or a network of the zoo.")
+    ],
+    rule: Rules = None,
+    precision: Precisions = None,
+    target: Targets = None,
+    backend: Annotated[str | None, typer.Option(help="What is to be generated: 'c' or 'integer'.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1)] = None,
+    out: OutFile = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Before training: what a target or a backend would refuse, with layer and remedy; then the exit code is 1.
+
+    Example: insitu check mlp-784-1000-10 --rule bp --precision w8a8 --target stm32l4r5 --backend c
+    """
+    from insitu.cli.recipe import words
+    from insitu.experiment.check import check as run
+
+    found = run(what, words(rule), _split(precision), _split(target), backend, batch)
+    text = json.dumps([item.plain() for item in found.items], indent=1) if as_json else found.text(quiet=quiet)
+    deliver(text, out=out, quiet=quiet)
+    if not found.clean:
+        raise typer.Exit(1)

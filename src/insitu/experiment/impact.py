@@ -1,0 +1,424 @@
+"""What learning costs on hardware: a network, a rule, a precision and a target become bills. No torch, no data.
+
+A :class:`Point` names everything; :func:`assess` emits the step, quantizes, lowers and plans it, and costs it with its
+inference. :func:`references` are the same point with the rules that every claim is measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from statistics import fmean
+from typing import Any
+
+from insitu.errors import InsituError
+from insitu.experiment.memory import idle, moments
+from insitu.experiment.pool import completed, workers
+from insitu.experiment.record import Moment
+from insitu.hardware.bill import Band, Bill, Use, fields, total
+from insitu.hardware.cost import capacity_bytes
+from insitu.hardware.cost import cost as bill_of
+from insitu.hardware.target import Array, Processor, find
+from insitu.network import zoo
+from insitu.network.builder import inference_step
+from insitu.network.graph import Network
+from insitu.network.norms import folded, with_rms
+from insitu.network.phases import Phases
+from insitu.numbers.precision import make
+from insitu.ops.state import Optimizer
+from insitu.passes import lower, plan
+from insitu.passes.plan import Layout
+from insitu.passes.quantize import quantize
+from insitu.rules.protocol import emit_phases, make_rule, phases
+from insitu.step.ir import Role, Step
+
+BASELINES = ("bp", "bp-checkpoint", "bp-stash")
+"""What a rule's saving is measured against: BP, BP that recomputes, and BP that keeps one bit of an activation."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One question to the cost model.
+
+    Attributes:
+        network: a name of the zoo.
+        rule, options: a learning rule and its options.
+        precision: a policy.
+        target: a built-in target, or the path of a file.
+        batch: samples per step.
+        norm: ``keep``, ``fold`` or ``rms`` batch norms; ``None``: keep them where the rule and the precision can, else
+            fold.
+        optimizer, loss: as for training.
+        activation: of all hidden layers; ``None``: the network's own.
+    """
+
+    network: str
+    rule: str = "bp"
+    precision: str = "float32"
+    target: str = "stm32l4r5"
+    batch: int = 1
+    norm: str | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    optimizer: str = "sgd"
+    loss: str = "xent"
+    activation: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As tables call it."""
+        options = ",".join(f"{k}={v}" for k, v in self.options)
+        return f"{self.rule}[{options}]" if options else self.rule
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is executed: a lowered step per phase of the rule, and the forward pass.
+
+    ``eager``: the steps as emitted; ``idle``: bytes by role that a phase's step does not touch but that must not be
+    lost.
+    """
+
+    eager: tuple[Step, ...]
+    steps: tuple[Step, ...]
+    layouts: tuple[Layout, ...]
+    idle: tuple[Mapping[Role, int], ...]
+    inference: Step
+    inference_layout: Layout
+    norm: str
+
+    @property
+    def peaks(self) -> list[int]:
+        """Bytes of every phase, with what rests meanwhile."""
+        return [layout.peak_bytes + sum(rest.values()) for layout, rest in zip(self.layouts, self.idle)]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest of all phases."""
+        return max(self.peaks)
+
+    @property
+    def highest(self) -> int:
+        """The phase that takes it."""
+        return self.peaks.index(self.peak_bytes)
+
+
+@dataclass(frozen=True)
+class Impact:
+    """The bills of a point; of a rule with phases one each, and their means.
+
+    Attributes:
+        bills: of the training step, per phase.
+        inference: of the forward pass at the same batch.
+        program: what was costed.
+    """
+
+    point: Point
+    bills: tuple[Bill, ...]
+    inference: Bill
+    program: Program
+
+    @property
+    def bill(self) -> Bill:
+        """That of the phase with the highest peak."""
+        return self.bills[self.program.highest]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest of all phases, with what rests meanwhile."""
+        return self.program.peak_bytes
+
+    @property
+    def energy(self) -> Band | None:
+        """pJ per training sample."""
+        return _mean([b.energy for b in self.bills])
+
+    @property
+    def uses(self) -> dict[Use, float]:
+        """What a training sample pays, by entries of the cost table."""
+        found: dict[Use, float] = {}
+        for bill in self.bills:
+            for use, amount in bill.uses.items():
+                found[use] = found.get(use, 0.0) + amount / len(self.bills)
+        return found
+
+    @property
+    def cycles(self) -> Band | None:
+        """Per training sample."""
+        return _mean([b.cycles for b in self.bills])
+
+    @property
+    def seconds(self) -> Band | None:
+        """Per training sample."""
+        return _mean([b.seconds for b in self.bills])
+
+    @cached_property
+    def macs(self) -> float:
+        """Per training sample."""
+        return fmean(sum(b.macs.values()) / b.batch for b in self.bills)
+
+    @property
+    def inference_macs(self) -> float:
+        """Per sample."""
+        return sum(self.inference.macs.values()) / self.inference.batch
+
+    def bits(self, level: str) -> float:
+        """Bits read from and written to a memory level per training sample."""
+        both = (b.traffic() for b in self.bills)
+        return fmean((r.get(level, 0) + w.get(level, 0)) / self.point.batch for r, w in both)
+
+    @property
+    def most_writes(self) -> float:
+        """Of the most written parameter, per sample."""
+        return max((n for b in self.bills for n in b.writes_per_weight.values()), default=0.0)
+
+    @property
+    def lifetime_samples(self) -> Band | None:
+        """The shortest of all phases."""
+        found = [b.lifetime_samples for b in self.bills]
+        known = [band for band in found if band is not None]
+        return min(known, key=lambda band: band.central, default=None)
+
+    @property
+    def problem(self) -> str | None:
+        """Why the target cannot hold it; ``None`` where it can."""
+        target = self.inference.target
+        room = capacity_bytes(target)
+        if isinstance(target, Processor) and self.peak_bytes > room:
+            return f"takes {self.peak_bytes:,} bytes, {target.name} has {room:,} of RAM"
+        if isinstance(target, Array) and target.memory.store is not None:
+            room += target.memory.store.bytes.count
+            if self.peak_bytes > room:
+                return f"takes {self.peak_bytes:,} bytes, {target.name} has {room:,}"
+        return None
+
+
+def timelines(found: Impact) -> tuple[list[Moment], list[Moment]]:
+    """The memory picture of the phase with the highest peak: of the executed program, and of the emitted one."""
+    made = found.program
+    k = made.highest
+    return moments(made.steps[k], made.idle[k]), moments(made.eager[k], made.idle[k])
+
+
+def _mean(bands: Sequence[Band | None]) -> Band | None:
+    found = total(bands)
+    return found and found.times(1 / len(bands))
+
+
+# --- from a point to what is executed ------------------------------------------------------------------------
+
+
+@lru_cache(maxsize=64)
+def network(name: str, norm: str, activation: str | None = None) -> Network:
+    """A network of the zoo with its batch norms kept, folded or replaced by RMS norms."""
+    net = zoo.build(name, activation=activation)
+    return {"keep": lambda: net, "fold": lambda: folded(net), "rms": lambda: with_rms(net)}[norm]()
+
+
+def _reconstructs(net: Network) -> bool:
+    return net.name.startswith("autoencoder")
+
+
+@lru_cache(maxsize=256)
+def program(point: Point) -> Program:
+    """The steps of a point; its target does not matter.
+
+    Raises:
+        NetworkError, StepError, ConfigError: as the rule, the precision or a name is refused.
+    """
+    if point.norm is not None:
+        return _program(point, point.norm)
+    try:
+        return _program(point, "keep")
+    except InsituError:
+        if not any(x.kind == "batch_norm" for x in network(point.network, "keep", point.activation).layers):
+            raise
+    return _program(point, "fold")
+
+
+def _program(point: Point, norm: str) -> Program:
+    net, policy = network(point.network, norm, point.activation), make(point.precision)
+    rule = make_rule(point.rule, dict(point.options))
+    optimizer = Optimizer(point.optimizer)
+    targets = _reconstructs(net)
+    loss = "mse" if targets else point.loss
+
+    def quantized(step: Step) -> Step:
+        return step if policy is None else quantize(step, policy, net.params)
+
+    emitted = emit_phases(rule, net, point.batch, optimizer=optimizer, loss=loss, targets=targets)
+    forward = quantized(inference_step(net, point.batch))
+    return program_of(tuple(map(quantized, emitted)), forward, phases(rule, net), net, norm)
+
+
+def program_of(
+    eager: tuple[Step, ...], forward: Step, schedule: Phases, net: Network, norm: str = "keep"
+) -> Program:
+    """What is executed of steps as emitted (and quantized), and of the forward pass."""
+    steps = tuple(map(lower, eager))
+    forward = lower(forward)
+    rest = tuple(idle(schedule, net, steps, step) for step in steps)
+    return Program(eager, steps, tuple(map(plan, steps)), rest, forward, plan(forward), norm)
+
+
+def cost(network: str, **options: Any) -> Impact:
+    """What a training step of a network takes: ``insitu.cost("lenet5", rule="drtp", target="stm32l4r5")``.
+
+    Args:
+        options: the other attributes of a :class:`Point`.
+
+    Raises:
+        InsituError: as of :func:`assess`.
+    """
+    return assess(Point(network, **options))
+
+
+def assess(point: Point) -> Impact:
+    """The bills of a point.
+
+    Raises:
+        InsituError: a name, the rule, the precision or the target refuses.
+    """
+    target = find(point.target)
+    return impact_of(point, program(replace(point, target="")), target)
+
+
+def impact_of(point: Point, made: Program, target: Processor | Array) -> Impact:
+    """The bills of a program.
+
+    Raises:
+        StepError: it does not fit a target without a store.
+    """
+    bills = tuple(bill_of(step, layout, target) for step, layout in zip(made.steps, made.layouts))
+    return Impact(point, bills, bill_of(made.inference, made.inference_layout, target), made)
+
+
+def ask_names(points: Iterable[Point]) -> None:
+    """Refuses names that do not exist; a point with known names may still be refused.
+
+    Raises:
+        ConfigError: an unknown network, activation, rule, precision, target or optimizer.
+    """
+    asked = list(points)
+    for name, activation in dict.fromkeys((p.network, p.activation) for p in asked):
+        network(name, "keep", activation)
+    for rule in dict.fromkeys(p.rule for p in asked):
+        make_rule(rule)
+    for precision in dict.fromkeys(p.precision for p in asked):
+        make(precision)
+    for target in dict.fromkeys(p.target for p in asked if p.target):
+        find(target)
+    for optimizer in dict.fromkeys(p.optimizer for p in asked):
+        Optimizer(optimizer)
+
+
+def references(point: Point) -> dict[str, Impact]:
+    """The baselines at the same place; those that refuse the network are left out."""
+    found = {}
+    for rule in BASELINES:
+        try:
+            found[rule] = assess(replace(point, rule=rule, options=()))
+        except InsituError:
+            continue
+    return found
+
+
+def refusal(point: Point) -> str | None:
+    """Why a point cannot be trained on its target; ``None`` if it can."""
+    try:
+        return assess(point).problem
+    except InsituError as error:
+        return str(error)
+
+
+def sweep(points: Sequence[Point], jobs: int = 1) -> list[dict[str, Any]]:
+    """A row per point (see :func:`summary`), in their order; refused ones with the reason.
+
+    Args:
+        jobs: processes; points with one program stay together.
+    """
+    groups: dict[Point, list[int]] = {}
+    for i, point in enumerate(points):
+        groups.setdefault(replace(point, target=""), []).append(i)
+    rows: dict[int, dict[str, Any]] = {}
+    tasks = [[points[i] for i in numbers] for numbers in groups.values()]
+    with workers(jobs) as pool:
+        for k, found in completed(pool, _summaries, tasks, torch=False):
+            rows |= dict(zip(list(groups.values())[k], found))
+    return [rows[i] for i in range(len(points))]
+
+
+def _summaries(points: Sequence[Point]) -> list[dict[str, Any]]:
+    return [summary(point) for point in points]
+
+
+def plain(found: Impact, others: Mapping[str, Impact]) -> dict[str, Any]:
+    """A point with its bills and the baselines, as plain values for JSON."""
+    return {
+        **summary_of(found),
+        "bills": [fields(bill) for bill in found.bills],
+        "inference": fields(found.inference),
+        "references": {name: summary_of(other) for name, other in others.items()},
+    }
+
+
+COLUMNS = (
+    *("network", "rule", "precision", "target", "batch", "norm", "refused", "peak_bytes", "inference_bytes"),
+    *("bytes_to_inference", "macs", "macs_to_inference", "energy_pj", "energy_pj_low", "energy_pj_high"),
+    *(
+        "inference_energy_pj",
+        "energy_to_inference",
+        "cycles",
+        "seconds",
+        "store_bits",
+        "area_um2",
+        "writes_per_weight",
+    ),
+    "lifetime_samples",
+)
+"""Columns of a sweep; per sample where it makes sense."""
+
+
+def summary(point: Point) -> dict[str, Any]:
+    """A point as one row of :data:`COLUMNS`; what is unknown is ``None``."""
+    try:
+        return summary_of(assess(point))
+    except InsituError as error:
+        return _named(point) | {"refused": str(error)}
+
+
+def _named(point: Point) -> dict[str, Any]:
+    names = {
+        "network": point.network,
+        "rule": point.name,
+        "precision": point.precision,
+        "target": point.target,
+    }
+    return {**dict.fromkeys(COLUMNS), **names, "batch": point.batch}
+
+
+def summary_of(found: Impact) -> dict[str, Any]:
+    """An assessed point as one row."""
+    row = _named(found.point)
+    energy, inference, cycles = found.energy, found.inference.energy, found.cycles
+    row |= {
+        "norm": found.program.norm,
+        "refused": found.problem,
+        "peak_bytes": found.peak_bytes,
+        "inference_bytes": found.inference.peak_bytes,
+        "bytes_to_inference": found.peak_bytes / found.inference.peak_bytes,
+        "macs": found.macs,
+        "macs_to_inference": found.macs / found.inference_macs,
+        "cycles": cycles and cycles.central,
+        "seconds": found.seconds and found.seconds.central,
+        "store_bits": found.bits("store") if isinstance(found.inference.target, Array) else None,
+        "area_um2": found.bill.area and found.bill.area.central,
+        "writes_per_weight": found.most_writes,
+        "lifetime_samples": found.lifetime_samples and found.lifetime_samples.central,
+    }
+    if energy is not None:
+        row |= {"energy_pj": energy.central, "energy_pj_low": energy.low, "energy_pj_high": energy.high}
+    if inference is not None:
+        row["inference_energy_pj"] = inference.central
+        row["energy_to_inference"] = energy and energy.central / inference.central
+    return row

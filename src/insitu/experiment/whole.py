@@ -1,0 +1,148 @@
+"""Energy and time to a target accuracy: what a whole run costs, not one step of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from pydantic import ValidationError
+
+from insitu.errors import CheckpointError, ConfigError, InsituError
+from insitu.experiment.config import CompareConfig
+from insitu.experiment.impact import Impact, Point, assess
+from insitu.experiment.record import Curve, Results, Row
+from insitu.hardware.bill import Band
+from insitu.hardware.target import find
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A rule's run up to an accuracy, on one target.
+
+    Attributes:
+        label, precision, target: what ran where.
+        samples: training samples until the mean over the seeds of the first evaluation at or above the accuracy;
+            ``None`` where a seed never got there.
+        reached: seeds that got there, of all.
+        sample_pj: energy per training sample, pJ.
+        energy_pj, seconds: of all those samples.
+        to_bp: energy over that of BP in the same precision; ``None`` without one.
+        refused: why the target cannot run it.
+    """
+
+    label: str
+    precision: str
+    target: str
+    samples: float | None
+    reached: tuple[int, int]
+    sample_pj: Band | None = None
+    energy_pj: Band | None = None
+    seconds: float | None = None
+    to_bp: float | None = None
+    refused: str | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+
+def load(path: Path) -> Results:
+    """The results file of a comparison, or the one in a folder.
+
+    Raises:
+        CheckpointError: it cannot be read or is none.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        return Results.model_validate_json(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"{file} cannot be read: {error.strerror}; pass the results.json of a comparison"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise CheckpointError(
+            f"{file} is no results file: {place}: {first['msg'].lower()}; run 'insitu compare'"
+        ) from None
+
+
+def samples_to(curves: Iterable[Curve], accuracy: float) -> tuple[float | None, tuple[int, int]]:
+    """Mean samples until the first evaluation at or above an accuracy, and how many of the seeds got there."""
+    firsts = [
+        next((n for n, a in zip(c.samples, c.test_accuracy) if a is not None and a >= accuracy), None)
+        for c in curves
+    ]
+    known = [n for n in firsts if n is not None]
+    return (fmean(known) if known and len(known) == len(firsts) else None), (len(known), len(firsts))
+
+
+def point_of(row: Row, target: str, options: Mapping[str, str]) -> Point:
+    """The question to the cost model that a row of results stands for; ``options`` of :func:`options_of`."""
+    chosen = tuple(row.rule_options.items())
+    point = Point(
+        row.network, row.rule, row.precision, target, row.batch, options=chosen, optimizer=row.optimizer
+    )
+    return replace(point, **options)
+
+
+def to_accuracy(results: Results, network: str, accuracy: float, targets: Sequence[str]) -> list[Whole]:
+    """A line per rule and target, cheapest first; what never gets there comes last.
+
+    Raises:
+        ConfigError: the results do not hold the network, or a target is unknown.
+    """
+    for target in targets:
+        find(target)
+    rows = [row for row in results.rows if row.network == network]
+    if not rows:
+        known = ", ".join(dict.fromkeys(row.network for row in results.rows))
+        raise ConfigError(f"the results hold no network {network!r}; they hold {known}")
+    found = [_whole(row, accuracy, target, options_of(results, row)) for target in targets for row in rows]
+    base = {(w.precision, w.target): w for w, row in zip(found, rows * len(targets)) if row.rule == "bp"}
+    return sorted((_against(w, base.get((w.precision, w.target))) for w in found), key=_rank)
+
+
+def options_of(results: Results, row: Row) -> dict[str, str]:
+    """What the runs of a row did with batch norms and activations, as options of a :class:`Point`."""
+    config = CompareConfig.model_validate({"data_dir": None, **results.config})
+    spec = next((s for s in config.rules if s.name == row.label), None)
+    found = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
+    return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)}
+
+
+def _whole(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -> Whole:
+    samples, reached = samples_to(row.curves, accuracy)
+    blank = Whole(row.label, row.precision, target, samples, reached)
+    try:
+        impact = assess(point_of(row, target, options))
+    except InsituError as error:
+        return replace(blank, refused=str(error))
+    return run_cost(blank, impact)
+
+
+def run_cost(blank: Whole, impact: Impact) -> Whole:
+    """The energy and time of all samples."""
+    samples, energy, seconds = blank.samples, impact.energy, impact.seconds
+    return replace(
+        blank,
+        sample_pj=energy,
+        energy_pj=energy.times(samples) if energy is not None and samples is not None else None,
+        seconds=seconds.central * samples if seconds is not None and samples is not None else None,
+        refused=impact.problem,
+    )
+
+
+def _against(whole: Whole, bp: Whole | None) -> Whole:
+    if bp is None or bp.energy_pj is None or whole.energy_pj is None:
+        return whole
+    return replace(whole, to_bp=whole.energy_pj.central / bp.energy_pj.central)
+
+
+def _rank(whole: Whole) -> tuple[str, bool, bool, float]:
+    """By energy; unknown energies behind known ones, by samples."""
+    energy = whole.energy_pj.central if whole.energy_pj is not None else whole.samples or 0.0
+    return whole.target, whole.samples is None, whole.energy_pj is None, energy

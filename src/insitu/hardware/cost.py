@@ -1,0 +1,184 @@
+"""From a step, its memory plan and a target to the bill."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from insitu.errors import StepError
+from insitu.hardware import array as arrays
+from insitu.hardware import processor as processors
+from insitu.hardware.bill import Bill, Row, Use, Uses
+from insitu.hardware.placement import Placement, placements
+from insitu.hardware.target import Array, Processor, Target
+from insitu.hardware.work import ACCUMULATOR, Work, works
+from insitu.passes.plan import Layout
+from insitu.step.ir import Op, Role, Step, Value
+from insitu.step.liveness import storages
+
+PARAMETERS = (Role.WEIGHT, Role.HEAD)
+FIXED = frozenset({Role.WEIGHT, Role.HEAD, Role.FEEDBACK})
+"""Roles that stay in a non-volatile store, whatever the size of the SRAM."""
+
+OMITS = {
+    "both": (
+        "loading a sample into memory, and the sensor",
+        "control, configuration and idle time between samples",
+        "code size, until a backend has made the code",
+    ),
+    "processor": (
+        "energy by memory level: it is inside the energy of a cycle, with instruction fetch and leakage",
+        "stalls of flash and caches beyond those of the kernels that were calibrated",
+    ),
+    "array": (
+        "leakage, clock tree and on-chip network",
+        "instruction and descriptor memory",
+        "values that are held in part: each is in the SRAM as a whole or not at all",
+        "filling the SRAM at power-on with what it holds from then on",
+        "functions beyond additions and products: a look-up, a comparison, a shift is charged as an addition",
+        "multipliers for float32: their energy is charged, but neither their area nor a lower rate",
+    ),
+}
+
+
+def cost(step: Step, layout: Layout, target: Processor | Array, *, first: str = "energy") -> Bill:
+    """What one execution of a step costs.
+
+    Args:
+        step: as executed: quantized and lowered.
+        layout: its memory plan.
+        target: see :func:`insitu.hardware.target.find`.
+        first: what an array's mapping and placement minimise, ``energy`` or ``store`` (traffic to the store). With
+            ``energy``, more bits never take less energy, nor does a smaller memory. With ``store``, a bigger memory
+            never causes more traffic to the store, and more bits never less. One choice cannot promise both.
+
+    Raises:
+        StepError: the step does not fit an array that has no store; names the peak, the op and the remedy.
+    """
+    parts = [(i, op, part) for i, op in enumerate(step.ops) for part in works(op)]
+    spilled: dict[Role, int] = {}
+    if isinstance(target, Processor):
+        rows = tuple(processors.row(target, i, op, part) for i, op, part in parts)
+    else:
+        rows, placement = _on_array(step, parts, target, first)
+        spilled = _spilled(step, placement)
+    return Bill(
+        step=step.name,
+        target=target,
+        batch=step.batch,
+        rows=rows,
+        by_role=layout.by_role,
+        table_bytes=_table_bytes(step),
+        area_uses=_area(target),
+        fabric=_fabric(target, learns=any(op.written for op in step.ops)),
+        writes_per_weight=_writes(step),
+        spilled=spilled,
+        omits=(*OMITS["both"], *OMITS[target.kind]),
+    )
+
+
+Parts = list[tuple[int, Op, Work]]
+
+
+def _on_array(step: Step, parts: Parts, target: Array, first: str) -> tuple[tuple[Row, ...], Placement]:
+    """The rows under the best placement."""
+    store, how = target.memory.store, arrays.Choice(arrays.unit_costs(target), first)
+    capacity = target.memory.sram.bytes.count
+    pinned = FIXED if store is not None and store.endurance is not None else frozenset()
+    found: list[tuple[tuple[float, float], tuple[Row, ...], Placement]] = []
+    for placement in placements(step, capacity, pinned=pinned):
+        if store is None and not placement.whole:
+            raise StepError(_too_big(step, target))
+        rows = tuple(arrays.row(target, how, i, op, part, placement) for i, op, part in parts)
+        found.append((arrays.merit(target, first, rows), rows, placement))
+    _, rows, placement = min(found, key=lambda item: item[0])
+    return rows, placement
+
+
+def _too_big(step: Step, target: Target) -> str:
+    from insitu.step.liveness import timeline
+
+    sizes = [sum(row.values()) for row in timeline(step)]
+    at = sizes.index(max(sizes))
+    op = step.ops[at]
+    place, room = op.where.layer or "no layer", capacity_bytes(target)
+    return (
+        f"step {step.name} takes {max(sizes):,} bytes at {op.kind} of {place}, but {target.name} has {room:,} and no "
+        "store behind them; use a smaller batch or network, fewer bits, a rule that keeps less, or another target"
+    )
+
+
+def capacity_bytes(target: Target) -> int:
+    """Working memory of a target."""
+    if isinstance(target, Processor):
+        return target.memory.ram.bytes.count
+    assert isinstance(target, Array)
+    return target.memory.sram.bytes.count
+
+
+def _spilled(step: Step, placement: Placement) -> dict[Role, int]:
+    """Bytes of what lives in the store, by role."""
+    found: dict[Role, int] = {}
+    for storage in storages(step):
+        if storage.death >= 0 and storage.root not in placement.held:
+            found[storage.root.role] = found.get(storage.root.role, 0) + storage.bytes
+    return found
+
+
+def _table_bytes(step: Step) -> int:
+    """Look-up tables, equal ones once; entries as wide as the output, or as the largest where that is wider."""
+    tables = {
+        (op.attrs["table"], op.outputs[0].format.bits)
+        for op in step.ops
+        if isinstance(op.attrs.get("table"), tuple)
+    }
+    return sum(ceil(len(t) * max(bits, *(n.bit_length() for n in t)) / 8) for t, bits in tables)
+
+
+def _writes(step: Step) -> dict[str, float]:
+    """How often each word of each parameter is written per sample."""
+    found: dict[Value, int] = {v: 0 for v in step.residents if v.role in PARAMETERS}
+    for op in step.ops:
+        for value in op.written:
+            if value in found:
+                found[value] += 1
+    return {v.name: n / step.batch for v, n in found.items()}
+
+
+def _area(target: Processor | Array) -> Uses | None:
+    """Multipliers, adders, registers and memory of an array; of a chip that is there, ``None``."""
+    if not isinstance(target, Array) or target.area is None:
+        return None
+    elements = target.array.rows.count * target.array.columns.count
+    sums = elements if target.array.dataflow.startswith("output") else target.array.columns.count
+    uses: dict[Use, float] = {
+        ("area.multiply",): float(elements),
+        ("area.add",): float(elements + target.vector.lanes.count),
+        ("area.register",): float(elements * arrays.WIDTH + sums * ACCUMULATOR),
+        ("area.sram",): float(8 * target.memory.sram.bytes.count),
+    }
+    store = target.memory.store
+    if store is not None and target.area.store is not None:
+        uses["area.store",] = float(8 * store.bytes.count)
+    return uses
+
+
+def _fabric(target: Processor | Array, *, learns: bool) -> dict[str, int] | None:
+    """Blocks of an FPGA that the array takes: a multiplier a DSP, memory in whole block RAMs.
+
+    Lanes hold their adders; where the cells of a lane are unknown, the adders alone are counted.
+    """
+    if not isinstance(target, Array) or target.fabric is None:
+        return None
+    fabric = target.fabric
+    elements = target.array.rows.count * target.array.columns.count
+    found = {
+        "dsp": elements * ceil(arrays.WIDTH / fabric.dsp_bits.count),
+        "bram": ceil(8 * target.memory.sram.bytes.count / fabric.bram_bits.count),
+    }
+    lane = fabric.lut_per_learning_lane if learns else fabric.lut_per_lane
+    lut = fabric.lut_base.value if fabric.lut_base is not None else 0.0
+    if lane is not None:
+        lut += lane.value * target.vector.lanes.count
+    elif fabric.lut_per_add_bit is not None:
+        lut += fabric.lut_per_add_bit.value * ACCUMULATOR * target.array.columns.count
+    return {**found, "lut": round(lut)}
