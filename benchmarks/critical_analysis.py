@@ -52,7 +52,7 @@ SETTINGS = (
     ("edge-latent-free-4", 1),
     ("edge-latent-free-2", 1),
 )
-ACCURACIES = {"mlp-784-256-128-10": 0.80, "cnn-8-16": 0.75}
+ACCURACIES = {"mlp-784-256-128-10": 0.82, "cnn-8-16": 0.82}
 """To be reached on Fashion-MNIST."""
 
 HEADLINE = ("edge-latent-free-8", 1)
@@ -72,7 +72,14 @@ def points() -> list[Point]:
     return [point(network, spec, *setting, target) for network, setting, spec, target in every]
 
 
-KEPT = ("peak_bytes", "bytes_to_inference", "macs_to_inference", "energy_pj", "energy_to_inference", "store_bits")
+KEPT = (
+    "peak_bytes",
+    "bytes_to_inference",
+    "macs_to_inference",
+    "energy_pj",
+    "energy_to_inference",
+    "store_bits",
+)
 
 
 def costed(group: list[Point]) -> list[Row]:

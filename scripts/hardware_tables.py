@@ -36,8 +36,8 @@ def stored(name: str) -> Any:
 def target_table() -> str:
     rows = [
         (
-            f"`{row['name']}`", row["what"], f"{row['clock_mhz']:g}", bytes_text(row["ram_bytes"]), row["store"] or "none",
-            "yes" if row["energy"] else "unknown",
+            f"`{row['name']}`", row["what"], f"{row['clock_mhz']:g}", bytes_text(row["ram_bytes"]),
+            row["store"] or "none", "yes" if row["energy"] else "unknown",
         )
         for row in targets.describe()
     ]  # fmt: skip
@@ -101,7 +101,9 @@ def silicon_table() -> str:
         predicted, published = found["predicted"], found["published"]
         low, high = found["range"]
         span = f"{100 * low:.1f} to {100 * high:.1f} %"
-        rows.append((found["name"], _percent(predicted), span, _percent(published), f"{predicted / published:.2g}"))
+        rows.append(
+            (found["name"], _percent(predicted), span, _percent(published), f"{predicted / published:.2g}")
+        )
     return markdown(("figure", "predicted", "over what is unknown", "published", "ratio"), rows)
 
 
@@ -127,7 +129,9 @@ class Analysis:
     def _distinct(self, key: str) -> list[str]:
         return list(dict.fromkeys(r[key] for r in self.rows))
 
-    def value(self, key: str, network: str, rule: str, setting: tuple[str, int], target: str | None = None) -> Any:
+    def value(
+        self, key: str, network: str, rule: str, setting: tuple[str, int], target: str | None = None
+    ) -> Any:
         row = self.by[network, rule, *setting, target or self.targets[0]]
         return row.get(key)
 
@@ -154,7 +158,7 @@ class Analysis:
         return self.grid(cell)
 
     def energy_grid(self, precision: str, batch: int) -> str:
-        """Energy over that of BP on each target; in bold what holds against all three baselines in 95 % of the draws."""
+        """Energy over that of BP on each target; bold: below all three baselines in 95 % of the draws."""
 
         def cell(network: str, rule: str) -> str:
             cells = []
@@ -190,11 +194,15 @@ class Analysis:
         rows = []
         for rule in ("bp", "bp-stash", "drtp", "pred"):
             for setting in settings:
-                peak, ratio = (self.value(k, network, rule, setting) for k in ("peak_bytes", "bytes_to_inference"))
+                peak, ratio = (
+                    self.value(k, network, rule, setting) for k in ("peak_bytes", "bytes_to_inference")
+                )
                 if peak is None:
                     continue
                 energies = [self.value("energy_pj", network, rule, setting, t) for t in self.targets]
-                rows.append((f"`{rule}`", setting[0], bytes_text(peak), f"{ratio:.2f}", *map(energy_text, energies)))
+                rows.append(
+                    (f"`{rule}`", setting[0], bytes_text(peak), f"{ratio:.2f}", *map(energy_text, energies))
+                )
         return markdown(("rule", "precision", "bytes", "× inference", *self.targets), rows)
 
     def batch_table(self, network: str, precision: str) -> str:
@@ -220,11 +228,13 @@ class Analysis:
             for label in dict.fromkeys(w["label"] for w in mine):
                 found = [_pick(mine, label=label, target=t) for t in shown]
                 first = found[0]
-                samples = count_text(first["samples"]) if first["samples"] else f"{first['reached'][0]} of {first['reached'][1]} seeds"
+                some, of = first["reached"]
+                samples = count_text(first["samples"]) if first["samples"] else f"{some} of {of} seeds"
                 cells = []
                 for w in found:
                     energy = w["energy_pj"]
-                    cells += [energy_text(energy["central"] if energy else None), f"{w['to_bp']:.2f}" if w["to_bp"] else UNKNOWN]
+                    cells.append(energy_text(energy["central"] if energy else None))
+                    cells.append(f"{w['to_bp']:.2f}" if w["to_bp"] else UNKNOWN)
                 rows.append((network, f"{100 * first['accuracy']:.0f} %", label, samples, *cells))
         columns = ("network", "accuracy", "rule", "samples", *(x for t in shown for x in (t, "× BP")))
         return markdown(columns, rows)

@@ -23,8 +23,6 @@ from insitu.rules import RULES, make_rule
 from insitu.rules.facts import alive, example, executed, smallest_batch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "scripts"))
-import hardware_tables  # noqa: E402
 RESULTS = ROOT / "docs" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
 
@@ -182,6 +180,9 @@ def grid_table(name: str) -> str:
 
 def parts() -> dict[str, str]:
     """All generated parts by name."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    import hardware_tables
+
     tables = {
         f"reproduction {n}": reproduction_table(n)
         for n in recipes.names()

@@ -77,9 +77,9 @@ def test_a_bigger_sram_never_causes_more_store_traffic(found: Program, name: str
     moved = [store_bits(bill(found, target, "store")) for target in targets]
     assert moved == sorted(moved, reverse=True)
     spent = [energy(bill(found, target)) for target in targets]
-    assert all(b <= a * (1 + 1e-9) for a, b in pairwise(spent))
+    assert all(b <= a * (1 + 1e-5) for a, b in pairwise(spent))  # averages of uneven tiles: 1e-6 at most
     assert all(store_bits(bill(found, t)) >= n for t, n in zip(targets, moved))
-    assert all(energy(bill(found, t, "store")) >= e * (1 - 1e-9) for t, e in zip(targets, spent))
+    assert all(energy(bill(found, t, "store")) >= e * (1 - 1e-5) for t, e in zip(targets, spent))
 
 
 def test_store_traffic_ends_where_everything_fits() -> None:
@@ -161,19 +161,39 @@ def weight_reads(product: Product, target: Array, room: int, first: str) -> dict
     st.sampled_from(["bp", "dfa"]),
     st.sampled_from([2, 4, 7]),
     st.sampled_from(ARRAYS),
-    st.sampled_from([2**10, 2**14]),
+    st.sampled_from([2**8, 2**10, 2**14]),
     st.sampled_from(["energy", "store"]),
 )
 def test_a_batch_divides_weight_reads_by_at_most_its_size(
     net: str, rule: str, batch: int, name: str, room: int, first: str
 ) -> None:
+    """A step reads every weight, so a sample at least its share; a convolution in a small SRAM may read some again."""
     one, many = products(net, rule, 1), products(net, rule, batch)
     assert len(one) == len(many) > 0
     for a, b in zip(one, many):
         alone, together = (weight_reads(p, array_of(name), room, first) for p in (a, b))
+        weights = a.stationary.elements * a.stationary.bits
         for where in alone:
-            assert together[where] >= alone[where] * (1 - 1e-9)  # a step's; a sample's are 1/B of them
-        assert together["store"] <= batch * alone["store"] * (1 + 1e-9)
+            assert together[where] >= weights * (1 - 1e-9)
+            assert a.kind != "dense" or together[where] >= alone[where] * (1 - 1e-9)
+
+
+@FEW
+@given(
+    NETWORKS,
+    st.sampled_from(["bp", "dfa", "drtp"]),
+    PRECISIONS,
+    st.sampled_from([2, 5]),
+    st.sampled_from(ARRAYS),
+    st.sampled_from([2**10, 2**13, 2**18]),
+)
+def test_a_batch_divides_store_traffic_and_energy_by_at_most_its_size(
+    net: str, rule: str, precision: str, batch: int, name: str, size: int
+) -> None:
+    target = with_sram(array_of(name), size)
+    one, many = made(net, rule, precision, 1), made(net, rule, precision, batch)
+    assert store_bits(bill(many, target, "store")) >= store_bits(bill(one, target, "store"))
+    assert batch * energy(bill(many, target)) >= energy(bill(one, target)) * (1 - 1e-5)
 
 
 @FEW

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from insitu.errors import ConfigError
-from insitu.hardware import target as targets
+from insitu.hardware.schema import numbers
 from insitu.hardware.target import Array, Processor, TargetError, describe, find, load, names
 
 EXPECTED = {
@@ -75,7 +75,7 @@ def test_whole(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 def test_ids_are_unique(name: str) -> None:
     target = find(name)
-    found = list(targets._entries(target))
+    found = list(numbers(target))
     assert len({e.id for e in found}) == len(found)
 
 

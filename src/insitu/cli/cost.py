@@ -256,7 +256,10 @@ def check(
     from insitu.experiment.check import check as run
 
     found = run(what, words(rule), _split(precision), _split(target), backend, batch)
-    text = json.dumps([item.plain() for item in found.items], indent=1) if as_json else found.text(quiet=quiet)
-    deliver(text, out=out, quiet=quiet)
+    text = (
+        json.dumps([item.plain() for item in found.items], indent=1) if as_json else found.text(quiet=quiet)
+    )
+    if text or out is not None:
+        deliver(text, out=out, quiet=quiet)
     if not found.clean:
         raise typer.Exit(1)

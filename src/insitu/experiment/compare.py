@@ -125,7 +125,7 @@ def compare(
     setups = {(j.network, j.spec.name): Setup.of(j.config, data) for j in reversed(every)}
     impacts: dict[Key, Impact | None] = {}
     over: dict[Key, str] = {}
-    for key, setup in setups.items():
+    for key, setup in reversed(setups.items()):
         try:
             impacts[key] = assessed(setup, config.hardware)
             reason = over_budget(config, setup, impacts[key])

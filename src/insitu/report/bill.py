@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from insitu.experiment.impact import Impact
+from insitu.experiment.memory import both
 from insitu.experiment.whole import Whole
 from insitu.hardware.bill import Band, Bill, Row
 from insitu.hardware.stability import Claim
@@ -122,7 +123,8 @@ def _levels(bill: Bill) -> str:
 
 def _facts(impact: Impact) -> str:
     bill, target = impact.bill, impact.inference.target
-    roles = ", ".join(f"{role.value} {bytes_text(n)}" for role, n in bill.by_role.items() if n)
+    held = both(bill.by_role, impact.program.idle[impact.program.highest])
+    roles = ", ".join(f"{role.value} {bytes_text(n)}" for role, n in held.items() if n)
     lines = [f"memory at the peak: {roles}"]
     if bill.table_bytes:
         lines.append(f"look-up tables: {bytes_text(bill.table_bytes)}")

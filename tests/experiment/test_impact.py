@@ -1,0 +1,226 @@
+"""From a name to the bill: what is executed, what it is measured against, and many points at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+import insitu
+from insitu.errors import ConfigError, InsituError, StepError
+from insitu.experiment.impact import (
+    BASELINES,
+    COLUMNS,
+    Impact,
+    Point,
+    ask_names,
+    assess,
+    cost,
+    plain,
+    program,
+    references,
+    refusal,
+    summary,
+    summary_of,
+    sweep,
+    timelines,
+)
+from insitu.hardware.bill import Band
+from insitu.passes import plan
+
+EDGE = "edge-latent-free-8"
+SMALL = "mlp-64-32-10"
+
+
+def central(band: Band | None) -> float:
+    assert band is not None
+    return band.central
+
+
+# --- what is executed ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "rule", "precision", "asked", "found"),
+    [
+        ("resnet8", "bp", "float32", None, "keep"),
+        ("resnet8", "bp", "float32", "fold", "fold"),
+        ("resnet8", "bp", "float32", "rms", "rms"),
+        ("resnet8", "bp", EDGE, None, "fold"),  # integers have no batch norm,
+        ("resnet8", "bp", EDGE, "rms", "rms"),
+        ("ds-cnn", "bp-stash", "float32", None, "fold"),  # nor have its signs
+        ("lenet5", "bp", EDGE, None, "keep"),
+    ],
+)
+def test_batch_norms_are_kept_where_rule_and_precision_can(
+    network: str, rule: str, precision: str, asked: str | None, found: str
+) -> None:
+    made = program(Point(network, rule, precision, "", 2, asked))
+    kinds = {op.kind for op in made.steps[0].ops}
+    assert made.norm == found
+    assert ("bn_apply" in kinds) == (found == "keep" and network != "lenet5")
+    assert bool(kinds & {"rms_norm", "norm_exponent"}) == (found == "rms")
+
+
+@pytest.mark.parametrize(
+    ("point", "said"),
+    [
+        (Point("resnet8", "bp", EDGE, norm="keep"), "batch norm has no integer form"),
+        (Point("resnet8", "pepita", "float32"), "pepita cannot train block"),
+        (Point("lenet5", "hsic", EDGE, batch=2), "label_gram"),
+    ],
+)
+def test_what_is_asked_for_is_refused_where_it_cannot_be(point: Point, said: str) -> None:
+    with pytest.raises(InsituError, match=said):
+        assess(point)
+    assert said in str(refusal(point)) and said in summary(point)["refused"]
+    assert summary(point)["peak_bytes"] is None
+
+
+@pytest.mark.parametrize(("rule", "count"), [("greedy", 3), ("dbl", 2), ("dgl", 1)])
+def test_phases_have_a_bill_each_and_their_means(rule: str, count: int) -> None:
+    found = assess(Point("mlp-64-32-32-10", rule, EDGE, batch=4))
+    made = found.program
+    assert len(found.bills) == len(made.steps) == len(made.idle) == count
+    peaks = [plan(s).peak_bytes + sum(r.values()) for s, r in zip(made.steps, made.idle)]
+    assert made.peaks == peaks and found.peak_bytes == max(peaks)
+    assert found.bill is found.bills[peaks.index(max(peaks))]
+    mean = sum(central(b.energy) for b in found.bills) / count
+    assert central(found.energy) == pytest.approx(mean)
+    assert central(found.cycles) == pytest.approx(sum(central(b.cycles) for b in found.bills) / count)
+    assert found.macs == pytest.approx(sum(sum(b.macs.values()) for b in found.bills) / count / 4)
+    priced = found.bill.priced(found.uses)
+    assert central(priced) == pytest.approx(mean)
+
+
+def test_a_greedy_phase_keeps_the_weights_of_the_others() -> None:
+    made = program(Point("mlp-64-32-32-10", "greedy", "float32", "", 4))
+    assert any(sum(rest.values()) for rest in made.idle[:-1]) and not sum(made.idle[-1].values())
+    weights = 4 * (64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10)
+    for layout, rest in zip(made.layouts, made.idle):
+        assert (
+            sum(n for r, n in (*layout.by_role.items(), *rest.items()) if r.value == "weight") >= weights - 1
+        )
+
+
+def test_the_memory_picture_is_that_of_the_highest_phase() -> None:
+    found = assess(Point("mlp-64-32-32-10", "greedy", "float32", batch=4))
+    fused, eager = timelines(found)
+    assert max(m.bytes.total for m in fused) == found.peak_bytes <= max(m.bytes.total for m in eager)
+
+
+def test_an_autoencoder_reconstructs_and_options_reach_the_rule() -> None:
+    inputs = program(Point("autoencoder", "bp", "float32", "", 1)).steps[0].inputs
+    assert [v.shape for v in inputs] == [(1, 640), (1, 640)]
+    few = assess(Point("mlp-64-32-32-32-32-10", "bp-checkpoint", options=(("segments", 2),)))
+    assert few.point.name == "bp-checkpoint[segments=2]"
+    whole = assess(Point("mlp-64-32-32-32-32-10", "bp"))
+    assert few.macs > whole.macs and Point(SMALL).name == "bp"
+    momentum = assess(Point(SMALL, optimizer="momentum"))
+    assert momentum.peak_bytes > assess(Point(SMALL)).peak_bytes
+
+
+# --- against what --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("network", "precision", "known"),
+    [
+        ("lenet5", EDGE, {"bp", "bp-checkpoint"}),
+        ("autoencoder", "float32", set(BASELINES)),
+        ("ds-cnn", EDGE, set(BASELINES)),
+    ],
+)
+def test_references_are_the_baselines_that_take_the_network(
+    network: str, precision: str, known: set[str]
+) -> None:
+    point = Point(network, "drtp", precision, options=(("feedback", "stored"),), batch=2)
+    found = references(point)
+    assert set(found) == known
+    for rule, other in found.items():
+        assert other.point == replace(point, rule=rule, options=())
+
+
+def test_problems() -> None:
+    assert refusal(Point("lenet5")) is None
+    assert "has 655,360 of RAM" in str(refusal(Point("mlp-784-1000-10")))
+    assert "no store behind them" in str(refusal(Point("mlp-784-1000-10", target="accelerator-22nm-sram")))
+    assert "1,310,720" in str(refusal(Point("mlp-784-1000-10", target="accelerator-22nm-mram")))
+    with pytest.raises(StepError, match="no store behind them"):
+        assess(Point("mlp-784-1000-10", target="accelerator-22nm-sram"))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"network": "lenet6"}, "did you mean lenet5"),
+        ({"rule": "drpt"}, "did you mean 'drtp'"),
+        ({"precision": "w8a"}, "precision 'w8a' is unknown"),
+        ({"target": "stm32l4r6"}, "did you mean 'stm32l4r5'"),
+        ({"optimizer": "sdg"}, "optimizer 'sdg' is unknown"),
+        ({"activation": "rellu"}, "did you mean relu"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_assessed(change: dict[str, str], said: str) -> None:
+    points = [Point(SMALL), replace(Point(SMALL), **change)]  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=said):
+        ask_names(points)
+    ask_names(points[:1])
+
+
+# --- many points ---------------------------------------------------------------------------------------------
+
+POINTS = [
+    Point(SMALL, rule, precision, target, 2)
+    for rule in ("bp", "drtp", "hsic")
+    for precision in ("float32", EDGE)
+    for target in ("stm32l4r5", "desktop", "accelerator-22nm-sram")
+]
+
+
+def test_a_sweep_is_its_points_one_by_one() -> None:
+    rows = sweep(POINTS)
+    assert rows == [summary(p) for p in POINTS]
+    assert all(tuple(row) == COLUMNS for row in rows)
+    refused = [r for r in rows if r["refused"]]
+    assert {(r["rule"], r["precision"]) for r in refused} == {("hsic", EDGE)} and len(refused) == 3
+
+
+def test_a_sweep_of_two_jobs_is_the_same_sweep() -> None:
+    some = POINTS[:2] + POINTS[-2:]
+    assert sweep(some, jobs=2) == sweep(some)
+
+
+def test_unknown_stays_unknown_in_a_row() -> None:
+    row = summary(Point(SMALL, target="desktop"))
+    for column in ("energy_pj", "energy_pj_low", "inference_energy_pj", "energy_to_inference", "store_bits"):
+        assert row[column] is None, column
+    assert row["cycles"] > 0 and row["seconds"] > 0
+    array = summary(Point(SMALL, target="accelerator-22nm"))
+    assert array["store_bits"] == 0 and array["area_um2"] > 0  # known to be none
+
+
+def test_ratios_of_a_row() -> None:
+    found = assess(Point(SMALL, "bp", EDGE, batch=4))
+    row = summary_of(found)
+    assert row["bytes_to_inference"] == found.peak_bytes / found.inference.peak_bytes > 1
+    assert row["macs_to_inference"] == pytest.approx(found.macs / (64 * 32 + 32 * 10))
+    assert row["energy_to_inference"] == central(found.energy) / central(found.inference.energy) > 1
+    assert row["writes_per_weight"] == 0.25 and row["lifetime_samples"] is None
+
+
+def test_plain_values_are_json_and_hold_the_baselines() -> None:
+    found = assess(Point("mlp-64-32-32-10", "greedy", "float32", "accelerator-22nm-rram"))
+    values: dict[str, Any] = plain(found, references(found.point))
+    assert json.loads(json.dumps(values)) == values
+    assert len(values["bills"]) == 3 and set(values["references"]) == {"bp", "bp-checkpoint"}
+    assert values["lifetime_samples"] == central(found.lifetime_samples)
+    assert central(found.lifetime_samples) == min(central(b.lifetime_samples) for b in found.bills)
+
+
+def test_the_python_api() -> None:
+    found = insitu.cost(SMALL, rule="drtp", target="accelerator-22nm")
+    assert isinstance(found, Impact) and found.point == Point(SMALL, "drtp", target="accelerator-22nm")
+    assert summary_of(found) == summary_of(cost(SMALL, rule="drtp", target="accelerator-22nm"))

@@ -1,0 +1,178 @@
+"""A whole run: samples to an accuracy times what a sample costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from insitu.errors import CheckpointError, ConfigError
+from insitu.experiment.impact import Point, assess
+from insitu.experiment.record import Curve, Results, Row
+from insitu.experiment.whole import Whole, load, options_of, point_of, samples_to, to_accuracy
+from insitu.hardware.bill import Band
+from tests.report import factory
+
+NET = "mlp-64-32-10"
+
+
+def curve(accuracies: Sequence[float | None], seed: int = 1) -> Curve:
+    """An evaluation every 100 samples."""
+    samples = [100 * (i + 1) for i in range(len(accuracies))]
+    losses: list[float | None] = [1.0] * len(samples)
+    return Curve(
+        seed=seed, samples=samples, train_loss=losses, test_loss=losses, test_accuracy=list(accuracies)
+    )
+
+
+FAST, SLOW, NEVER = [0.5, 0.9, 0.95], [0.2, 0.4, 0.9], [0.2, 0.4, 0.6]
+
+
+def row(rule: str, *curves: Sequence[float | None], **more: object) -> Row:
+    made = factory.row(rule, NET, 0)
+    given = {"curves": [curve(c, seed) for seed, c in enumerate(curves)], "batch": 4, **more}
+    return made.model_copy(update=given)
+
+
+def results(*rows: Row, **config: object) -> Results:
+    made = factory.results(rules=["bp"], layers=(4, 4))
+    return made.model_copy(update={"rows": list(rows), "config": made.config | config})
+
+
+def energy(rule: str, target: str = "stm32l4r5") -> Band:
+    found = assess(Point(NET, rule, "float32", target, 4)).energy
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("curves", "samples", "reached"),
+    [
+        ([FAST, SLOW], 250, (2, 2)),
+        ([FAST], 200, (1, 1)),
+        ([FAST, NEVER], None, (1, 2)),
+        ([NEVER, NEVER], None, (0, 2)),
+        ([[0.9, 0.1, 0.95]], 100, (1, 1)),  # the first time counts
+        ([[None, 0.9]], 200, (1, 1)),  # before the first evaluation there is none
+        ([[None, None]], None, (0, 1)),
+        ([], None, (0, 0)),
+    ],
+)
+def test_samples_to_an_accuracy(
+    curves: list[list[float | None]], samples: float | None, reached: tuple[int, int]
+) -> None:
+    assert samples_to([curve(c) for c in curves], 0.9) == (samples, reached)
+
+
+def test_energy_is_that_of_all_samples() -> None:
+    """Cheaper samples, but more of them; the line that costs least comes first."""
+    found = to_accuracy(results(row("bp", FAST, FAST), row("drtp", SLOW, SLOW)), NET, 0.9, ["stm32l4r5"])
+    assert [w.label for w in found] == ["bp", "drtp"]
+    for w, samples in zip(found, (200, 300)):
+        assert w.samples == samples and w.reached == (2, 2) and w.refused is None
+        assert w.sample_pj == energy(w.label) and w.energy_pj == energy(w.label).times(samples)
+    bp, drtp = found
+    assert bp.to_bp == 1.0
+    assert drtp.to_bp == pytest.approx(300 * energy("drtp").central / (200 * energy("bp").central))
+    assert bp.seconds is not None and drtp.seconds is not None
+    seconds = assess(Point(NET, "bp", "float32", batch=4)).seconds
+    assert seconds is not None and bp.seconds == pytest.approx(200 * seconds.central)
+
+
+def test_who_never_gets_there_has_no_energy_and_comes_last() -> None:
+    found = to_accuracy(
+        results(row("drtp", NEVER, FAST), row("bp", SLOW, SLOW), row("shallow", FAST, FAST)),
+        NET,
+        0.9,
+        ["stm32l4r5"],
+    )
+    assert [w.label for w in found] == ["shallow", "bp", "drtp"]
+    last = found[-1]
+    assert (last.samples, last.energy_pj, last.seconds, last.to_bp) == (None,) * 4
+    assert last.reached == (1, 2) and last.sample_pj == energy("drtp")
+
+
+def test_without_bp_there_is_no_ratio_to_it() -> None:
+    alone = to_accuracy(results(row("drtp", FAST)), NET, 0.9, ["stm32l4r5"])
+    assert alone[0].to_bp is None and alone[0].energy_pj is not None
+    never = to_accuracy(results(row("drtp", FAST), row("bp", NEVER)), NET, 0.9, ["stm32l4r5"])
+    assert [w.to_bp for w in never] == [None, None]
+
+
+def test_targets_and_precisions_are_compared_with_their_own_bp() -> None:
+    edge = {"precision": "edge-latent-free-8"}
+    rows = [row(rule, FAST, **more) for rule in ("bp", "drtp") for more in ({}, edge)]  # type: ignore[arg-type]
+    found = to_accuracy(results(*rows), NET, 0.9, ["stm32l4r5", "accelerator-22nm"])
+    assert len(found) == 8 and [w.target for w in found] == ["accelerator-22nm"] * 4 + ["stm32l4r5"] * 4
+    for w in found:
+        (base,) = (
+            b
+            for b in found
+            if (b.label, b.precision, b.target) == ("bp", w.precision, w.target) and b.energy_pj
+        )
+        assert w.energy_pj is not None and base.energy_pj is not None
+        assert w.to_bp == pytest.approx(w.energy_pj.central / base.energy_pj.central)
+    for target in ("stm32l4r5", "accelerator-22nm"):
+        central = [w.energy_pj.central for w in found if w.target == target and w.energy_pj]
+        assert central == sorted(central) and len(central) == 4
+
+
+def test_an_unknown_energy_stays_unknown() -> None:
+    found = to_accuracy(results(row("bp", SLOW), row("drtp", FAST)), NET, 0.9, ["desktop"])
+    assert [w.label for w in found] == ["drtp", "bp"]  # by samples
+    assert all(w.energy_pj is None and w.to_bp is None and w.samples and w.seconds for w in found)
+
+
+def test_a_refused_row_says_why_and_does_not_come_first() -> None:
+    rows = (row("hsic", FAST, precision="edge-latent-free-8"), row("bp", SLOW))
+    found = to_accuracy(results(*rows), NET, 0.9, ["stm32l4r5"])
+    assert [w.label for w in found] == ["bp", "hsic"]
+    assert "label_gram" in str(found[1].refused) and found[1].energy_pj is None
+    assert json.loads(json.dumps([w.plain() for w in found]))[1]["sample_pj"] is None
+
+
+def test_what_does_not_fit_is_marked() -> None:
+    big = row("bp", FAST).model_copy(update={"network": "mlp-784-1000-10"})
+    (found,) = to_accuracy(results(big), "mlp-784-1000-10", 0.9, ["stm32l4r5"])
+    assert "has 655,360 of RAM" in str(found.refused)
+
+
+def test_the_point_of_a_row_is_what_was_trained() -> None:
+    made = row("dfa", FAST, rule_options={"feedback": "shared"}, optimizer="momentum")
+    shared = results(made, network_options={"norm": "rms", "activation": "relu", "dropout": 0.1})
+    options = options_of(shared, made)
+    assert options == {"norm": "rms", "activation": "relu"} and options_of(results(made), made) == {}
+    assert point_of(made, "gap9", options) == Point(
+        NET, "dfa", "float32", "gap9", 4, "rms", (("feedback", "shared"),), "momentum", "xent", "relu"
+    )
+    own = {"rule": "bp-stash", "network_options": {"activation": "relu"}}
+    stash = row("bp-stash", FAST)
+    mixed = results(stash, rules=[own, {"rule": "bp"}], network_options={"activation": "tanh"})
+    assert options_of(mixed, stash) == {"activation": "relu"}
+    assert options_of(mixed, row("bp", FAST)) == {"activation": "tanh"}
+
+
+def test_names_must_be_known() -> None:
+    with pytest.raises(ConfigError, match=f"no network 'lenet5'; they hold {NET}"):
+        to_accuracy(results(row("bp", FAST)), "lenet5", 0.9, ["stm32l4r5"])
+    with pytest.raises(ConfigError, match="did you mean 'stm32l4r5'"):
+        to_accuracy(results(row("bp", FAST)), NET, 0.9, ["stm32l4r6"])
+
+
+def test_load(tmp_path: Path) -> None:
+    made = results(row("bp", FAST))
+    (tmp_path / "results.json").write_text(made.model_dump_json())
+    assert load(tmp_path) == load(tmp_path / "results.json") == made
+    with pytest.raises(CheckpointError, match=r"none\.json cannot be read"):
+        load(tmp_path / "none.json")
+    for text in ("{}", "[", '{"rows": 3}'):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(CheckpointError, match=r"bad\.json is no results file: .*run 'insitu compare'"):
+            load(tmp_path / "bad.json")
+
+
+def test_an_empty_line_is_plain() -> None:
+    values = Whole("bp", "float32", "desktop", None, (0, 3)).plain()
+    assert values["energy_pj"] is None and values["reached"] == (0, 3)
