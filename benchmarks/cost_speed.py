@@ -2,7 +2,7 @@
 
     python benchmarks/cost_speed.py [--jobs 2] [--out benchmarks/results/cost_speed.json]
 
-A point is emission, quantization, planning and the bills of a training step and of inference. Refused points count apart.
+A point is emission, quantization, planning, and the bills of a training step and of inference; refused ones are apart.
 """
 
 from __future__ import annotations

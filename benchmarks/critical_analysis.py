@@ -171,12 +171,26 @@ def draw(found: dict[str, Any], path: Path) -> None:
                 at = [(r["bytes_to_inference"], r["energy_to_inference"]) for r in mine]
                 ax.plot(*zip(*at), "osD^"[i], color=RULE_COLOURS[i][0], label=target, markersize=5)
                 if i == 0:
-                    for (x, y), r in zip(at, mine):
-                        ax.annotate(r["rule"], (x, y), xytext=(4, 3), textcoords="offset points", fontsize=7)
+                    named = list(zip(at, mine))
             ax.set(xscale="log", yscale="log", title=network)
+            for axis in (ax.xaxis, ax.yaxis):
+                axis.set_major_formatter("{x:g}")
+                axis.set_minor_formatter("{x:g}")
+            ax.tick_params(axis="both", which="minor", labelsize=7)
+            label(ax, [(at, r["rule"].replace("[feedback=regenerated]", " r.")) for at, r in named])
             ax.set(xlabel="training bytes / inference bytes", ylabel="training energy / inference energy")
         axes[0].legend(frameon=False, fontsize=8)
         write_figure(figure, path)
+
+
+def label(ax: Any, dots: list[tuple[tuple[float, float], str]]) -> None:
+    """Names beside dots, as far as they do not cover each other."""
+    taken: list[tuple[float, float]] = []
+    for at, name in dots:
+        x, y = ax.transAxes.inverted().transform(ax.transData.transform(at))
+        if all(abs(x - a) > 0.13 or abs(y - b) > 0.035 for a, b in taken):
+            taken.append((x, y))
+            ax.annotate(name, at, xytext=(4, 3), textcoords="offset points", fontsize=7)
 
 
 def main() -> None:

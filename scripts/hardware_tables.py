@@ -244,10 +244,8 @@ class Analysis:
         return {
             "critical bytes edge": self.bytes_grid(edge, 1),
             "critical bytes float": self.bytes_grid("float32", 32),
-            "critical bytes latent": self.bytes_grid("w8a8", 1),
             "critical macs": self.macs_grid(edge, 1),
             "critical energy edge": self.energy_grid(edge, 1),
-            "critical energy float": self.energy_grid("float32", 32),
             "critical phases": self.phase_table("resnet8", edge, 1),
             "critical phases dense": self.phase_table(self.networks[0], edge, 1),
             "critical bits": self.bits_table("resnet8"),

@@ -173,6 +173,11 @@ def test_load(tmp_path: Path) -> None:
             load(tmp_path / "bad.json")
 
 
+def test_results_of_something_else_are_refused() -> None:
+    with pytest.raises(CheckpointError, match=r"of no comparison: config\.weight_bits does not fit"):
+        to_accuracy(results(row("bp", FAST), weight_bits=["1"]), NET, 0.9, ["stm32l4r5"])
+
+
 def test_an_empty_line_is_plain() -> None:
     values = Whole("bp", "float32", "desktop", None, (0, 3)).plain()
     assert values["energy_pj"] is None and values["reached"] == (0, 3)

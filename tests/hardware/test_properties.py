@@ -21,7 +21,7 @@ from insitu.hardware.work import Product, Work, works
 from insitu.step.ir import Op
 
 EDGE = "edge-latent-free-8"
-FEW = settings(max_examples=25, deadline=None, derandomize=True)
+FEW = settings(max_examples=15, deadline=None, derandomize=True)
 
 ARRAYS = ("accelerator-22nm", "accelerator-22nm-mram", "accelerator-22nm-os", "edge64-22nm")
 CORES = ("stm32l4r5", "stm32h7a3", "desktop", "gap9")

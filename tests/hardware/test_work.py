@@ -167,7 +167,7 @@ def test_a_picked_row_costs_its_own_elements() -> None:
         assert read[op.inputs[1]] == 2  # one label a sample
 
 
-TORCH = cases(["mlp-20-15-12-5", "lenet5", "resnet8"])
+TORCH = cases(["mlp-20-15-12-5", "cnn-8-16"])
 
 
 @pytest.mark.parametrize(("rule", "name"), TORCH)

@@ -116,8 +116,8 @@ def test_the_roles_of_the_peak_sum_to_the_peak() -> None:
     ],
 )
 def test_facts_that_only_some_have(point: Point, said: str) -> None:
-    assert said in text_of(assess(point))
-    assert said not in text_of(impact())
+    assert said in summary_text(assess(point), {})
+    assert said not in summary_text(impact(), {})
 
 
 # --- numbers -------------------------------------------------------------------------------------------------

@@ -107,8 +107,18 @@ def to_accuracy(results: Results, network: str, accuracy: float, targets: Sequen
 
 
 def options_of(results: Results, row: Row) -> dict[str, str]:
-    """What the runs of a row did with batch norms and activations, as options of a :class:`Point`."""
-    config = CompareConfig.model_validate({"data_dir": None, **results.config})
+    """What the runs of a row did with batch norms and activations, as options of a :class:`Point`.
+
+    Raises:
+        CheckpointError: the results are not those of a comparison.
+    """
+    try:
+        config = CompareConfig.model_validate({"data_dir": None, **results.config})
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"])) or "config"
+        raise CheckpointError(
+            f"the results are of no comparison: config.{place} does not fit; pass what 'insitu compare' wrote"
+        ) from None
     spec = next((s for s in config.rules if s.name == row.label), None)
     found = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
     return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)}

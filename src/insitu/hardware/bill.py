@@ -76,7 +76,7 @@ class Row:
         random: 32-bit words.
         reads, writes: bits by memory level.
         uses: what it pays for, in pJ once multiplied by the entries.
-        cycles: ``None`` where unknown.
+        cycles: ``None`` where unknown; ``cycle_uses``: the entries that they stand on, of a processor.
         utilisation: of an array's multipliers, for products on an array.
     """
 
@@ -91,6 +91,7 @@ class Row:
     writes: Mapping[str, int] = field(default_factory=dict)
     uses: Uses = field(default_factory=dict)
     cycles: Band | None = ZERO
+    cycle_uses: Uses = field(default_factory=dict)
     utilisation: float | None = None
 
 
@@ -242,13 +243,17 @@ class Bill:
 
     def cites(self) -> dict[str, Entry]:
         """The entries that the figures stand on, by id."""
-        ids = {i for use in (*self.uses, *(self.area_uses or ())) for i in use}
-        return {i: e for i in sorted(ids) if (e := self.entries.get(i)) is not None}
+        return {i: e for i in sorted(self._paid) if (e := self.entries.get(i)) is not None}
 
     def missing(self) -> list[str]:
         """Ids of entries that the figures need and the target does not know."""
-        ids = {i for use in (*self.uses, *(self.area_uses or ())) for i in use}
-        return sorted(i for i in ids if i not in self.entries)
+        return sorted(i for i in self._paid if i not in self.entries)
+
+    @property
+    def _paid(self) -> set[str]:
+        """Ids of all entries that energy, cycles and area ask for."""
+        cycles = (use for row in self.rows for use in row.cycle_uses)
+        return {i for use in (*self.uses, *cycles, *(self.area_uses or ())) for i in use}
 
 
 def fields(bill: Bill) -> dict[str, Any]:

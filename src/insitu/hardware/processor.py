@@ -34,6 +34,7 @@ def row(target: Processor, index: int, op: Op, part: Work) -> Row:
         writes={LEVEL: writes} if writes else {},
         uses=_energy(target, cycles),
         cycles=priced(target.entries(), cycles),
+        cycle_uses=cycles,
     )
 
 

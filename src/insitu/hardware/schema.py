@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cached_property
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, ClassVar, get_args, get_type_hints
@@ -254,6 +255,10 @@ class Target:
 
     def entries(self) -> dict[str, Entry]:
         """Every known number by its dotted id, in the order of the schema."""
+        return self._table
+
+    @cached_property
+    def _table(self) -> dict[str, Entry]:
         return {e.id: e for e in numbers(self)}
 
 

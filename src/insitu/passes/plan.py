@@ -78,14 +78,15 @@ class _Puzzle:
         draw = Random(1)
         offsets = self.place(order)
         for _ in range(ATTEMPTS):
-            if self.top(offsets) <= bound:
+            top = self.top(offsets)
+            if top <= bound:
                 break
-            highest = [i for i, o in enumerate(offsets) if o + self.sizes[i] == self.top(offsets)]
+            highest = [i for i, o in enumerate(offsets) if o + self.sizes[i] == top]
             item = draw.choice(highest if draw.random() < 0.5 else order)
             moved = [i for i in order if i != item]
             moved.insert(draw.randrange(len(order)), item)
             found = self.place(moved)
-            if self.top(found) <= self.top(offsets):
+            if self.top(found) <= top:
                 order, offsets = moved, found
         return offsets
 
