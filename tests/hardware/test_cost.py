@@ -394,7 +394,8 @@ def test_fabric_by_hand() -> None:
 @pytest.mark.parametrize("target", names())
 def test_every_figure_names_its_sources_and_what_it_leaves_out(target: str) -> None:
     found = bill("drtp", EDGE, target, net="mlp-64-16-10")
-    used = {i for use in (*found.uses, *(found.area_uses or ())) for i in use}
+    cycles = [use for row in found.rows for use in row.cycle_uses]
+    used = {i for use in (*found.uses, *cycles, *(found.area_uses or ())) for i in use}
     assert set(found.cites()) | set(found.missing()) == used
     plain = fields(found)
     for name, entry in found.cites().items():
