@@ -1,15 +1,26 @@
 #!/bin/sh
 # Installs the Debian packages that the tests need and pip cannot bring: Chromium, for the tests of the
-# HTML report. Safe to run again; without root or apt-get it says what to install by hand and ends well,
-# for those tests are skipped where Chromium is missing.
+# HTML report, and a compiler and an emulator of ARM microcontrollers, for the tests of the generated C on
+# boards (half a gigabyte). Safe to run again; without root or apt-get it says what to install by hand and ends
+# well, for those tests are skipped where a tool is missing.
 set -u
 
 packages=""
-command -v chromium >/dev/null 2>&1 || packages="$packages chromium"
-packages="${packages# }"
+tests=""
+
+# want <command> <package> <the tests that need it>
+want() {
+    command -v "$1" >/dev/null 2>&1 && return
+    packages="${packages:+$packages }$2"
+    case "$tests" in *"$3"*) ;; *) tests="${tests:+$tests, and }$3" ;; esac
+}
+
+want chromium chromium "the tests of the HTML report in a browser"
+want arm-none-eabi-gcc gcc-arm-none-eabi "the tests of C programs on emulated boards"
+want qemu-system-arm qemu-system-arm "the tests of C programs on emulated boards"
 
 skip() {
-    echo "setup-system: skipped ($1); the tests of the HTML report in a browser need: $packages"
+    echo "setup-system: skipped ($1); $tests need: $packages"
     exit 0
 }
 

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from insitu import __version__
-from insitu.cli import compare, cost, grid, names, train
+from insitu.cli import compare, cost, export, grid, names, train
 from insitu.cli.options import emit
 from insitu.errors import CheckpointError, InsituError
 
@@ -52,6 +52,7 @@ app.command()(grid.grid)
 app.command()(cost.cost)
 app.command()(cost.check)
 app.command()(compare.report)
+app.add_typer(export.export_app, name="export")
 app.add_typer(names.data_app, name="data")
 app.add_typer(names.show_app, name="show")
 app.add_typer(names.list_app, name="list")

@@ -49,6 +49,9 @@ def train(
     start: Annotated[
         str | None, typer.Option(help="Run folder or .npz whose parameters the network starts from.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="torch, or c: compiled, the same bits of an integer precision faster.")
+    ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     resume: Resume = False,
@@ -71,6 +74,7 @@ def train(
         "seed": seed,
         "precision": precision,
         "start": start,
+        "engine": engine,
         "data_dir": path_text(data_dir),
     }
     if resume:
@@ -144,8 +148,8 @@ def _print_epoch(console: Console, event: dict[str, Any]) -> None:
 
 def _epoch_line(event: dict[str, Any]) -> str:
     loss, score = event["train_loss"], _score(event.get("test_accuracy"), event["test_loss"])
-    shown = "diverged" if loss is None else f"{loss:.4f}"
-    return f"epoch {event['epoch']:>3}  training loss {shown}  {score}  {event['seconds']:.1f} s"
+    shown = f"training loss {loss:.4f}  " if loss is not None else "diverged  " if event["diverged"] else ""
+    return f"epoch {event['epoch']:>3}  {shown}{score}  {event['seconds']:.1f} s"
 
 
 def _score(accuracy: float | None, loss: float | None) -> str:

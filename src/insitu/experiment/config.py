@@ -121,6 +121,9 @@ class TrainingConfig(Frozen):
     start: str | None = Field(
         default=None, description="run folder or .npz whose parameters the network starts from"
     )
+    engine: Literal["torch", "c"] = Field(
+        default="torch", description="what computes the steps; c: faster, the same bits"
+    )
     device: str = "cpu"
     threads: int | None = Field(
         default=None, ge=1, description="torch threads; none: 1 for small steps, else all"

@@ -17,6 +17,7 @@ from insitu.errors import ConfigError, DataError, NetworkError
 from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import RunConfig, TrainingConfig
 from insitu.experiment.impact import Program, program_of
+from insitu.experiment.program import check_engine, check_program
 from insitu.experiment.start import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
@@ -160,6 +161,7 @@ class Setup:
     @classmethod
     def of(cls, config: RunConfig, data: Dataset | None = None) -> Setup:
         """Resolves a configuration; ``data`` saves loading it again."""
+        check_engine(config)
         found = data or load_data(config)
         _check_loss(config, found)
         _check_device(config.device)
@@ -183,6 +185,7 @@ class Setup:
             named = {op.where.layer for step in steps for op in step.ops if op.where.layer}
             setup.policy.check_layers(named | {layer.name for layer in net.layers})
         setup.check_cache()
+        check_program(setup)
         return setup
 
     @property

@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import insitu
 from insitu.data import Augment, Dataset
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
+from insitu.experiment.engine import EngineTrainer
+from insitu.experiment.program import c_program, check_engine
 from insitu.experiment.record import Curve
 from insitu.experiment.setup import Setup
 from insitu.ops.state import Optimizer
@@ -82,7 +85,7 @@ def fingerprint(config: RunConfig, *, files: bool = True) -> str:
     Args:
         files: also of the user's own network and data file, if they are files.
     """
-    fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir"})
+    fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir", "engine"})
     found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
     start = Path(config.start or "")
     start = start / "parameters.npz" if start.is_dir() else start
@@ -258,6 +261,7 @@ def train(
     Raises:
         InsituError: if anything in the request does not fit, before the first step.
     """
+    check_engine(config)
     if config.brevitas is not None:
         return _baseline(config, out, resume, on_event, data)
     setup = Setup.of(config, data)
@@ -321,7 +325,10 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         if folder:
             checkpoint.save(folder.file("checkpoint.pt"), state, progress, mark)
 
-    trainer = Trainer(
+    made: Callable[..., Trainer] = Trainer
+    if config.engine == "c":
+        made = partial(EngineTrainer, lambda batch: c_program(setup, batch))
+    trainer = made(
         settings,
         lambda batch, phase: setup.training_step(batch, phase, with_loss=True),
         setup.prediction,

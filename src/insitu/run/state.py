@@ -1,4 +1,4 @@
-"""First values of a step's residents."""
+"""A step's residents as torch tensors: first values, carriers, and back to reals."""
 
 from __future__ import annotations
 
@@ -8,29 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from insitu.errors import StepError
-from insitu.network.graph import draw
 from insitu.numbers.formats import Quantized
 from insitu.ops.quant import EXACT
+from insitu.run.first import first, first_arrays
 from insitu.run.integer import channel_gain, first_integers
 from insitu.step.ir import Step, Value
 
+__all__ = ["State", "carrier", "extend_state", "first_arrays", "integer_samples", "real_value"]
+
 State = dict[str, torch.Tensor]
 """Resident tensors by name; the executors of one run share it and change it in place."""
-
-
-def _first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
-    init = value.init
-    assert init is not None
-    if init.kind == "param" and init.key not in params:
-        raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
-    first = params[init.key] if init.kind == "param" else draw(init, value.shape, seed)
-    return first if init.times == 1.0 else first * np.float32(init.times)
-
-
-def first_arrays(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """The residents' first values for :mod:`insitu.run.integer`: int64, or float32 for reals."""
-    return {v.name: first_integers(v, _first(v, params, seed), seed) for v in step.residents}
 
 
 def carrier(value: Value, real: torch.dtype) -> torch.dtype:
@@ -58,7 +45,7 @@ def extend_state(
     """
     for value in step.residents:
         if value.name not in state:
-            array = _first(value, params, seed)
+            array = first(value, params, seed)
             if isinstance(value.format, Quantized):
                 array = first_integers(value, array, seed)
             tensor = torch.from_numpy(np.ascontiguousarray(array).copy())

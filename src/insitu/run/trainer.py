@@ -21,7 +21,7 @@ from insitu.ops.loss import LOSSES, one_hot
 from insitu.run.checkpoint import Progress
 from insitu.run.state import State, extend_state, real_value
 from insitu.run.torch_exec import TorchExecutor
-from insitu.step.ir import Step
+from insitu.step.ir import Step, Value
 
 Emit = Callable[[int], Step]
 """The lowered step for a batch size."""
@@ -136,11 +136,15 @@ class Trainer:
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The network's parameters as real numbers, by ``state_dict`` name; untouched ones as they were."""
-        values = {v.name: v for e in self._executors.values() for v in e.step.residents}
+        values = self._residents()
         return {
             name: real_value(values[name], self.state[name]) if name in values else np.asarray(array)
             for name, array in self.params.items()
         }
+
+    def _residents(self) -> dict[str, Value]:
+        """What the state holds, by name."""
+        return {v.name: v for e in self._executors.values() for v in e.step.residents}
 
     def _step(self, kind: str, batch: int, part: int) -> Step:
         if kind == "infer":
@@ -202,7 +206,7 @@ class Trainer:
 
     def run(self) -> Progress:
         """Trains to the end (or the early stop) and returns the progress with its history."""
-        self._executor("train", self.settings.batch, self._phase)
+        self._prepare()
         p = self.progress
         while not p.finished:
             self._epoch()
@@ -210,10 +214,16 @@ class Trainer:
             self.on_checkpoint(self.state, p)
         return p
 
+    def _prepare(self) -> None:
+        self._executor("train", self.settings.batch, self._phase)
+
+    def _order(self) -> np.ndarray:
+        """The order of the samples in the present epoch."""
+        return np.random.default_rng([self.settings.seed, self.progress.epoch]).permutation(len(self._train))
+
     def _epoch(self) -> None:
         s, p = self.settings, self.progress
-        order = np.random.default_rng([s.seed, p.epoch]).permutation(len(self._train))
-        index = torch.from_numpy(order).to(s.device)
+        index = torch.from_numpy(self._order()).to(s.device)
         started = time.perf_counter()
         for first, end in self._batches(p.epoch, p.position):
             x, y = self._samples()
@@ -255,10 +265,11 @@ class Trainer:
 
     def _close_epoch(self) -> None:
         s, p = self.settings, self.progress
-        train_loss = p.loss_sum / max(p.loss_samples, 1)
+        measured = p.loss_samples == p.position  # an engine may train without making the loss
+        train_loss = p.loss_sum / max(p.loss_samples, 1) if measured else None
         p.epoch += 1
         p.position, p.loss_sum, p.loss_samples = 0, 0.0, 0
-        diverged = not math.isfinite(train_loss)
+        diverged = train_loss is not None and not math.isfinite(train_loss)
         p.finished = diverged or p.epoch * len(self._train) >= s.total
         if p.epoch % s.eval_epochs and not p.finished:
             return
@@ -267,7 +278,7 @@ class Trainer:
         p.history.append(row)
         self.on_event({"kind": "eval", **row})
 
-    def _evaluation(self, train_loss: float) -> dict[str, Any]:
+    def _evaluation(self, train_loss: float | None) -> dict[str, Any]:
         """A row of the history."""
         s, p = self.settings, self.progress
         test_loss, accuracy = self.evaluate(self._test)
@@ -303,8 +314,7 @@ class Trainer:
         loss, right = 0.0, 0
         for first in range(0, len(data), self.settings.eval_batch):
             xb, yb = x[first : first + self.settings.eval_batch], y[first : first + self.settings.eval_batch]
-            executor = self._executor("infer", len(xb))
-            (z,) = executor.reals(executor.run(executor.convert(xb)))
+            z = self._predicted(data, xb, first)
             right += int((z.argmax(1) == yb).sum()) if classes else 0
             scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(xb))
             loss += float(
@@ -312,9 +322,15 @@ class Trainer:
             )
         return loss / len(data), right / len(data) if classes else None
 
+    def _predicted(self, _data: Arrays, xb: torch.Tensor, _first: int) -> torch.Tensor:
+        """The network's outputs for samples ``xb`` of some data, from its sample ``first`` on."""
+        executor = self._executor("infer", len(xb))
+        (z,) = executor.reals(executor.run(executor.convert(xb)))
+        return z
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def angles(

@@ -1,0 +1,206 @@
+"""The C program as an engine on this machine: compiled once by content, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from insitu.backends.c.emit import base_shift
+from insitu.backends.c.project import RUNTIME, Program, Source, data_source, header, net_source
+from insitu.errors import ConfigError
+from insitu.ops.stored import Latent, Stored
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-ffp-contract=off")
+FAST = ("-O3", "-fPIC")
+SANITIZED = ("-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+SIZES = (
+    "arena",
+    "state",
+    "batch_bytes",
+    "label_bytes",
+    "sample_bytes",
+    "classes",
+    "updates",
+    "phases",
+    "batch",
+)
+
+
+def cache() -> Path:
+    """Where compiled programs are kept: INSITU_CACHE, or the user's cache folder."""
+    base = os.environ.get("INSITU_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "insitu" / "c"
+
+
+@lru_cache(maxsize=1)
+def compiler() -> str:
+    """The host's C compiler.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for name in filter(None, (os.environ.get("CC"), "gcc", "cc", "clang")):
+        if shutil.which(name):
+            return name
+    raise ConfigError(
+        "the C engine needs a C compiler, and none was found; install the package gcc, or set CC"
+    )
+
+
+@lru_cache(maxsize=1)
+def features() -> tuple[str, ...]:
+    """Flags of what this processor has beyond the baseline."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return ()
+    return ("-mavx2", "-DINSITU_AVX2") if " avx2 " in text else ()
+
+
+def _run(command: Sequence[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        line = next((text for text in done.stderr.splitlines() if "error" in text), done.stderr.strip())
+        raise ConfigError(
+            f"{command[0]} refused the generated C: {line}; report it with the network and the rule"
+        )
+
+
+def _kept(name: str, suffix: str, key: bytes, make: Any) -> Path:
+    """A file of the cache, made if it is not there; two processes may make it at a time."""
+    path = cache() / f"{name}-{sha256(key).hexdigest()[:16]}{suffix}"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            make(made, Path(folder))
+            made.replace(path)
+    return path
+
+
+def kernels(flags: Sequence[str]) -> Path:
+    """All kernels as a static library."""
+    sources = [*sorted((RUNTIME / "kernels").glob("*.[ch]")), RUNTIME / "insitu_kernels.h"]
+    key = b"\0".join(path.read_bytes() for path in sources) + repr((compiler(), *flags)).encode()
+
+    def make(path: Path, folder: Path) -> None:
+        objects = []
+        for source in (s for s in sources if s.suffix == ".c"):
+            objects.append(str(folder / f"{source.stem}.o"))
+            include = ("-I", str(RUNTIME), "-I", str(RUNTIME / "kernels"))
+            _run([compiler(), *WARNINGS, *flags, *include, "-c", str(source), "-o", objects[-1]])
+        _run(["ar", "rcs", str(path), *objects])
+
+    return _kept("kernels", ".a", key, make)
+
+
+def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path, list[Stored | Latent]]:
+    """The program as a shared library, and its updates in order."""
+    flags = (*FAST, *features()) if flags is None else tuple(flags)
+    source = Source(program)
+    texts = {
+        "insitu_net.c": net_source(source),
+        "insitu_net.h": header(source),
+        "insitu_data.c": data_source(source),
+    }
+    copied = {
+        name: (RUNTIME / name).read_text(encoding="utf-8")
+        for name in ("state.c", "host/host.c", "insitu_kernels.h")
+    }
+    archive = kernels(flags)
+    key = repr((sorted(texts.items()), sorted(copied.items()), str(archive))).encode()
+
+    def make(path: Path, folder: Path) -> None:
+        for name, text in (*texts.items(), *copied.items()):
+            (folder / Path(name).name).write_text(text, encoding="utf-8")
+        sources = [str(folder / name) for name in ("insitu_net.c", "insitu_data.c", "state.c", "host.c")]
+        _run(
+            [
+                compiler(),
+                *WARNINGS,
+                *flags,
+                "-I",
+                str(folder),
+                "-shared",
+                *sources,
+                str(archive),
+                "-o",
+                str(path),
+            ]
+        )
+
+    return _kept("program", ".so", key, make), source.constants.moves
+
+
+@dataclass
+class Engine:
+    """A running program.
+
+    Args:
+        program: what to run.
+        flags: of the compiler; ``None``: fast, with what this processor has.
+    """
+
+    program: Program
+    flags: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        path, self.moves = library(self.program, self.flags)
+        self.c = ctypes.CDLL(str(path))
+        self.c.insitu_host_new.restype = ctypes.c_void_p
+        self.c.insitu_host_state.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.host = ctypes.c_void_p(self.c.insitu_host_new())
+        self.set_clock(self.program.lr, 0)
+
+    def __del__(self) -> None:
+        if getattr(self, "host", None):
+            self.c.insitu_host_free(self.host)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        return {name: int(self.c.insitu_host_size(i)) for i, name in enumerate(SIZES)}
+
+    @property
+    def state(self) -> npt.NDArray[np.uint8]:
+        """The bytes that learning changes; a view."""
+        pointer = self.c.insitu_host_state(self.host)
+        return (
+            np.ctypeslib.as_array(pointer, (self.sizes["state"],))
+            if self.sizes["state"]
+            else np.empty(0, np.uint8)
+        )
+
+    def set_clock(self, lr: float, t: int) -> None:
+        """The learning rate and the number of training steps done."""
+        count = self.sizes["updates"]
+        shift = (ctypes.c_int8 * count)(*(base_shift(o, lr) for o in self.moves))
+        self.c.insitu_host_clock(self.host, self.program.seed & 0xFFFFFFFF, t, ctypes.c_float(lr), shift)
+
+    def learn(self, x: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], phase: int = 0) -> None:
+        """Training steps over packed batches [steps, bytes]."""
+        self.c.insitu_host_learn(self.host, phase, _pointer(x), _pointer(label), len(x))
+
+    def infer(self, x: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int32]]:
+        """Classes and scores of packed samples [samples, bytes]."""
+        classes = np.empty(len(x), np.uint32)
+        scores = np.empty((len(x), self.sizes["classes"]), np.int32)
+        self.c.insitu_host_infer(self.host, _pointer(x), len(x), _pointer(classes), _pointer(scores))
+        return classes, scores
+
+
+def _pointer(array: npt.NDArray[Any]) -> ctypes.c_void_p:
+    assert array.flags.c_contiguous
+    return ctypes.c_void_p(array.ctypes.data)

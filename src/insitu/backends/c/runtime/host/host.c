@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The program as a library on a host: memory of its own, and loops over many samples.
+ */
+#include <stdlib.h>
+
+#include "insitu_net.h"
+
+typedef struct {
+    insitu_net net;
+    uint32_t arena[(INSITU_ARENA_BYTES + 3u) / 4u];
+    uint32_t state[(INSITU_STATE_BYTES + 3u) / 4u];
+} insitu_host;
+
+insitu_host *insitu_host_new(void);
+void insitu_host_free(insitu_host *host);
+uint8_t *insitu_host_state(insitu_host *host);
+void insitu_host_clock(insitu_host *host, uint32_t seed, uint32_t t, float rate, const int8_t *shift);
+uint32_t insitu_host_time(const insitu_host *host);
+void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps);
+void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores);
+uint32_t insitu_host_size(uint32_t which);
+
+insitu_host *insitu_host_new(void)
+{
+    insitu_host *const host = calloc(1, sizeof *host);
+    if (host != NULL) {
+        insitu_init(&host->net, (uint8_t *)host->arena, (uint8_t *)host->state);
+    }
+    return host;
+}
+
+void insitu_host_free(insitu_host *host) { free(host); }
+
+uint8_t *insitu_host_state(insitu_host *host) { return host->net.state; }
+
+void insitu_host_clock(insitu_host *host, uint32_t seed, uint32_t t, float rate, const int8_t *shift)
+{
+    host->net.clock.seed = seed;
+    host->net.clock.t = t;
+    host->net.clock.rate = rate;
+    for (uint32_t i = 0; i < INSITU_UPDATES; i++) {
+        host->net.shift[i] = shift[i];
+    }
+}
+
+uint32_t insitu_host_time(const insitu_host *host) { return host->net.clock.t; }
+
+void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps)
+{
+    for (uint32_t i = 0; i < steps; i++) {
+        insitu_learn_phase(&host->net, phase, x + (size_t)i * INSITU_BATCH_BYTES, label + (size_t)i * INSITU_LABEL_BYTES);
+    }
+}
+
+void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores)
+{
+    for (uint32_t i = 0; i < samples; i++) {
+        classes[i] = insitu_infer(&host->net, x + (size_t)i * INSITU_SAMPLE_BYTES);
+        for (uint32_t c = 0; scores != NULL && c < INSITU_CLASSES; c++) {
+            scores[(size_t)i * INSITU_CLASSES + c] = insitu_score(&host->net, c);
+        }
+    }
+}
+
+uint32_t insitu_host_size(uint32_t which)
+{
+    static const uint32_t sizes[] = {INSITU_ARENA_BYTES, INSITU_STATE_BYTES, INSITU_BATCH_BYTES, INSITU_LABEL_BYTES,
+                                     INSITU_SAMPLE_BYTES, INSITU_CLASSES, INSITU_UPDATES, INSITU_PHASES, INSITU_BATCH};
+    return sizes[which];
+}

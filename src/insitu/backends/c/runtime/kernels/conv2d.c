@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The forward pass of a convolution. */
+#include "internal.h"
+
+#define MANY 32u /* output channels that share a gathered window */
+
+/* The window of the outputs at (p, q); outside of the plane are zeros. */
+static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, uint32_t p, uint32_t q, uint8_t *to)
+{
+    uint32_t c, r, s, top = p * n->stride[0] - n->padding[0], left = q * n->stride[1] - n->padding[1];
+    uint32_t down = (n->r - 1u) * n->dilation[0], right = (n->s - 1u) * n->dilation[1], plane = n->h * n->w;
+
+    /* what is above or to the left of the plane has wrapped to a large number */
+    if (top < n->h && down < n->h - top && left < n->w && right < n->w - left) {
+        uint32_t step = n->dilation[1], skip = n->dilation[0] * n->w, kernel = n->s;
+
+        x += top * n->w + left;
+        for (c = 0; c < channels; c++, x += plane) {
+            const uint8_t *row = x;
+
+            for (r = n->r; r > 0u; r--, row += skip)
+                if (step == 1u) {
+                    const uint8_t *end = row + kernel, *from = row;
+
+                    for (; from + 1 < end; from += 2, to += 2) {
+                        to[0] = from[0];
+                        to[1] = from[1];
+                    }
+                    if (from != end)
+                        *to++ = *from;
+                } else {
+                    for (s = 0; s < kernel; s++)
+                        *to++ = row[s * step];
+                }
+        }
+        return;
+    }
+    for (c = 0; c < channels; c++, x += plane)
+        for (r = 0; r < n->r; r++) {
+            uint32_t y = top + r * n->dilation[0], column = left, row = y * n->w;
+
+            for (s = 0; s < n->s; s++, column += n->dilation[1])
+                *to++ = y < n->h && column < n->w ? x[row + column] : (uint8_t)0;
+        }
+}
+
+/* A group's sums of gathered windows; its weights start at `w`, its output channels at `first`. */
+static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, const insitu_array *bias,
+                       const insitu_array *z, const insitu_conv *n, uint32_t sample, uint32_t first,
+                       const insitu_read *read_bias, int8_t bias_shift, const insitu_fit *end,
+                       const insitu_clock *clock, uint8_t *workspace)
+{
+    uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
+    uint32_t plane = n->p * n->q, start, count, k, p, q, to;
+    int64_t more[MANY];
+    int32_t four[4];
+
+    for (start = 0; start < outputs; start += count) {
+        count = outputs - start < MANY ? outputs - start : MANY;
+        for (k = 0; k < count; k++)
+            more[k] = insitu_bias(bias, first + start + k, read_bias, bias_shift);
+        for (p = 0; p < n->p; p++)
+            for (q = 0; q < n->q; q++) {
+                gather(x, n, channels, p, q, workspace);
+                to = (sample * n->k + first + start) * plane + p * n->q + q;
+                for (k = 0; k + 4u <= count; k += 4u, to += 4u * plane) {
+                    insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
+                    insitu_finish(z, to, four[0] + more[k], end, clock);
+                    insitu_finish(z, to + plane, four[1] + more[k + 1u], end, clock);
+                    insitu_finish(z, to + 2u * plane, four[2] + more[k + 2u], end, clock);
+                    insitu_finish(z, to + 3u * plane, four[3] + more[k + 3u], end, clock);
+                }
+                for (; k < count; k++, to += plane)
+                    insitu_finish(z, to, insitu_dot8(workspace, w + (start + k) * size, size, is_signed) + more[k], end,
+                                  clock);
+            }
+    }
+}
+
+/* One sum of the general form. */
+static int64_t window(const insitu_array *x, const insitu_array *w, const insitu_conv *n, const insitu_read *read,
+                      uint32_t image, uint32_t k, uint32_t p, uint32_t q)
+{
+    uint32_t c, r, s, channels = n->c / n->groups, i = k * channels * n->r * n->s;
+    int64_t sum = 0;
+
+    for (c = 0; c < channels; c++)
+        for (r = 0; r < n->r; r++) {
+            uint32_t y = p * n->stride[0] + r * n->dilation[0] - n->padding[0];
+
+            if (y >= n->h) {
+                i += n->s;
+                continue;
+            }
+            for (s = 0; s < n->s; s++, i++) {
+                uint32_t column = q * n->stride[1] + s * n->dilation[1] - n->padding[1];
+
+                if (column < n->w)
+                    sum += (int64_t)insitu_get(x, image + (c * n->h + y) * n->w + column) * insitu_weight(w, i, k, read);
+            }
+        }
+    return sum;
+}
+
+void insitu_conv2d(const insitu_array *x, const insitu_array *w, const insitu_array *bias, const insitu_array *z,
+                   const insitu_conv *n, const insitu_read *read, const insitu_read *read_bias, int8_t bias_shift,
+                   const insitu_fit *end, const insitu_clock *clock, uint8_t *workspace)
+{
+    uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
+    uint32_t b, g, p, q, k, to;
+    int fast = workspace != NULL && insitu_bytes(x) && insitu_plain(w, read) && size <= INSITU_DOT;
+
+    for (b = 0; b < n->batch; b++)
+        for (g = 0; g < n->groups; g++) {
+            uint32_t image = (b * n->c + g * channels) * n->h * n->w;
+
+            if (fast) {
+                by_windows(x->data + image, x->form == INSITU_SIGNED, w->data + g * outputs * size, bias, z, n, b,
+                           g * outputs, read_bias, bias_shift, end, clock, workspace);
+                continue;
+            }
+            for (k = g * outputs; k < (g + 1u) * outputs; k++) {
+                int64_t more = insitu_bias(bias, k, read_bias, bias_shift);
+
+                to = (b * n->k + k) * n->p * n->q;
+                for (p = 0; p < n->p; p++)
+                    for (q = 0; q < n->q; q++, to++)
+                        insitu_finish(z, to, window(x, w, n, read, image, k, p, q) + more, end, clock);
+            }
+        }
+}

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What kernels share and programs do not call.
+ */
+#ifndef INSITU_INTERNAL_H
+#define INSITU_INTERNAL_H
+
+#include "../insitu_kernels.h"
+
+/* Columns whose random words are at hand at a time. */
+#if defined(INSITU_AVX2)
+#define INSITU_BLOCK 512u
+#else
+#define INSITU_BLOCK 64u
+#endif
+
+/* Arithmetic shifts to the right, k below the width; compilers keep one of the two forms. */
+static inline int32_t insitu_asr(int32_t x, uint32_t k)
+{
+    if ((-1 >> 1) == -1)
+        return x >> k;
+    return x < 0 ? ~(~x >> k) : x >> k;
+}
+
+static inline int64_t insitu_asr64(int64_t x, uint32_t k)
+{
+    if ((-1 >> 1) == -1)
+        return x >> k;
+    return x < 0 ? ~(~x >> k) : x >> k;
+}
+
+/* x * 2^k without overflow traps. */
+static inline int64_t insitu_left(int64_t x, uint32_t k)
+{
+    return k < 64u ? (int64_t)((uint64_t)x << k) : 0;
+}
+
+static inline int32_t insitu_clip(int32_t x, int32_t low, int32_t high)
+{
+    return x < low ? low : x > high ? high : x;
+}
+
+/* A byte as an integer: one flag of an array decides. */
+static inline int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_signed)
+{
+    return is_signed ? (int32_t)(int8_t)data[i] : (int32_t)data[i];
+}
+
+#if defined(INSITU_DSP)
+/* Four bytes, from any address. */
+static inline uint32_t insitu_load32(const uint8_t *p)
+{
+    struct __attribute__((packed, may_alias)) any {
+        uint32_t word;
+    };
+
+    return ((const struct any *)(const void *)p)->word;
+}
+#endif
+
+/* Are the elements bytes that hold integers? */
+static inline int insitu_bytes(const insitu_array *a)
+{
+    return a->bits == 8u && (a->form == INSITU_SIGNED || a->form == INSITU_UNSIGNED);
+}
+
+/* Are weights signed bytes, read as they are stored? */
+static inline int insitu_plain(const insitu_array *w, const insitu_read *read)
+{
+    return w->bits == 8u && w->form == INSITU_SIGNED && read->how == INSITU_AS_STORED && read->channels == NULL &&
+           read->sign == 0u;
+}
+
+/* A bias as what is added to an exact sum; 0 without. */
+static inline int64_t insitu_bias(const insitu_array *bias, uint32_t channel, const insitu_read *read, int8_t shift)
+{
+    return bias == NULL ? 0 : insitu_left(insitu_weight(bias, channel, channel, read), (uint32_t)shift);
+}
+
+/* Products of n up to INSITU_DOT bytes fit 32 bits. */
+#define INSITU_DOT 65536u
+
+/* Sum of x_i w_i; w signed bytes, x signed or not. */
+int32_t insitu_dot8(const uint8_t *x, const uint8_t *w, uint32_t n, uint8_t x_signed);
+/* The same for the four rows w, w + pitch, ... */
+void insitu_dot8_four(const uint8_t *x, const uint8_t *w, uint32_t pitch, uint32_t n, uint8_t x_signed, int32_t out[4]);
+
+/* The gradient of one weight of a convolution; c counts within the group of output channel k. */
+int64_t insitu_conv_gradient(const insitu_array *d, const insitu_array *x, const insitu_conv *n, uint32_t k, uint32_t c,
+                             uint32_t r, uint32_t s);
+/* The sum of one channel of d. */
+int64_t insitu_channel_sum(const insitu_array *d, uint32_t batch, uint32_t channels, uint32_t inner, uint32_t channel);
+
+/* The same summed over `rows` rows of both. */
+int32_t insitu_dot8_rows(const uint8_t *x, uint32_t x_pitch, const uint8_t *w, uint32_t w_pitch, uint32_t rows,
+                         uint32_t n, uint8_t x_signed);
+
+/* out_j = sum over `rows` rows of d w_j, bytes; d lies `step` apart, rows of w `pitch`. */
+void insitu_combine(const uint8_t *d, uint32_t step, uint8_t d_signed, const uint8_t *w, uint32_t pitch,
+                    uint8_t w_signed, uint32_t rows, uint32_t count, int32_t *out);
+
+/* An exact sum becomes element i: insitu_fitted in 32 bits where they do. */
+static inline void insitu_finish(const insitu_array *a, uint32_t i, int64_t sum, const insitu_fit *fit,
+                                 const insitu_clock *clock)
+{
+    int32_t x = (int32_t)(uint32_t)(uint64_t)sum, k = fit->shift;
+
+    if (x == sum && (fit->rounding == INSITU_HALF_UP || fit->rounding == INSITU_FLOOR) && k > 0 && k < 31 &&
+        fit->times == 1) {
+        int32_t half = fit->rounding == INSITU_HALF_UP ? insitu_asr(x, (uint32_t)k - 1u) & 1 : 0;
+
+        x = insitu_clip(insitu_asr(x, (uint32_t)k) + half, fit->low, fit->high);
+    } else if (x == sum && fit->rounding == INSITU_EXACT) {
+        x = insitu_clip(x, fit->low, fit->high);
+    } else {
+        x = insitu_fitted(sum, fit, clock, i);
+    }
+    if (a->bits == 8u)
+        a->data[i] = (uint8_t)(uint32_t)x;
+    else
+        insitu_set(a, i, x);
+}
+
+/* An update at work: a block of columns after the other, in each all rows from first to stop. */
+typedef struct {
+    const insitu_move *move;
+    const insitu_clock *clock;
+    const insitu_array *w, *state;
+    uint32_t rows, columns;
+    uint32_t first, stop; /* rows that move */
+    uint32_t key, salt;   /* of the random words */
+    uint32_t row_state, column_state; /* of the shift register */
+    uint32_t start; /* column */
+    uint32_t row_word;
+    int32_t base, k; /* shift to the right of all, of this row */
+    float unit;      /* of real weights */
+    uint8_t random, vector, last; /* last: of a window */
+    uint32_t words[INSITU_BLOCK];
+} insitu_mover;
+
+void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
+                       uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
+                       const insitu_clock *clock);
+/* Blocks come in order, rows of a block too. */
+void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count);
+void insitu_move_row(insitu_mover *m, uint32_t row);
+/* Weight (row, m->start + j) moves by the gradient g. */
+void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t g);
+/* The same for the first `count` weights of the block. */
+void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count);
+void insitu_move_end(insitu_mover *m);
+
+/* insitu_word with the part that depends on the key alone done. */
+static inline uint32_t insitu_salt(uint32_t key)
+{
+    return insitu_mix(key ^ 0x9E3779B9u);
+}
+
+#endif

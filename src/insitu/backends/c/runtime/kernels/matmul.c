@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The forward pass of a dense layer. */
+#include "internal.h"
+
+void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_array *bias, const insitu_array *z,
+                   const insitu_dense *n, const insitu_read *read, const insitu_read *read_bias, int8_t bias_shift,
+                   const insitu_fit *end, const insitu_clock *clock)
+{
+    uint32_t b, o = 0, i, j, to, size = n->inputs;
+    uint8_t is_signed = x->form == INSITU_SIGNED;
+    int fast = insitu_bytes(x) && insitu_plain(w, read) && size <= INSITU_DOT;
+    int32_t four[4];
+    int64_t more[4], sum;
+
+    for (; fast && o + 4u <= n->outputs; o += 4u) {
+        for (j = 0; j < 4u; j++)
+            more[j] = insitu_bias(bias, o + j, read_bias, bias_shift);
+        for (b = 0; b < n->batch; b++) {
+            insitu_dot8_four(x->data + b * size, w->data + o * size, size, size, is_signed, four);
+            to = b * n->outputs + o;
+            for (j = 0; j < 4u; j++)
+                insitu_finish(z, to + j, four[j] + more[j], end, clock);
+        }
+    }
+    for (; o < n->outputs; o++) {
+        more[0] = insitu_bias(bias, o, read_bias, bias_shift);
+        for (b = 0; b < n->batch; b++) {
+            sum = more[0];
+            if (fast)
+                sum += insitu_dot8(x->data + b * size, w->data + o * size, size, is_signed);
+            else
+                for (i = 0; i < size; i++)
+                    sum += (int64_t)insitu_get(x, b * size + i) * insitu_weight(w, o * size + i, o, read);
+            insitu_finish(z, b * n->outputs + o, sum, end, clock);
+        }
+    }
+}

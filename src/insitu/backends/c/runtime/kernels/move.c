@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How one weight moves by its gradient. */
+#include "internal.h"
+
+/* 2^e as a float, e in what normal numbers reach. */
+static float power_of_two(int32_t e)
+{
+    union {
+        uint32_t bits;
+        float real;
+    } u;
+
+    u.bits = (uint32_t)(127 + insitu_clip(e, -126, 127)) << 23;
+    return u.real;
+}
+
+void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
+                       uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
+                       const insitu_clock *clock)
+{
+    int32_t exponent = e == NULL ? 0 : insitu_get(e, 0);
+    uint32_t slice = (rows + move->slices - 1u) / move->slices;
+
+    m->move = move;
+    m->clock = clock;
+    m->w = w;
+    m->state = state;
+    m->rows = rows;
+    m->columns = columns;
+    m->first = 0;
+    m->stop = rows;
+    m->base = move->how == INSITU_MOVE_LATENT ? 0 : clock->shift[move->index] - exponent;
+    m->vector = vector;
+    m->last = 0;
+    m->random = move->how == INSITU_MOVE_STOCHASTIC || move->how == INSITU_MOVE_NITI || move->how == INSITU_MOVE_DST ||
+                move->how == INSITU_MOVE_ROTATING;
+    m->start = 0;
+    if (move->how == INSITU_MOVE_LATENT)
+        m->unit = move->unit * power_of_two(exponent);
+    if (move->how == INSITU_MOVE_BOP)
+        m->base -= 8;
+    if (move->how == INSITU_MOVE_ROTATING) {
+        m->first = clock->t / move->window % ((rows + slice - 1u) / slice) * slice;
+        m->stop = m->first + slice < rows ? m->first + slice : rows;
+        m->last = clock->t % move->window == move->window - 1u;
+    }
+    if (m->random) {
+        uint32_t i;
+
+        m->key = insitu_key(clock->seed, move->stream, clock->t);
+        m->salt = insitu_salt(m->key);
+        if (move->lfsr) {
+            m->column_state = m->key == 0u ? 0x9E3779B9u : m->key;
+            for (i = 0; !vector && i < rows; i++)
+                m->column_state = insitu_lfsr(m->column_state);
+        }
+    }
+}
+
+void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
+{
+    uint32_t i;
+
+    m->start = start;
+    if (!m->random)
+        return;
+    if (!m->move->lfsr) {
+        for (i = 0; i < count; i++)
+            m->words[i] = m->vector ? 0u : insitu_mix(insitu_mix(m->rows + start + i + m->key) ^ m->salt);
+        return;
+    }
+    m->row_state = m->key == 0u ? 0x9E3779B9u : m->key;
+    for (i = 0; i < m->first; i++)
+        m->row_state = insitu_lfsr(m->row_state);
+    for (i = 0; i < count; i++) {
+        m->words[i] = 0;
+        if (!m->vector)
+            m->words[i] = m->column_state = insitu_lfsr(m->column_state);
+    }
+}
+
+void insitu_move_row(insitu_mover *m, uint32_t row)
+{
+    m->k = m->base;
+    if (m->move->channels != NULL && m->move->how != INSITU_MOVE_NITI && m->move->how != INSITU_MOVE_BOP &&
+        m->move->how != INSITU_MOVE_ROTATING)
+        m->k += m->move->channels[row];
+    if (!m->random)
+        return;
+    if (m->move->lfsr)
+        m->row_word = m->row_state = insitu_lfsr(m->row_state);
+    else
+        m->row_word = insitu_mix(insitu_mix(row + m->key) ^ m->salt);
+}
+
+static int64_t size_of(int64_t x)
+{
+    return x < 0 ? -x : x;
+}
+
+static int64_t towards_zero(int64_t x, int32_t k)
+{
+    int64_t size = insitu_shift(size_of(x), k, INSITU_FLOOR, 0);
+
+    return x < 0 ? -size : size;
+}
+
+static int64_t jumps(const insitu_mover *m, int64_t g, uint32_t word)
+{
+    int64_t size = size_of(g), whole = insitu_shift(size, m->k, INSITU_FLOOR, 0);
+    int64_t part = insitu_shift(size, m->k - 6, INSITU_FLOOR, 0) - 64 * whole;
+
+    if (g == 0)
+        return 0;
+    whole += word >> 16 < m->move->jumps[part];
+    return g < 0 ? -whole : whole;
+}
+
+/* A real to the nearest float16, ties to even. */
+static float to_half(float x)
+{
+    union {
+        uint32_t bits;
+        float real;
+    } u;
+    uint32_t sign, size, unit, low;
+
+    u.real = x;
+    sign = u.bits & 0x80000000u;
+    size = u.bits & 0x7FFFFFFFu;
+    if (size >= 0x7F800000u) /* no number, or infinite */
+        return x;
+    if (size < 0x33000000u) { /* below half of the least, 2^-24 */
+        size = 0;
+    } else {
+        unit = size < 0x38800000u ? 126u - (size >> 23) : 13u; /* low bits that float16 does not hold */
+        low = (uint32_t)1 << (unit - 1u);
+        if (unit < 24u) {
+            size += low - 1u + (size >> unit & 1u);
+            size &= ~(((uint32_t)1 << unit) - 1u);
+        } else { /* 2^-25 to below 2^-24: a tie goes to the even zero */
+            size = size > 0x33000000u ? 0x33800000u : 0u;
+        }
+        if (size >= 0x47800000u) /* 2^16 */
+            size = 0x7F800000u;
+    }
+    u.bits = sign | size;
+    return u.real;
+}
+
+static void move_real(const insitu_mover *m, uint32_t i, int32_t g)
+{
+    const insitu_move *move = m->move;
+    float w = insitu_get_real(m->w, i), real = (float)g * m->unit;
+
+    if (move->decay != 0.0f)
+        real = real + w * move->decay;
+    w = w - real * m->clock->rate;
+    if (w < -move->bound)
+        w = -move->bound;
+    else if (w > move->bound)
+        w = move->bound;
+    insitu_set_real(m->w, i, move->half ? to_half(w) : w);
+}
+
+static void move_average(const insitu_mover *m, uint32_t i, int32_t g)
+{
+    int32_t w = insitu_get(m->w, i), average = insitu_get(m->state, i);
+    int32_t x = insitu_saturate(insitu_shift(g, m->k, INSITU_HALF_UP, 0), -32768, 32767);
+
+    average += (int32_t)insitu_shift(x - average, m->move->gamma, INSITU_HALF_UP, 0);
+    average = insitu_clip(average, -32768, 32767);
+    insitu_set(m->state, i, average);
+    if ((int64_t)average * w >= m->move->flip)
+        insitu_set(m->w, i, (int32_t)(0u - (uint32_t)w));
+}
+
+static void move_slice(const insitu_mover *m, uint32_t i, int32_t g, uint32_t word)
+{
+    uint32_t at = i - m->first * m->columns;
+    int32_t sum = insitu_saturate(insitu_get(m->state, at) + insitu_shift(g, m->k, INSITU_STOCHASTIC, word), -128, 127);
+    int32_t size = sum < 0 ? -sum : sum, step;
+
+    insitu_set(m->state, at, sum);
+    if (m->last && size >= m->move->evidence && sum != 0) {
+        step = sum < 0 ? -(int32_t)m->move->stride : (int32_t)m->move->stride;
+        insitu_set(m->w, i, insitu_saturate((int64_t)insitu_get(m->w, i) - step, m->move->low, m->move->high));
+    }
+}
+
+void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradient)
+{
+    const insitu_move *move = m->move;
+    uint32_t i = row * m->columns + m->start + j;
+    uint32_t word = m->random ? m->row_word ^ m->words[j] : 0u;
+    int32_t g = insitu_saturate(gradient, move->least, move->most), w;
+    int64_t change;
+
+    switch (move->how) {
+    case INSITU_MOVE_LATENT:
+        move_real(m, i, g);
+        return;
+    case INSITU_MOVE_BOP:
+        move_average(m, i, g);
+        return;
+    case INSITU_MOVE_ROTATING:
+        move_slice(m, i, g, word);
+        return;
+    case INSITU_MOVE_THRESHOLD:
+        change = insitu_shift(g, m->k, INSITU_HALF_UP, 0);
+        break;
+    case INSITU_MOVE_INTEGER_SGD:
+        change = towards_zero(g, m->k);
+        if (move->word_decay >= 0)
+            change += towards_zero(insitu_get(m->w, i), move->word_decay);
+        break;
+    case INSITU_MOVE_DST:
+        change = jumps(m, g, word);
+        break;
+    default:
+        change = insitu_shift(g, m->k, INSITU_STOCHASTIC, word);
+        break;
+    }
+    if (change == 0)
+        return;
+    w = insitu_get(m->w, i);
+    insitu_set(m->w, i, insitu_saturate(w - change * move->stride, move->low, move->high));
+}
+
+void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
+{
+    const insitu_move *move = m->move;
+    uint8_t *w = m->w->data + row * m->columns + m->start;
+    uint32_t k = (uint32_t)m->k, j;
+    int32_t low = move->low, high = move->high, least = move->least, most = move->most, sum, change;
+
+    if (m->w->bits != 8u || m->w->form != INSITU_SIGNED || move->stride != 1u || m->k < 1 || m->k > 30 ||
+        (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_NITI && move->how != INSITU_MOVE_THRESHOLD)) {
+        for (j = 0; j < count; j++)
+            insitu_move_weight(m, row, j, g[j]);
+        return;
+    }
+    for (j = 0; j < count; j++) { /* bytes, rounded in 32 bits */
+        uint32_t word = m->random ? (m->row_word ^ m->words[j]) >> (32u - k) : (uint32_t)1 << (k - 1u);
+
+        sum = insitu_clip(g[j], least, most);
+        word += (uint32_t)sum & (((uint32_t)1 << k) - 1u);
+        change = insitu_asr(sum, k) + (int32_t)(word >> k);
+        if (change > 255 || change < -255)
+            change = change < 0 ? -255 : 255;
+        w[j] = (uint8_t)insitu_clip((int8_t)w[j] - change, low, high);
+    }
+}
+
+void insitu_move_end(insitu_mover *m)
+{
+    uint32_t i;
+
+    if (m->last)
+        for (i = 0; i < m->state->size; i++)
+            insitu_set(m->state, i, 0);
+}

@@ -1,0 +1,234 @@
+"""A run becomes a C project: its program with the trained state, a golden trace on its data, and what boards say of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.backends.c.boards import Elf, build, find, measure, sizes, symbol_sizes
+from insitu.backends.c.project import Golden, Program, golden, write
+from insitu.errors import CheckpointError, ConfigError
+from insitu.experiment.config import RunConfig, load
+from insitu.experiment.program import c_program, integer_batches
+from insitu.experiment.setup import Setup
+from insitu.run import checkpoint
+
+GOLDEN_STEPS = 8
+"""Training steps of the self-test."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A written project.
+
+    Attributes:
+        folder: where it is.
+        program: what it computes.
+        golden: what its self-test repeats.
+        workspace: bytes of the arena's end that kernels gather windows in.
+    """
+
+    folder: Path
+    program: Program
+    golden: Golden
+    workspace: int
+
+    @property
+    def planned(self) -> dict[str, int]:
+        """Bytes by the plan: of the arena, of what learning changes, of constants."""
+        p = self.program
+        return {
+            "training_arena": p.training_arena,
+            "inference_arena": p.inference_arena,
+            "state": p.size("state"),
+            "rom": p.size("rom"),
+            "workspace": self.workspace,
+        }
+
+
+def export(
+    run: Path, out: Path, *, batch: int | None = None, steps: int = GOLDEN_STEPS, data_dir: str | None = None
+) -> Exported:
+    """Writes the C project of a run folder (its last checkpoint), or of a configuration (first values).
+
+    Args:
+        batch: samples per training step of the project; ``None``: the run's.
+        steps: training steps of the self-test, on the first training samples.
+
+    Raises:
+        ConfigError: the run is not in integers, or an op has no kernel; names op, layer and remedy.
+    """
+    folder = run if run.is_dir() else None
+    config = load(RunConfig, run / "config.yaml" if folder else run)
+    if data_dir is not None:
+        config = config.model_copy(update={"data_dir": data_dir})
+    if config.policy is None:
+        raise ConfigError(
+            f"{run} was trained in {config.precision_name}, and C has integers alone; train it in an integer precision, "
+            "such as --precision edge-latent-free-8"
+        )
+    setup = Setup.of(config)
+    program = c_program(setup, batch or config.batch)
+    if folder is not None:
+        program = replace(program, first=_trained(folder, program))
+    found = golden(program, integer_batches(setup, program, steps))
+    workspace = write(program, out, found)
+    return Exported(out, program, found, workspace)
+
+
+def _trained(folder: Path, program: Program) -> dict[str, np.ndarray]:
+    """The state of a run's last checkpoint; residents that it has not touched as they began."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        raise CheckpointError(f"{folder} has no checkpoint.pt; train it first, or export its config.yaml")
+    state, _ = checkpoint.load(path)
+    found = {}
+    for name, first in program.first.items():
+        tensor = state.get(name)
+        found[name] = (
+            first if tensor is None else tensor.double().numpy().reshape(first.shape).astype(first.dtype)
+        )
+    return found
+
+
+# --- on a board --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class OnBoard:
+    """What a build for a board, and its run in the emulator, gave.
+
+    Attributes:
+        text, data, bss: bytes of the program with its self-test, by section; ``text`` with constants.
+        memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
+        inference_memory: of a build without learning.
+        network_text: bytes of code and constants of training and inference, without the self-test and the first state.
+        stack: the largest frame of a function.
+        equal: the self-test ended with all bits equal; ``None``: it was not run.
+        per_step, per_inference: instructions, of one training step (forward pass included) and of one forward pass.
+        kernels: instructions of the whole self-test by function, the most first.
+    """
+
+    board: str
+    text: int
+    data: int
+    bss: int
+    memory: int
+    planned: int
+    inference_memory: int
+    network_text: int
+    stack: int
+    equal: bool | None = None
+    per_step: float | None = None
+    per_inference: float | None = None
+    macs_per_step: int = 0
+    macs_per_inference: int = 0
+    kernels: dict[str, int] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        return asdict(self)
+
+    def lines(self) -> list[str]:
+        """One table."""
+        ratio = self.memory / self.inference_memory
+        found = [
+            f"{self.board}: text {self.text:,}, data {self.data:,}, bss {self.bss:,} bytes; largest frame {self.stack}",
+            f"  arena and state {self.memory:,} bytes (planned {self.planned:,}), {ratio:.3f} of inference's",
+            f"  code of the network {self.network_text:,} bytes",
+        ]
+        if self.equal is None:
+            return found
+        found.append(f"  self-test: {'all bits equal' if self.equal else 'BITS DIFFER'}")
+        if self.per_step is not None and self.per_inference is not None:
+            found.append(
+                f"  {self.per_step:,.0f} instructions a training step, {_per(self.per_step, self.macs_per_step)}"
+            )
+            words = _per(self.per_inference, self.macs_per_inference)
+            found.append(f"  {self.per_inference:,.0f} instructions a forward pass, {words}")
+        return found + [f"  {n:>14,}  {name}" for name, n in list(self.kernels.items())[:12]]
+
+
+def _per(instructions: float, macs: int) -> str:
+    return f"{instructions / macs:.2f} a MAC" if macs else "no MAC"
+
+
+TEST = (
+    "main",
+    "wrong",
+    "print",
+    "golden_",
+    "insitu_first_state",
+    "insitu_rom",
+    "insitu_start",
+    "insitu_exit",
+    "vectors",
+)
+"""Beginnings of the names of what the self-test and the start-up bring, and of the weights in flash."""
+
+
+def _of_test(name: str) -> bool:
+    return name.startswith(TEST)
+
+
+def _blocks(symbols: Mapping[str, int]) -> int:
+    """Bytes of arena and state in the program of the self-test."""
+    return symbols.get("arena", 0) + symbols.get("state", 0)
+
+
+def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = False) -> OnBoard:
+    """Builds the project for a board, and runs its self-test in the emulator.
+
+    Raises:
+        ConfigError: a tool is missing, the board has too little memory (naming a rule that would fit), or the program
+            does not end.
+    """
+    board, p = find(name), found.program
+    elf, lone = (_built(found, name, optimize, learn) for learn in (True, False))
+    size, symbols = sizes(elf), symbol_sizes(elf)
+    frames = [n for n in size.frames.values() if n is not None]
+    built = OnBoard(
+        board=board.name,
+        text=size.text + size.rodata,
+        data=size.data,
+        bss=size.bss,
+        memory=_blocks(symbols),
+        planned=max(p.training_arena, p.inference_arena) + found.workspace + p.size("state"),
+        inference_memory=_blocks(symbol_sizes(lone)),
+        network_text=size.text + size.rodata - sum(n for name, n in symbols.items() if _of_test(name)),
+        stack=max(frames, default=0),
+    )
+    if not run:
+        return built
+    result, counts = measure(elf, board)
+    idle = measure(lone, board)[1]["total"]
+    steps = len(found.golden.state)
+    total = counts.pop("total")
+    return replace(
+        built,
+        equal=result.exit_code == 0,
+        per_step=(total - idle) / steps,
+        per_inference=float(idle),
+        macs_per_step=sum(p.steps[0].counts().macs.values()),
+        macs_per_inference=sum(p.inference.counts().macs.values()),
+        kernels=dict(sorted(counts.items(), key=lambda item: -item[1])),
+    )
+
+
+def _built(found: Exported, name: str, optimize: str, learn: bool) -> Elf:
+    board = find(name)
+    folder = found.folder
+    sources = [folder / n for n in ("insitu_net.c", "insitu_data.c", "state.c", "test.c")]
+    sources += sorted((folder / "kernels").glob("*.c"))
+    defines = [
+        "INSITU_BOARD",
+        *(["INSITU_DSP"] if board.dsp else []),
+        *([] if learn else ["INSITU_NO_LEARN"]),
+    ]
+    out = folder / "build" / (f"{name}" if learn else f"{name}-infer")
+    return build(sources, [folder, folder / "kernels"], board, out, defines=defines, optimize=optimize)

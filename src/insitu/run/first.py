@@ -1,0 +1,31 @@
+"""First values of a step's residents; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from insitu.errors import StepError
+from insitu.network.graph import draw
+from insitu.run.integer import first_integers
+from insitu.step.ir import Step, Value
+
+
+def first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
+    """The real first value of a resident.
+
+    Raises:
+        StepError: the network lacks the parameter.
+    """
+    init = value.init
+    assert init is not None
+    if init.kind == "param" and init.key not in params:
+        raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
+    first = params[init.key] if init.kind == "param" else draw(init, value.shape, seed)
+    return first if init.times == 1.0 else first * np.float32(init.times)
+
+
+def first_arrays(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The residents' first values for :mod:`insitu.run.integer`: int64, or float32 for reals."""
+    return {v.name: first_integers(v, first(v, params, seed), seed) for v in step.residents}

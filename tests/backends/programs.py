@@ -1,0 +1,126 @@
+"""Programs for the tests of the C backend, and the reference beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from insitu.backends.c.host import Engine
+from insitu.backends.c.project import Program, packed
+from insitu.network.builder import inference_step
+from insitu.network.graph import Network
+from insitu.numbers.precision import make
+from insitu.passes import lower
+from insitu.passes.quantize import quantize
+from insitu.rules.protocol import emit_inference, emit_phases, make_rule
+from insitu.run.first import first_arrays
+from insitu.run.integer import Clock, run
+from insitu.step.ir import Value
+from tests.run.cases import NETWORKS, OPTIONS, SEED
+
+
+def samples(net: Network, batch: int, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Real samples and labels of training step t: noisy class patterns."""
+    rng = np.random.default_rng(t)
+    y = rng.integers(0, net.outputs, batch)
+    pattern = np.random.default_rng(7).random((net.outputs, *net.input_shape))
+    x = 0.6 * pattern[y] + 0.4 * rng.random((batch, *net.input_shape))
+    return x, y
+
+
+def as_integers(value: Value, x: np.ndarray) -> np.ndarray:
+    """Real samples in the units of a step's input; ties go up."""
+    fmt: Any = value.format
+    assert value.unit is not None
+    return np.clip(np.floor(x / value.unit + value.zero + 0.5), fmt.least, fmt.greatest).astype(np.int64)
+
+
+def program(
+    rule: str, network: str | Network, policy: str, batch: int = 1, lr: float = 0.1, **options: Any
+) -> tuple[Network, Program]:
+    """A rule on a network in a precision."""
+    net = NETWORKS[network] if isinstance(network, str) else network
+    made, found = make_rule(rule, OPTIONS.get(rule, {}) | options), make(policy)
+    assert found is not None
+    emitted = [quantize(step, found, net.params) for step in emit_phases(made, net, batch)]
+    first: dict[str, np.ndarray] = {}
+    forward = quantize(emit_inference(made, net, 1), found, net.params)
+    for step in (*emitted, forward):
+        for name, array in first_arrays(step, net.params, SEED).items():
+            first.setdefault(name, array)
+    name = f"{rule}-{net.name}-{policy}"
+    return net, Program(name, tuple(map(lower, emitted)), lower(forward), first, lr, SEED)
+
+
+def plain_inference(net: Network, policy: str) -> Any:
+    """The forward pass of the network alone."""
+    found = make(policy)
+    assert found is not None
+    return lower(quantize(inference_step(net, 1), found, net.params))
+
+
+@dataclass
+class Pair:
+    """The engine and the integer reference, side by side."""
+
+    net: Network
+    program: Program
+    engine: Engine
+    plain: dict[str, np.ndarray] = field(default_factory=dict)
+    t: int = 0
+
+    def __post_init__(self) -> None:
+        self.plain = {name: np.array(a) for name, a in self.program.first.items()}
+
+    def batch(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """Phase, integer samples and labels of the next training step."""
+        phase = self.t % len(self.program.steps)
+        step = self.program.steps[phase]
+        x, y = samples(self.net, step.batch, self.t)
+        return phase, as_integers(step.inputs[0], x), y
+
+    def learn(self, steps: int) -> Iterator[str]:
+        """Trains both; residents that differ, with the step, as they are found."""
+        for _ in range(steps):
+            phase, x, y = self.batch()
+            step = self.program.steps[phase]
+            run(step, self.plain, x, y, Clock(self.program.lr, self.program.seed, self.t))
+            label = next((v for v in step.inputs if v.name == "label"), None)
+            data = np.frombuffer(packed(step.inputs[0], x), np.uint8)[None]
+            marks = (
+                np.frombuffer(packed(label, y), np.uint8)[None]
+                if label is not None
+                else np.zeros((1, 1), np.uint8)
+            )
+            self.engine.learn(data.copy(), marks.copy(), phase)
+            self.t += 1
+            yield from (f"{name} at step {self.t}" for name in self.different())
+
+    def different(self) -> list[str]:
+        """Residents whose bytes differ."""
+        state = self.engine.state.tobytes()
+        found = []
+        for name, place in self.program.places.items():
+            data = packed(self.program.residents[name], self.plain[name])
+            if place.region == "state" and state[place.offset : place.offset + len(data)] != data:
+                found.append(name)
+        return found
+
+    def scores(self, count: int = 3) -> tuple[np.ndarray, np.ndarray]:
+        """Of the forward pass, by the engine and by the reference."""
+        step = self.program.inference
+        x, _ = samples(self.net, count, 999)
+        integers = as_integers(step.inputs[0], x)
+        data = np.stack([np.frombuffer(packed(step.inputs[0], one), np.uint8) for one in integers])
+        _, mine = self.engine.infer(data)
+        clock = Clock(self.program.lr, self.program.seed, 0)
+        theirs = [run(step, self.plain, one[None], None, clock)[0].ravel() for one in integers]
+        return mine, np.stack(theirs)
+
+
+def pair(rule: str, network: str, policy: str, batch: int = 1, flags: Any = None, **options: Any) -> Pair:
+    net, made = program(rule, network, policy, batch, **options)
+    return Pair(net, made, Engine(made, flags))
