@@ -10,8 +10,10 @@ import numpy as np
 
 from insitu.backends.c.host import Engine
 from insitu.backends.c.project import Program, packed
+from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
+from insitu.network.norms import folded
 from insitu.numbers.precision import make
 from insitu.passes import lower
 from insitu.passes.quantize import quantize
@@ -20,6 +22,9 @@ from insitu.run.first import first_arrays
 from insitu.run.integer import Clock, run
 from insitu.step.ir import Value
 from tests.run.cases import NETWORKS, OPTIONS, SEED
+
+MORE = {"separable": folded(zoo.build("ds-cnn", input_shape=(1, 12, 10), classes=4))}
+"""Depthwise separable convolutions, as in DS-CNN."""
 
 
 def samples(net: Network, batch: int, t: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,7 +47,7 @@ def program(
     rule: str, network: str | Network, policy: str, batch: int = 1, lr: float = 0.1, **options: Any
 ) -> tuple[Network, Program]:
     """A rule on a network in a precision."""
-    net = NETWORKS[network] if isinstance(network, str) else network
+    net = {**NETWORKS, **MORE}[network] if isinstance(network, str) else network
     made, found = make_rule(rule, OPTIONS.get(rule, {}) | options), make(policy)
     assert found is not None
     emitted = [quantize(step, found, net.params) for step in emit_phases(made, net, batch)]

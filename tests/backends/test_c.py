@@ -7,12 +7,13 @@ import shutil
 import numpy as np
 import pytest
 
+from insitu.errors import ConfigError
 from insitu.rules import RULES
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import make_rule
 from tests.backends.programs import pair
 from tests.run.cases import OPTIONS
-from tests.run.test_integer import POLICIES
+from tests.run.test_integer import MORE, POLICIES
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
@@ -27,3 +28,41 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert next(both.learn(STEPS), None) is None
     mine, theirs = both.scores()
     assert np.array_equal(mine, theirs)
+
+
+CONV_POLICIES = ("edge-latent-free-8", "edge-latent-free-4", "edge-latent-free-2", "niti-int8", "w2a4", "w8a8", "nitro")
+
+
+@pytest.mark.parametrize("policy", CONV_POLICIES)
+@pytest.mark.parametrize("rule", READY)
+@pytest.mark.parametrize("network", ["lenet", "separable"])
+def test_convolutions_equal_the_reference(network: str, rule: str, policy: str) -> None:
+    if network == "separable" and rule in ("pepita", "mempepita"):
+        pytest.skip(f"{rule} refuses blocks of two weighted layers")
+    both = pair(rule, network, policy, batch=1)
+    assert next(both.learn(12), None) is None
+    mine, theirs = both.scores(2)
+    assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("rule", ["bp", "bp-stash", "drtp", "pred", "dfa"])
+@pytest.mark.parametrize("network", ["rms", "resnet", "spread", "mlp-tanh"])
+def test_norms_residual_sums_and_channels_equal_the_reference(network: str, rule: str) -> None:
+    if (network, rule) == ("mlp-tanh", "bp-stash"):
+        pytest.skip("bp-stash needs relu")
+    policy = "edge-latent-free-8:per_channel=true" if network == "spread" else "edge-latent-free-8"
+    both = pair(rule, network, policy, batch=2)
+    assert next(both.learn(10), None) is None
+    mine, theirs = both.scores(2)
+    assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize("policy", MORE)
+@pytest.mark.parametrize("rule", ["bp", "drtp", "pred"])
+def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
+    if policy == "w8a8:master=f16":
+        with pytest.raises(ConfigError, match="use master f32"):
+            pair(rule, "mlp", policy)
+        return
+    both = pair(rule, "mlp", policy, batch=2)
+    assert next(both.learn(40), None) is None

@@ -22,7 +22,7 @@ from insitu.errors import ConfigError
 from insitu.experiment.program import Feed, unpacked
 from insitu.ops.stored import Latent
 from insitu.run.checkpoint import Progress
-from insitu.run.state import State, carrier, extend_state
+from insitu.run.state import State, extend_state
 from insitu.run.trainer import Arrays, EmitPhase, Settings, Trainer
 from insitu.step.ir import Op, Value
 
@@ -57,6 +57,7 @@ class EngineTrainer(Trainer):
         self._make = program
         self._engines: dict[int, Engine] = {}
         self._feeds: dict[tuple[int, Any], Feed] = {}
+        self._real: torch.dtype | None = None
         self._size = settings.batch
         self._engine = self._of_size(settings.batch)
         self._rate = lru_cache(maxsize=64)(self._rate_of)
@@ -228,8 +229,14 @@ class EngineTrainer(Trainer):
         rows = self._feed("x", step.inputs[0], data).batches(np.arange(first, first + count)[:, None])
         _, scores = self._engine.infer(rows)
         out = step.outputs[0]
-        z = torch.from_numpy(scores).to(carrier(out, self.settings.dtype)).reshape(count, *out.shape[1:])
+        z = torch.from_numpy(scores).to(self._real_of(xb[:1])).reshape(count, *out.shape[1:])
         return z if out.unit is None else z * out.unit
+
+    def _real_of(self, one: torch.Tensor) -> torch.dtype:
+        """The type in which the torch engine has the scores: its loss is rounded in it."""
+        if self._real is None:
+            self._real = super()._predicted(self._test, one, 0).dtype
+        return self._real
 
 
 def _mixes(op: Op) -> bool:

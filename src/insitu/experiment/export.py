@@ -1,10 +1,9 @@
-"""A run becomes a C project: its program with the trained state, a golden trace on its data, and what boards say of it."""
+"""A run becomes a C project: its program with the trained state, a golden trace on its data, and what boards say."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,8 +68,8 @@ def export(
         config = config.model_copy(update={"data_dir": data_dir})
     if config.policy is None:
         raise ConfigError(
-            f"{run} was trained in {config.precision_name}, and C has integers alone; train it in an integer precision, "
-            "such as --precision edge-latent-free-8"
+            f"{run} was trained in {config.precision_name}, and C has integers alone; train it in an integer "
+            "precision, such as --precision edge-latent-free-8"
         )
     setup = Setup.of(config)
     program = c_program(setup, batch or config.batch)

@@ -139,11 +139,7 @@ def integer_batches(setup: Setup, program: Program, count: int) -> list[tuple[In
         given = {v.name: v for v in step.inputs}
         chosen = np.arange(t * step.batch, (t + 1) * step.batch) % len(data)
         x = data.x[chosen].reshape(step.batch, *setup.net.input_shape)
-        y = data.y[chosen]
-        if setup.config.target == "input":
-            y = x.reshape(step.batch, *setup.net.blocks[-1].shape)
-        label = given.get("label")
-        found.append((as_integers(given["x"], x), y if label is None else as_integers(label, y)))
+        found.append((as_integers(given["x"], x), data.y[chosen].astype(np.int64)))
     return found
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from insitu.errors import StepError
+from insitu.numbers.formats import T2, Binary
 from insitu.step.ir import Counts, Inferred, Op, Phase, Value
 
 
@@ -18,6 +19,16 @@ def require(condition: bool, reason: str) -> None:
 def same_as(index: int) -> Callable[[Sequence[Value], Any], Inferred]:
     """Infers one output with the shape and format of input ``index``."""
     return lambda inputs, _attrs: [(inputs[index].shape, inputs[index].format)]
+
+
+def or_zero(fmt: Any) -> Any:
+    """The format of values of which some become 0: binary words (-1, +1) become ternary."""
+    return T2 if isinstance(fmt, Binary) else fmt
+
+
+def zeroed(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+    """Infers one output with the shape of the first input, of which some elements become 0."""
+    return [(inputs[0].shape, or_zero(inputs[0].format))]
 
 
 def result(attrs: Any, default: Any) -> Any:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from insitu.numbers.formats import BIT
-from insitu.ops.common import error_attrs, free, per_output, require, result, same_as
+from insitu.ops.common import error_attrs, free, per_output, require, result, same_as, zeroed
 from insitu.ops.quant import integers
 from insitu.step.ir import Inferred, Op, OpRecord, Value, register
 
@@ -140,7 +140,8 @@ def _gate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     require(
         d.shape == kept.shape, f"the error {list(d.shape)} does not fit the activation {list(kept.shape)}"
     )
-    return _activate_infer(inputs, attrs)
+    _activate_infer(inputs, attrs)
+    return zeroed(inputs, attrs)
 
 
 register(

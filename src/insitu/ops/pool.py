@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from insitu.numbers.formats import unsigned
-from insitu.ops.common import error_attrs, require
+from insitu.ops.common import error_attrs, or_zero, require
 from insitu.ops.conv import plane
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
 
@@ -112,7 +112,7 @@ def _max_unpool_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
         d.shape == index.shape and d.shape[:2] == shape[:2],
         f"error {list(d.shape)}, positions {list(index.shape)} and plane {list(shape)} do not fit",
     )
-    return [(shape, d.format)]
+    return [(shape, or_zero(d.format))]
 
 
 register(

@@ -7,7 +7,7 @@ from typing import Any
 
 from insitu.numbers import prng
 from insitu.ops import linear
-from insitu.ops.common import error_attrs, require, result
+from insitu.ops.common import error_attrs, require, result, zeroed
 from insitu.ops.quant import feedback_integers, integers, random_words
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
@@ -17,7 +17,7 @@ def _dropout_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     require(
         0 <= p < 1, f"a dropout rate of {p:g} keeps nothing or more than all; use at least 0 and less than 1"
     )
-    return [(inputs[0].shape, inputs[0].format)]
+    return zeroed(inputs, attrs)
 
 
 def _dropout_torch(op: Op, rt: Any) -> Any:

@@ -11,7 +11,7 @@ from math import prod
 from typing import Any
 
 from insitu.numbers.formats import Quantized
-from insitu.ops.common import per_output, require
+from insitu.ops.common import per_output, require, zeroed
 from insitu.ops.pool import pooled_shape
 from insitu.ops.quant import of_format
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
@@ -55,7 +55,7 @@ def _same_shape(inputs: Sequence[Value], _attrs: Any) -> Inferred:
         all(v.shape == inputs[0].shape for v in inputs),
         f"the shapes must be equal, got {[list(v.shape) for v in inputs]}",
     )
-    return [(inputs[0].shape, inputs[0].format)]
+    return zeroed(inputs, _attrs)
 
 
 register(

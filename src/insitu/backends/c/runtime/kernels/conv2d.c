@@ -4,6 +4,18 @@
 
 #define MANY 32u /* output channels that share a gathered window */
 
+static inline void copy_four(const uint8_t *from, uint8_t *to)
+{
+#if defined(INSITU_DSP)
+    insitu_store32(to, insitu_load32(from));
+#else
+    to[0] = from[0];
+    to[1] = from[1];
+    to[2] = from[2];
+    to[3] = from[3];
+#endif
+}
+
 /* The window of the outputs at (p, q); outside of the plane are zeros. */
 static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, uint32_t p, uint32_t q, uint8_t *to)
 {
@@ -20,13 +32,17 @@ static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, ui
 
             for (r = n->r; r > 0u; r--, row += skip)
                 if (step == 1u) {
-                    const uint8_t *end = row + kernel, *from = row;
+                    const uint8_t *from = row;
 
-                    for (; from + 1 < end; from += 2, to += 2) {
+                    for (s = kernel; s >= 4u; s -= 4u, from += 4, to += 4)
+                        copy_four(from, to);
+                    if (s & 2u) {
                         to[0] = from[0];
                         to[1] = from[1];
+                        from += 2;
+                        to += 2;
                     }
-                    if (from != end)
+                    if (s & 1u)
                         *to++ = *from;
                 } else {
                     for (s = 0; s < kernel; s++)
@@ -44,6 +60,16 @@ static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, ui
         }
 }
 
+/* Four sums become bytes. */
+static inline void finish_four(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
+{
+    uint32_t k = (uint32_t)fit->shift, j;
+    int32_t half = (int32_t)((uint32_t)1 << (k - 1u)), low = fit->low, high = fit->high;
+
+    for (j = 4u; j > 0u; j--, z += plane)
+        *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
+}
+
 /* A group's sums of gathered windows; its weights start at `w`, its output channels at `first`. */
 static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, const insitu_array *bias,
                        const insitu_array *z, const insitu_conv *n, uint32_t sample, uint32_t first,
@@ -51,24 +77,30 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, co
                        const insitu_clock *clock, uint8_t *workspace)
 {
     uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
-    uint32_t plane = n->p * n->q, start, count, k, p, q, to;
+    uint32_t plane = n->p * n->q, start, count, k, j, p, q, to;
     int64_t more[MANY];
     int32_t four[4];
+    int quick; /* the sums fit 32 bits with room */
 
     for (start = 0; start < outputs; start += count) {
         count = outputs - start < MANY ? outputs - start : MANY;
-        for (k = 0; k < count; k++)
+        quick = size <= INSITU_DOT / 4u && z->bits == 8u && end->rounding == INSITU_HALF_UP && end->times == 1 &&
+                end->shift > 0 && end->shift < 30;
+        for (k = 0; k < count; k++) {
             more[k] = insitu_bias(bias, first + start + k, read_bias, bias_shift);
+            quick = quick && more[k] < 0x40000000 && more[k] > -0x40000000;
+        }
         for (p = 0; p < n->p; p++)
             for (q = 0; q < n->q; q++) {
                 gather(x, n, channels, p, q, workspace);
                 to = (sample * n->k + first + start) * plane + p * n->q + q;
                 for (k = 0; k + 4u <= count; k += 4u, to += 4u * plane) {
                     insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
-                    insitu_finish(z, to, four[0] + more[k], end, clock);
-                    insitu_finish(z, to + plane, four[1] + more[k + 1u], end, clock);
-                    insitu_finish(z, to + 2u * plane, four[2] + more[k + 2u], end, clock);
-                    insitu_finish(z, to + 3u * plane, four[3] + more[k + 3u], end, clock);
+                    if (quick)
+                        finish_four(z->data + to, plane, four, more + k, end);
+                    else
+                        for (j = 0; j < 4u; j++)
+                            insitu_finish(z, to + j * plane, four[j] + more[k + j], end, clock);
                 }
                 for (; k < count; k++, to += plane)
                     insitu_finish(z, to, insitu_dot8(workspace, w + (start + k) * size, size, is_signed) + more[k], end,

@@ -50,12 +50,14 @@ static void row_part(const uint8_t *d, const uint8_t *w, const insitu_conv *n, u
             uint32_t first = x + n->padding[1], offset = s * n->dilation[1]; /* q stride + offset is a column, padded */
             uint32_t q = first > offset ? up(first - offset, step) : 0u;
             uint32_t stop = first + count > offset ? up(first + count - offset, step) : 0u;
-            const uint8_t *errors = d + p * n->q + q, *weights = w + r * n->s + s;
-            int32_t *to = sums + (q * step + offset - first);
+            const uint8_t *errors, *weights = w + r * n->s + s;
+            int32_t *to;
 
             stop = stop < n->q ? stop : n->q;
             if (q >= stop)
                 continue;
+            errors = d + p * n->q + q;
+            to = sums + (q * step + offset - first);
             for (k = 0; k + 4u <= outputs; k += 4u, errors += 4u * plane, weights += 4u * pitch)
                 add_four(to, step, errors, plane, weights, pitch, stop - q);
             for (; k < outputs; k++, errors += plane, weights += pitch)

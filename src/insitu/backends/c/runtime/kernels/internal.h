@@ -7,6 +7,15 @@
 
 #include "../insitu_kernels.h"
 
+/* A flag that is constant where a function is called costs nothing then. */
+#if defined(__GNUC__)
+#define INSITU_INLINE static inline __attribute__((always_inline))
+#define INSITU_RARE(x) __builtin_expect((x) != 0, 0)
+#else
+#define INSITU_INLINE static inline
+#define INSITU_RARE(x) (x)
+#endif
+
 /* Columns whose random words are at hand at a time. */
 #if defined(INSITU_AVX2)
 #define INSITU_BLOCK 512u
@@ -15,14 +24,14 @@
 #endif
 
 /* Arithmetic shifts to the right, k below the width; compilers keep one of the two forms. */
-static inline int32_t insitu_asr(int32_t x, uint32_t k)
+INSITU_INLINE int32_t insitu_asr(int32_t x, uint32_t k)
 {
     if ((-1 >> 1) == -1)
         return x >> k;
     return x < 0 ? ~(~x >> k) : x >> k;
 }
 
-static inline int64_t insitu_asr64(int64_t x, uint32_t k)
+INSITU_INLINE int64_t insitu_asr64(int64_t x, uint32_t k)
 {
     if ((-1 >> 1) == -1)
         return x >> k;
@@ -30,25 +39,25 @@ static inline int64_t insitu_asr64(int64_t x, uint32_t k)
 }
 
 /* x * 2^k without overflow traps. */
-static inline int64_t insitu_left(int64_t x, uint32_t k)
+INSITU_INLINE int64_t insitu_left(int64_t x, uint32_t k)
 {
     return k < 64u ? (int64_t)((uint64_t)x << k) : 0;
 }
 
-static inline int32_t insitu_clip(int32_t x, int32_t low, int32_t high)
+INSITU_INLINE int32_t insitu_clip(int32_t x, int32_t low, int32_t high)
 {
     return x < low ? low : x > high ? high : x;
 }
 
 /* A byte as an integer: one flag of an array decides. */
-static inline int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_signed)
+INSITU_INLINE int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_signed)
 {
     return is_signed ? (int32_t)(int8_t)data[i] : (int32_t)data[i];
 }
 
 #if defined(INSITU_DSP)
 /* Four bytes, from any address. */
-static inline uint32_t insitu_load32(const uint8_t *p)
+INSITU_INLINE uint32_t insitu_load32(const uint8_t *p)
 {
     struct __attribute__((packed, may_alias)) any {
         uint32_t word;
@@ -56,23 +65,32 @@ static inline uint32_t insitu_load32(const uint8_t *p)
 
     return ((const struct any *)(const void *)p)->word;
 }
+
+INSITU_INLINE void insitu_store32(uint8_t *p, uint32_t word)
+{
+    struct __attribute__((packed, may_alias)) any {
+        uint32_t word;
+    };
+
+    ((struct any *)(void *)p)->word = word;
+}
 #endif
 
 /* Are the elements bytes that hold integers? */
-static inline int insitu_bytes(const insitu_array *a)
+INSITU_INLINE int insitu_bytes(const insitu_array *a)
 {
     return a->bits == 8u && (a->form == INSITU_SIGNED || a->form == INSITU_UNSIGNED);
 }
 
 /* Are weights signed bytes, read as they are stored? */
-static inline int insitu_plain(const insitu_array *w, const insitu_read *read)
+INSITU_INLINE int insitu_plain(const insitu_array *w, const insitu_read *read)
 {
     return w->bits == 8u && w->form == INSITU_SIGNED && read->how == INSITU_AS_STORED && read->channels == NULL &&
            read->sign == 0u;
 }
 
 /* A bias as what is added to an exact sum; 0 without. */
-static inline int64_t insitu_bias(const insitu_array *bias, uint32_t channel, const insitu_read *read, int8_t shift)
+INSITU_INLINE int64_t insitu_bias(const insitu_array *bias, uint32_t channel, const insitu_read *read, int8_t shift)
 {
     return bias == NULL ? 0 : insitu_left(insitu_weight(bias, channel, channel, read), (uint32_t)shift);
 }
@@ -100,25 +118,36 @@ void insitu_combine(const uint8_t *d, uint32_t step, uint8_t d_signed, const uin
                     uint8_t w_signed, uint32_t rows, uint32_t count, int32_t *out);
 
 /* An exact sum becomes element i: insitu_fitted in 32 bits where they do. */
-static inline void insitu_finish(const insitu_array *a, uint32_t i, int64_t sum, const insitu_fit *fit,
-                                 const insitu_clock *clock)
+static inline void insitu_finish32(const insitu_array *a, uint32_t i, int32_t x, const insitu_fit *fit,
+                                   const insitu_clock *clock)
 {
-    int32_t x = (int32_t)(uint32_t)(uint64_t)sum, k = fit->shift;
+    int32_t k = fit->shift;
 
-    if (x == sum && (fit->rounding == INSITU_HALF_UP || fit->rounding == INSITU_FLOOR) && k > 0 && k < 31 &&
-        fit->times == 1) {
-        int32_t half = fit->rounding == INSITU_HALF_UP ? insitu_asr(x, (uint32_t)k - 1u) & 1 : 0;
-
-        x = insitu_clip(insitu_asr(x, (uint32_t)k) + half, fit->low, fit->high);
-    } else if (x == sum && fit->rounding == INSITU_EXACT) {
+    if (fit->rounding == INSITU_EXACT)
         x = insitu_clip(x, fit->low, fit->high);
-    } else {
-        x = insitu_fitted(sum, fit, clock, i);
-    }
+    else if (fit->rounding != INSITU_STOCHASTIC && k > 0 && k < 32 && fit->times == 1) {
+        if (fit->rounding == INSITU_HALF_UP)
+            x = insitu_asr(x, (uint32_t)k) + (insitu_asr(x, (uint32_t)k - 1u) & 1);
+        else
+            x = insitu_asr(x, (uint32_t)k);
+        x = insitu_clip(x, fit->low, fit->high);
+    } else
+        x = insitu_fitted(x, fit, clock, i);
     if (a->bits == 8u)
         a->data[i] = (uint8_t)(uint32_t)x;
     else
         insitu_set(a, i, x);
+}
+
+static inline void insitu_finish(const insitu_array *a, uint32_t i, int64_t sum, const insitu_fit *fit,
+                                 const insitu_clock *clock)
+{
+    int32_t x = (int32_t)(uint32_t)(uint64_t)sum;
+
+    if (x == sum)
+        insitu_finish32(a, i, x, fit, clock);
+    else
+        insitu_set(a, i, insitu_fitted(sum, fit, clock, i));
 }
 
 /* An update at work: a block of columns after the other, in each all rows from first to stop. */
@@ -150,8 +179,16 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t g);
 void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count);
 void insitu_move_end(insitu_mover *m);
 
+/* insitu_mix where a call would cost as much. */
+INSITU_INLINE uint32_t insitu_mixed(uint32_t x)
+{
+    x = (x ^ x >> 16) * 0x7FEB352Du;
+    x = (x ^ x >> 15) * 0x846CA68Bu;
+    return x ^ x >> 16;
+}
+
 /* insitu_word with the part that depends on the key alone done. */
-static inline uint32_t insitu_salt(uint32_t key)
+INSITU_INLINE uint32_t insitu_salt(uint32_t key)
 {
     return insitu_mix(key ^ 0x9E3779B9u);
 }

@@ -4,12 +4,14 @@
 
 /* Where an input or an error is 0 so is the gradient, and rounding adds nothing: those weights are not visited. */
 typedef struct {
-    uint32_t count;           /* columns at hand, a multiple of four */
-    int32_t low, high;        /* of a weight */
-    uint8_t whole;            /* columns are side by side */
+    uint32_t count; /* columns at hand, a multiple of four */
+    uint8_t whole;  /* they are side by side */
+#if defined(INSITU_AVX2)
     int32_t x[INSITU_BLOCK];
-    uint32_t word[INSITU_BLOCK]; /* random bits of the column: those that rounding drops, or all */
-    uint16_t at[INSITU_BLOCK];
+    uint32_t word[INSITU_BLOCK];
+#endif
+    /* input in the low half, column in the high; then the column's random bits: those that rounding drops, or all */
+    uint32_t pair[2u * INSITU_BLOCK];
 } insitu_columns;
 
 /* The inputs of a block; a word is shifted by `drop` to the right. */
@@ -28,52 +30,67 @@ static void take(insitu_columns *c, const insitu_mover *m, const uint8_t *x, uin
 #endif
     for (i = 0; i < count; i++)
         if (c->whole || x[i] != 0u) {
-            c->x[some] = insitu_byte(x, i, is_signed);
-            c->word[some] = (m->random ? m->words[i] : 0x80000000u) >> drop; /* a half, if nothing is random */
-            c->at[some++] = (uint16_t)i;
+            uint32_t value = (uint32_t)insitu_byte(x, i, is_signed);
+            uint32_t word = (m->random ? m->words[i] : 0x80000000u) >> drop; /* a half, if nothing is random */
+
+#if defined(INSITU_AVX2)
+            c->x[some] = (int32_t)value;
+            c->word[some] = word;
+#endif
+            c->pair[2u * some] = i << 16 | (value & 0xFFFFu);
+            c->pair[2u * some + 1u] = word;
+            some++;
         }
-    for (; (some & 3u) != 0u; some++) { /* moves nothing */
-        c->x[some] = 0;
-        c->word[some] = 0;
-        c->at[some] = 0;
-    }
+    for (; (some & 3u) != 0u; some++)
+        c->pair[2u * some] = c->pair[2u * some + 1u] = 0; /* column 0, moved by nothing */
     c->count = some;
 }
 
-static inline void move_by(const insitu_columns *c, uint8_t *w, int32_t change)
+/* d x + random bits of a column: 2^k times what its weight moves by */
+INSITU_INLINE int32_t change_of(const uint32_t *pair, int32_t d, uint32_t word, uint32_t drop)
 {
-    *w = (uint8_t)insitu_clip((int8_t)*w - change, c->low, c->high);
+    int32_t change = (int32_t)((pair[1] ^ word) >> drop);
+
+#if defined(INSITU_DSP)
+    __asm__("smlabb %0, %1, %2, %0" : "+r"(change) : "r"(pair[0]), "r"(d));
+#else
+    change += (int16_t)pair[0] * d;
+#endif
+    return change;
 }
 
-/* (d x + random bits) >> k of column i */
-static inline int32_t change_of(const insitu_columns *c, uint32_t i, int32_t d, uint32_t word, uint32_t k, uint32_t drop)
+INSITU_INLINE void move_by(const uint32_t *pair, uint8_t *w, int32_t change)
 {
-    return insitu_asr(d * c->x[i] + (int32_t)((c->word[i] ^ word) >> drop), k);
+    w += pair[0] >> 16;
+    *w = (uint8_t)insitu_clip((int8_t)*w - change, -128, 127);
 }
 
-/* The columns of a row, one by one. */
-static void row_by_one(const insitu_columns *c, uint8_t *w, int32_t d, uint32_t word, uint32_t k)
+/* Four columns: most often none of the weights moves. */
+INSITU_INLINE void touch_four(const uint32_t *pair, uint8_t *w, int32_t d, uint32_t word, uint32_t k, uint32_t drop)
 {
-    const int32_t *x = c->x, *end = x + c->count;
-    const uint32_t *words = c->word;
-    int32_t a, b;
+    int32_t a = change_of(pair, d, word, drop), b = change_of(pair + 2, d, word, drop);
+    int32_t e = change_of(pair + 4, d, word, drop), f = change_of(pair + 6, d, word, drop);
 
-    for (; x != end; x += 4, words += 4) {
-        const uint16_t *at;
+    if (INSITU_RARE(insitu_asr(a | b | e | f, k) != 0)) {
+        move_by(pair, w, insitu_asr(a, k));
+        move_by(pair + 2, w, insitu_asr(b, k));
+        move_by(pair + 4, w, insitu_asr(e, k));
+        move_by(pair + 6, w, insitu_asr(f, k));
+    }
+}
 
-        a = insitu_asr(d * x[0] + (int32_t)(words[0] ^ word), k);
-        b = insitu_asr(d * x[1] + (int32_t)(words[1] ^ word), k);
-        at = c->at + (x - c->x);
-        if (a != 0)
-            move_by(c, w + at[0], a);
-        if (b != 0)
-            move_by(c, w + at[1], b);
-        a = insitu_asr(d * x[2] + (int32_t)(words[2] ^ word), k);
-        b = insitu_asr(d * x[3] + (int32_t)(words[3] ^ word), k);
-        if (a != 0)
-            move_by(c, w + at[2], a);
-        if (b != 0)
-            move_by(c, w + at[3], b);
+INSITU_INLINE void row_by_one(const insitu_columns *c, uint32_t first, uint8_t *w, int32_t d, uint32_t word, uint32_t k,
+                              uint32_t drop)
+{
+    const uint32_t *pair = c->pair + 2u * first, *end = c->pair + 2u * c->count;
+
+    if (((end - pair) & 8) != 0) {
+        touch_four(pair, w, d, word, k, drop);
+        pair += 8;
+    }
+    for (; pair != end; pair += 16) {
+        touch_four(pair, w, d, word, k, drop);
+        touch_four(pair + 8, w, d, word, k, drop);
     }
 }
 
@@ -82,7 +99,7 @@ static void row_by_one(const insitu_columns *c, uint8_t *w, int32_t d, uint32_t 
 #include <immintrin.h>
 
 /* Changes of 8 columns; x and d fit 16 bits. */
-static inline __m256i eight(const insitu_columns *c, uint32_t i, __m256i d, __m256i word, __m128i k, __m128i drop)
+INSITU_INLINE __m256i eight(const insitu_columns *c, uint32_t i, __m256i d, __m256i word, __m128i k, __m128i drop)
 {
     __m256i x = _mm256_loadu_si256((const __m256i *)(const void *)(c->x + i));
     __m256i r = _mm256_loadu_si256((const __m256i *)(const void *)(c->word + i));
@@ -96,7 +113,6 @@ static uint32_t row_by_many(const insitu_columns *c, uint8_t *w, int32_t d, uint
                             uint32_t count)
 {
     __m256i dd = _mm256_set1_epi32(d & 0xFFFF), words = _mm256_set1_epi32((int32_t)word);
-    __m256i low = _mm256_set1_epi8((char)c->low), high = _mm256_set1_epi8((char)c->high);
     __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
     __m128i kk = _mm_cvtsi32_si128((int32_t)k), off = _mm_cvtsi32_si128((int32_t)drop);
     uint32_t i = 0;
@@ -107,8 +123,16 @@ static uint32_t row_by_many(const insitu_columns *c, uint8_t *w, int32_t d, uint
         __m256i change = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order), old;
 
         old = _mm256_subs_epi8(_mm256_loadu_si256((const __m256i *)(const void *)(w + i)), change);
-        old = _mm256_min_epi8(_mm256_max_epi8(old, low), high);
         _mm256_storeu_si256((__m256i *)(void *)(w + i), old);
+    }
+    for (; i + 8u <= count; i += 8u) {
+        __m256i change = eight(c, i, dd, words, kk, off), old;
+        __m128i half;
+
+        old = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(w + i)));
+        old = _mm256_sub_epi32(old, change);
+        half = _mm_packs_epi32(_mm256_castsi256_si128(old), _mm256_extracti128_si256(old, 1));
+        _mm_storel_epi64((__m128i *)(void *)(w + i), _mm_packs_epi16(half, half));
     }
     return i;
 }
@@ -119,42 +143,40 @@ static uint32_t row_by_many(const insitu_columns *c, uint8_t *w, int32_t d, uint
 static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
 {
     insitu_columns c;
-    uint32_t start, count, row, i, k, word;
-    uint32_t drop = m->move->channels == NULL ? 32u - (uint32_t)m->base : 0u; /* of the words, once for all rows */
+    const int8_t *channels = m->move->channels;
+    uint8_t d_signed = d->form == INSITU_SIGNED, lfsr = m->move->lfsr, random = m->random;
+    uint32_t inputs = n->inputs, outputs = n->outputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
+    uint32_t start, count, row, k = (uint32_t)m->base, word = 0, done = 0;
+    uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
+    const uint8_t *errors;
     int32_t error;
     uint8_t *w;
 
-    c.low = m->move->low;
-    c.high = m->move->high;
-    for (start = 0; start < n->inputs; start += count) {
-        count = n->inputs - start < INSITU_BLOCK ? n->inputs - start : INSITU_BLOCK;
+    for (start = 0; start < inputs; start += count) {
+        count = inputs - start < INSITU_BLOCK ? inputs - start : INSITU_BLOCK;
         insitu_move_columns(m, start, count);
         take(&c, m, x->data + start, x->form == INSITU_SIGNED, count, drop);
-        for (row = 0; row < n->outputs && c.count > 0u; row++) {
-            error = insitu_byte(d->data, row, d->form == INSITU_SIGNED);
-            if (error == 0 && !m->move->lfsr) /* a register steps at every row */
-                continue;
-            insitu_move_row(m, row);
+        if (c.count == 0u)
+            continue;
+        w = m->w->data + start;
+        errors = d->data;
+        for (row = 0; row < outputs; row++, w += inputs) {
+            error = insitu_byte(errors++, 0, d_signed);
+            if (random && lfsr)
+                word = m->row_state = insitu_lfsr(m->row_state); /* at every row */
             if (error == 0)
                 continue;
-            k = (uint32_t)m->k;
-            word = m->random ? m->row_word : 0u;
-            w = m->w->data + row * n->inputs + start;
-            i = 0;
+            if (random && !lfsr)
+                word = insitu_mixed(insitu_mixed(row + key) ^ salt);
+            if (channels != NULL)
+                k = (uint32_t)(m->base + channels[row]);
 #if defined(INSITU_AVX2)
-            if (c.whole)
-                i = row_by_many(&c, w, error, word >> drop, k, drop != 0u ? 0u : 32u - k, count);
+            done = c.whole ? row_by_many(&c, w, error, word >> drop, k, drop != 0u ? 0u : 32u - k, count) : 0u;
 #endif
-            if (drop != 0u && i == 0u) {
-                row_by_one(&c, w, error, word >> drop, k);
-                continue;
-            }
-            for (; i < c.count; i++) {
-                int32_t change = change_of(&c, i, error, word >> drop, k, drop != 0u ? 0u : 32u - k);
-
-                if (change != 0)
-                    move_by(&c, w + c.at[i], change);
-            }
+            if (drop != 0u)
+                row_by_one(&c, done, w, error, word >> drop, k, 0);
+            else
+                row_by_one(&c, done, w, error, word, k, 32u - k);
         }
     }
 }
@@ -196,7 +218,7 @@ static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array
 
     if (n->batch != 1u || !insitu_bytes(d) || !insitu_bytes(x) || m->w->bits != 8u || m->w->form != INSITU_SIGNED ||
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
-        move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
+        move->low != -128 || move->high != 127 || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
         return 0;
     for (row = 0; move->channels != NULL && row < n->outputs; row++)
         if (m->base + move->channels[row] < 1 || m->base + move->channels[row] > 30)
