@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import time
 from collections.abc import Callable
@@ -236,6 +237,7 @@ def main() -> None:
         "zeros": float((data.train.x == 0).mean()),
         "flags": list(features()),
         "tsc_hz": tsc_hz(),
+        "load": os.getloadavg()[0],
         "bars": {"autograd": AUTOGRAD_BAR, "executor": EXECUTOR_BAR},
         "rows": rows,
         "forward": passes,

@@ -30,7 +30,15 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert np.array_equal(mine, theirs)
 
 
-CONV_POLICIES = ("edge-latent-free-8", "edge-latent-free-4", "edge-latent-free-2", "niti-int8", "w2a4", "w8a8", "nitro")
+CONV_POLICIES = (
+    "edge-latent-free-8",
+    "edge-latent-free-4",
+    "edge-latent-free-2",
+    "niti-int8",
+    "w2a4",
+    "w8a8",
+    "nitro",
+)
 
 
 @pytest.mark.parametrize("policy", CONV_POLICIES)

@@ -43,7 +43,7 @@ class Memory:
         return int(both.engine.c.insitu_state_load(both.engine.host, self.slots))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def both() -> Pair:
     return pair("drtp", "mlp", "edge-latent-free-4")
 

@@ -244,7 +244,7 @@ def base_shift(o: Stored | Latent, lr: float) -> int:
 # --- one function per op -----------------------------------------------------------------------------------------
 
 Calls = list[str]
-CLOCK = "&net->clock"
+CLOCK = "&clock"
 
 
 def _call(name: str, *arguments: object) -> Calls:

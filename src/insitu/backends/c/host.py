@@ -18,7 +18,16 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.c.emit import base_shift
-from insitu.backends.c.project import RUNTIME, Program, Source, data_source, header, net_source
+from insitu.backends.c.project import (
+    RUNTIME,
+    Golden,
+    Program,
+    Source,
+    data_source,
+    golden_source,
+    header,
+    net_source,
+)
 from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
 
@@ -143,6 +152,47 @@ def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path,
         )
 
     return _kept("program", ".so", key, make), source.constants.moves
+
+
+def self_test(program: Program, found: Golden, flags: Sequence[str] = SANITIZED) -> str:
+    """Compiles the self-test of a program and runs it; what it printed, with what a sanitizer said.
+
+    Raises:
+        ConfigError: the compiler refused or warned.
+    """
+    source = Source(program)
+    texts = {
+        "insitu_net.c": net_source(source),
+        "insitu_net.h": header(source),
+        "insitu_data.c": data_source(source),
+    }
+    texts |= {"golden.h": golden_source(found)}
+    texts |= {
+        name: (RUNTIME / name).read_text(encoding="utf-8")
+        for name in ("state.c", "test.c", "insitu_kernels.h")
+    }
+    archive = kernels(flags)
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+        sources = [str(folder / name) for name in texts if name.endswith(".c")]
+        program_file = folder / "self-test"
+        _run(
+            [
+                compiler(),
+                *WARNINGS,
+                *flags,
+                "-I",
+                str(folder),
+                *sources,
+                str(archive),
+                "-o",
+                str(program_file),
+            ]
+        )
+        done = subprocess.run([program_file], capture_output=True, text=True)
+    return done.stdout + done.stderr
 
 
 @dataclass

@@ -150,7 +150,8 @@ LOCALS = (
     "    uint8_t *const state = net->state;",
     "    uint8_t *const rom = (uint8_t *)(uintptr_t)insitu_rom;",
     "    uint8_t *const workspace = arena + (INSITU_ARENA_BYTES - INSITU_WORKSPACE_BYTES);",
-    "    (void)arena; (void)state; (void)rom; (void)workspace;",
+    "    insitu_clock clock = net->clock;",
+    "    (void)arena; (void)state; (void)rom; (void)workspace; (void)clock;",
 )
 
 
@@ -188,6 +189,7 @@ def net_source(source: Source) -> str:
     functions += [
         "static void forward(insitu_net *net, const uint8_t *x)\n{",
         *LOCALS,
+        "    clock.t = 0; /* the random words of inference are the same at every sample */",
         *copies,
         *forward,
         "}",
@@ -321,23 +323,24 @@ def golden_source(found: Golden) -> str:
 
 # --- writing -----------------------------------------------------------------------------------------------------
 
-ALWAYS = ("words", "random", "shift", "fitted", "weight")
-"""Kernels that others are made of."""
-
 
 def kernels_of(texts: Iterable[str]) -> list[Path]:
-    """The kernel files that some C text calls, and those that they call."""
-    files = {path.stem: path for path in sorted((RUNTIME / "kernels").glob("*.c"))}
-    found: dict[str, Path] = {name: files[name] for name in ALWAYS if name in files}
-    queue = [*texts, *(path.read_text(encoding="utf-8") for path in found.values())]
+    """The kernel files that define what some C text calls, and what they call in turn."""
+    sources = {path: path.read_text(encoding="utf-8") for path in sorted((RUNTIME / "kernels").glob("*.c"))}
+    defined = {name: path for path, text in sources.items() for name in _DEFINED.findall(text)}
+    found: set[Path] = set()
+    queue = list(texts)
     while queue:
-        text = queue.pop()
-        for name in set(re.findall(r"\binsitu_(\w+)\s*\(", text)):
-            if name in files and name not in found:
-                found[name] = files[name]
-                queue.append(files[name].read_text(encoding="utf-8"))
-    return sorted(found.values())
+        for name in set(_CALLED.findall(queue.pop())):
+            path = defined.get(name)
+            if path is not None and path not in found:
+                found.add(path)
+                queue.append(sources[path])
+    return sorted(found)
 
+
+_DEFINED = re.compile(r"^\w[\w ]*[ *](insitu_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
+_CALLED = re.compile(r"\b(insitu_\w+)\s*\(")
 
 COPIED = ("insitu_kernels.h", "state.c", "test.c", "Makefile", "README.md")
 

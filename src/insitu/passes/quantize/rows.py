@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import prod
 
 from insitu.numbers.precision import kind
+from insitu.numbers.rounding import Rounding
 from insitu.ops.quant import nearest_shift
 from insitu.passes.quantize.core import REASONS, Quantizer, lowers
 from insitu.passes.quantize.losses import sigmoid
@@ -60,9 +61,10 @@ def _rms_norm(q: Quantizer, op: Op) -> None:
     unit = 2.0 ** (3 + signed - bits)  # up to 8 times the root mean square
     fmt = fixed(signed, bits, unit)
     shift = nearest_shift(1.0 / unit)
-    made = q.one(
-        "requant", x.value, e, format=fmt, shift=shift, rounding=q.precision.rounding, unit=unit, like=out
-    )
+    rounding = q.precision.rounding
+    if rounding == Rounding.STOCHASTIC:
+        rounding = Rounding.HALF_UP  # a shift per sample has no random words; most are to the left
+    made = q.one("requant", x.value, e, format=fmt, shift=shift, rounding=rounding, unit=unit, like=out)
     q.now[out] = Now(made)
     q.now[op.outputs[1]] = Now(e, seen=x.unit)
 

@@ -16,6 +16,25 @@ static inline void copy_four(const uint8_t *from, uint8_t *to)
 #endif
 }
 
+/* Rows of `count` elements, `skip` apart, side by side; returns the end. */
+INSITU_INLINE uint8_t *copy_rows(const uint8_t *row, uint32_t rows, uint32_t skip, uint32_t count, uint8_t *to)
+{
+    uint32_t s;
+
+    for (; rows > 0u; rows--, row += skip, to += count) {
+        for (s = 0; s + 4u <= count; s += 4u)
+            copy_four(row + s, to + s);
+        if (count & 2u) {
+            to[s] = row[s];
+            to[s + 1u] = row[s + 1u];
+            s += 2u;
+        }
+        if (count & 1u)
+            to[s] = row[s];
+    }
+    return to;
+}
+
 /* The window of the outputs at (p, q); outside of the plane are zeros. */
 static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, uint32_t p, uint32_t q, uint8_t *to)
 {
@@ -24,31 +43,23 @@ static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, ui
 
     /* what is above or to the left of the plane has wrapped to a large number */
     if (top < n->h && down < n->h - top && left < n->w && right < n->w - left) {
-        uint32_t step = n->dilation[1], skip = n->dilation[0] * n->w, kernel = n->s;
+        uint32_t step = n->dilation[1], skip = n->dilation[0] * n->w;
 
         x += top * n->w + left;
-        for (c = 0; c < channels; c++, x += plane) {
-            const uint8_t *row = x;
+        for (c = 0; c < channels; c++, x += plane)
+            if (step == 1u && n->s == 3u) {
+                to = copy_rows(x, n->r, skip, 3, to);
+            } else if (step == 1u && n->s == 5u) {
+                to = copy_rows(x, n->r, skip, 5, to);
+            } else if (step == 1u) {
+                to = copy_rows(x, n->r, skip, n->s, to);
+            } else {
+                const uint8_t *row = x;
 
-            for (r = n->r; r > 0u; r--, row += skip)
-                if (step == 1u) {
-                    const uint8_t *from = row;
-
-                    for (s = kernel; s >= 4u; s -= 4u, from += 4, to += 4)
-                        copy_four(from, to);
-                    if (s & 2u) {
-                        to[0] = from[0];
-                        to[1] = from[1];
-                        from += 2;
-                        to += 2;
-                    }
-                    if (s & 1u)
-                        *to++ = *from;
-                } else {
-                    for (s = 0; s < kernel; s++)
+                for (r = n->r; r > 0u; r--, row += skip)
+                    for (s = 0; s < n->s; s++)
                         *to++ = row[s * step];
-                }
-        }
+            }
         return;
     }
     for (c = 0; c < channels; c++, x += plane)

@@ -337,10 +337,10 @@ INSITU_INLINE void combine_four(const uint8_t *d, uint32_t step, uint8_t d_signe
         {
             uint32_t word = insitu_load32(w), a = even(word, w_signed), b = odd(word, w_signed);
 
-            s0 += (int16_t)a * (int16_t)error;
-            s1 += (int16_t)b * (int16_t)error;
-            s2 += (int16_t)insitu_asr((int32_t)a, 16) * (int16_t)error;
-            s3 += (int16_t)insitu_asr((int32_t)b, 16) * (int16_t)error;
+            __asm__("smlabb %0, %1, %2, %0" : "+r"(s0) : "r"(a), "r"(error));
+            __asm__("smlabb %0, %1, %2, %0" : "+r"(s1) : "r"(b), "r"(error));
+            __asm__("smlatb %0, %1, %2, %0" : "+r"(s2) : "r"(a), "r"(error));
+            __asm__("smlatb %0, %1, %2, %0" : "+r"(s3) : "r"(b), "r"(error));
         }
 #else
         s0 += error * insitu_byte(w, 0, w_signed);

@@ -1,10 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* e = d where y > 0, else 0. */
-#include "insitu_kernels.h"
+#include "internal.h"
 
 void insitu_gate(const insitu_array *d, const insitu_array *y, const insitu_array *e)
 {
-    for (uint32_t i = 0; i < e->size; i++) {
+    uint32_t i;
+
+    if (insitu_bytes(d) && insitu_bytes(y) && insitu_bytes(e)) {
+        const uint8_t most = y->form == INSITU_SIGNED ? 127u : 255u;
+        for (i = 0; i < e->size; i++) {
+            const uint8_t below = (uint8_t)(y->data[i] - 1u); /* 255 for 0 */
+            e->data[i] = below < most ? d->data[i] : 0u;
+        }
+        return;
+    }
+    for (i = 0; i < e->size; i++) {
         insitu_set(e, i, insitu_get(y, i) > 0 ? insitu_get(d, i) : 0);
     }
 }

@@ -187,6 +187,14 @@ INSITU_INLINE uint32_t insitu_mixed(uint32_t x)
     return x ^ x >> 16;
 }
 
+/* insitu_feedback, so too. */
+INSITU_INLINE int32_t insitu_feedback_of(uint32_t word, int32_t reach)
+{
+    if (reach == 0)
+        return word >> 31 ? 1 : -1;
+    return (int32_t)((uint64_t)word * ((uint32_t)reach * 2u + 1u) >> 32) - reach;
+}
+
 /* insitu_word with the part that depends on the key alone done. */
 INSITU_INLINE uint32_t insitu_salt(uint32_t key)
 {

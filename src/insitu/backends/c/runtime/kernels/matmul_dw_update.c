@@ -46,37 +46,51 @@ static void take(insitu_columns *c, const insitu_mover *m, const uint8_t *x, uin
     c->count = some;
 }
 
-/* d x + random bits of a column: 2^k times what its weight moves by */
-INSITU_INLINE int32_t change_of(const uint32_t *pair, int32_t d, uint32_t word, uint32_t drop)
+/* d x + random bits of a column, 2^k times what its weight moves by; the pointer goes to the next. */
+INSITU_INLINE int32_t change_of(const uint32_t **pair, int32_t d, uint32_t word, uint32_t drop)
 {
-    int32_t change = (int32_t)((pair[1] ^ word) >> drop);
+    const uint32_t *p = *pair;
+    int32_t change;
 
 #if defined(INSITU_DSP)
-    __asm__("smlabb %0, %1, %2, %0" : "+r"(change) : "r"(pair[0]), "r"(d));
-#else
-    change += (int16_t)pair[0] * d;
+    if (drop == 0u) {
+        uint32_t x;
+
+        __asm__("ldrd %[x], %[c], [%[p]], #8\n\teor %[c], %[c], %[r]\n\tsmlabb %[c], %[x], %[d], %[c]"
+                : [c] "=&r"(change), [x] "=&r"(x), [p] "+r"(p)
+                : [r] "r"(word), [d] "r"(d)
+                : "memory");
+        *pair = p;
+        return change;
+    }
 #endif
+    change = (int16_t)p[0] * d + (int32_t)((p[1] ^ word) >> drop);
+    *pair = p + 2;
     return change;
 }
 
 INSITU_INLINE void move_by(const uint32_t *pair, uint8_t *w, int32_t change)
 {
+    if (change == 0)
+        return;
     w += pair[0] >> 16;
     *w = (uint8_t)insitu_clip((int8_t)*w - change, -128, 127);
 }
 
 /* Four columns: most often none of the weights moves. */
-INSITU_INLINE void touch_four(const uint32_t *pair, uint8_t *w, int32_t d, uint32_t word, uint32_t k, uint32_t drop)
+INSITU_INLINE const uint32_t *touch_four(const uint32_t *pair, uint8_t *w, int32_t d, uint32_t word, uint32_t k,
+                                         uint32_t drop)
 {
-    int32_t a = change_of(pair, d, word, drop), b = change_of(pair + 2, d, word, drop);
-    int32_t e = change_of(pair + 4, d, word, drop), f = change_of(pair + 6, d, word, drop);
+    int32_t a = change_of(&pair, d, word, drop), b = change_of(&pair, d, word, drop);
+    int32_t e = change_of(&pair, d, word, drop), f = change_of(&pair, d, word, drop);
 
     if (INSITU_RARE(insitu_asr(a | b | e | f, k) != 0)) {
-        move_by(pair, w, insitu_asr(a, k));
-        move_by(pair + 2, w, insitu_asr(b, k));
-        move_by(pair + 4, w, insitu_asr(e, k));
-        move_by(pair + 6, w, insitu_asr(f, k));
+        move_by(pair - 8, w, insitu_asr(a, k));
+        move_by(pair - 6, w, insitu_asr(b, k));
+        move_by(pair - 4, w, insitu_asr(e, k));
+        move_by(pair - 2, w, insitu_asr(f, k));
     }
+    return pair;
 }
 
 INSITU_INLINE void row_by_one(const insitu_columns *c, uint32_t first, uint8_t *w, int32_t d, uint32_t word, uint32_t k,
@@ -84,13 +98,11 @@ INSITU_INLINE void row_by_one(const insitu_columns *c, uint32_t first, uint8_t *
 {
     const uint32_t *pair = c->pair + 2u * first, *end = c->pair + 2u * c->count;
 
-    if (((end - pair) & 8) != 0) {
-        touch_four(pair, w, d, word, k, drop);
-        pair += 8;
-    }
-    for (; pair != end; pair += 16) {
-        touch_four(pair, w, d, word, k, drop);
-        touch_four(pair + 8, w, d, word, k, drop);
+    if (((end - pair) & 8) != 0)
+        pair = touch_four(pair, w, d, word, k, drop);
+    while (pair != end) {
+        pair = touch_four(pair, w, d, word, k, drop);
+        pair = touch_four(pair, w, d, word, k, drop);
     }
 }
 

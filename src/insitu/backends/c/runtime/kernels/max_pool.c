@@ -4,21 +4,21 @@
 
 void insitu_max_pool(const insitu_array *x, const insitu_array *y, const insitu_array *position, const insitu_conv *n)
 {
+    uint32_t at = 0;
     for (uint32_t plane = 0; plane < n->batch * n->c; plane++) {
         for (uint32_t p = 0; p < n->p; p++) {
-            for (uint32_t q = 0; q < n->q; q++) {
-                const uint32_t at = (plane * n->p + p) * n->q + q;
+            for (uint32_t q = 0; q < n->q; q++, at++) {
+                const uint32_t top = p * n->stride[0] - n->padding[0], left = q * n->stride[1] - n->padding[1];
                 int32_t best = INT32_MIN;
-                uint32_t where = 0, seen = 0;
-                for (uint32_t i = 0; i < n->r * n->s; i++) {
-                    const uint32_t row = p * n->stride[0] + i / n->s - n->padding[0];
-                    const uint32_t column = q * n->stride[1] + i % n->s - n->padding[1];
-                    if (row < n->h && column < n->w) { /* outside wraps around to a large number */
-                        const int32_t v = insitu_get(x, (plane * n->h + row) * n->w + column);
-                        if (seen == 0u || v > best) {
-                            best = v;
-                            where = row * n->w + column;
-                            seen = 1u;
+                uint32_t where = UINT32_MAX;
+                for (uint32_t row = top; row != top + n->r; row++) {
+                    for (uint32_t column = left; column != left + n->s; column++) {
+                        if (row < n->h && column < n->w) { /* what is outside wrapped around to a large number */
+                            const int32_t v = insitu_get(x, (plane * n->h + row) * n->w + column);
+                            if (v > best || where == UINT32_MAX) {
+                                best = v;
+                                where = row * n->w + column;
+                            }
                         }
                     }
                 }

@@ -28,7 +28,5 @@ uint32_t insitu_lfsr(uint32_t s)
 
 int32_t insitu_feedback(uint32_t word, int32_t reach)
 {
-    if (reach == 0)
-        return word >> 31 ? 1 : -1;
-    return (int32_t)((uint64_t)word * ((uint32_t)reach * 2u + 1u) >> 32) - reach;
+    return insitu_feedback_of(word, reach);
 }

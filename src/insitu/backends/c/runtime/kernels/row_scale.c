@@ -6,6 +6,6 @@ void insitu_row_scale(const insitu_array *x, const insitu_array *d, const insitu
 {
     const uint32_t inner = x->size / d->size;
     for (uint32_t i = 0; i < y->size; i++) {
-        insitu_set(y, i, insitu_get(x, i) * insitu_get(d, i / inner));
+        insitu_set(y, i, (int32_t)((uint32_t)insitu_get(x, i) * (uint32_t)insitu_get(d, i / inner)));
     }
 }
