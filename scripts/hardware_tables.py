@@ -111,6 +111,46 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.1f} %"
 
 
+def boards_table() -> str:
+    """Exported programs on the emulated boards."""
+    rows = []
+    for r in stored("boards")["rows"]:
+        named = (r["network"], f"`{r['rule']}`", r["board"])
+        if "refused" in r:
+            rows.append((*named, "does not run: its stack of 2 KB overflows", *("",) * 5))
+            continue
+        ratio = r["memory"] / r["inference_memory"]
+        bits = "equal" if r["equal"] else "DIFFER"
+        counts = (f"{r['per_step']:,.0f}", f"{r['per_inference']:,.0f}")
+        rows.append((*named, bits, f"{r['memory']:,}", f"{ratio:.3f}", f"{r['network_text']:,}", *counts))
+    columns = (
+        "network",
+        "rule",
+        "core",
+        "bits",
+        "RAM",
+        "× inference",
+        "code",
+        "instructions a step",
+        "a forward pass",
+    )
+    return markdown(columns, rows)
+
+
+def engine_table() -> str:
+    """Samples per second of three engines in one run."""
+    rows = [
+        (
+            f"`{r['rule']}`", *(f"{r[f'{k}_samples_per_s']:,.0f}" for k in ("c", "torch", "autograd")),
+            f"{r['to_executor']:.1f}", f"{r['to_autograd']:.1f}",
+        )
+        for r in stored("engine_speed")["rows"]
+    ]  # fmt: skip
+    return markdown(
+        ("rule", "C", "torch executor", "autograd, float32", "C / executor", "C / autograd"), rows
+    )
+
+
 # --- the critical analysis -----------------------------------------------------------------------------------
 
 
@@ -262,5 +302,7 @@ def parts() -> dict[str, str]:
         "mlperf": mlperf_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),
+        "boards": boards_table(),
+        "engine": engine_table(),
     }
     return own | Analysis().parts()

@@ -69,7 +69,7 @@ def test_commands_of_the_readme_parse(words: str, capsys: pytest.CaptureFixture[
 
     parts = words.replace(" | networks | data | precisions | targets | recipes", "").split()
     verbs = [p for p in parts[:2] if re.fullmatch("[a-z]+", p) and p not in ("mnist",)]
-    nested = verbs[: 2 if verbs[0] in ("list", "show", "data") else 1]
+    nested = verbs[: 2 if verbs[0] in ("list", "show", "data", "export") else 1]
     assert main([*nested, "--help"]) == 0
     shown = capsys.readouterr().out
     for flag in (p for p in parts if p.startswith("--")):

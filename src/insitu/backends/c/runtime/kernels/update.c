@@ -7,8 +7,10 @@ void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_ar
 {
     insitu_mover m;
     uint32_t start, count, row, j, i, largest = 0;
+    uint8_t vector = columns <= 1u; /* no random words of columns */
 
-    insitu_move_begin(&m, w, e, state, rows, columns, columns == 1u, move, clock);
+    columns = vector ? 1u : columns;
+    insitu_move_begin(&m, w, e, state, rows, columns, vector, move, clock);
     if (move->how == INSITU_MOVE_NITI) {
         for (i = 0; i < g->size; i++) {
             int32_t n = insitu_get(g, i);

@@ -1,0 +1,71 @@
+"""Exported programs on the emulated Cortex-M boards: bits, bytes and instructions.
+
+    python benchmarks/boards.py [--out benchmarks/results/boards.json]
+
+Each program learns from embedded digits at batch 1 from first values; 8-bit weights as the only copy (edge-latent-free-8).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from insitu.backends.c.boards import BOARDS
+from insitu.errors import ConfigError
+from insitu.experiment.export import export, on_board
+
+PROGRAMS = (
+    ("mlp-64-32-10", "drtp"),
+    ("mlp-64-32-10", "bp"),
+    ("mlp-64-32-10", "pred"),
+    ("cnn-8-16", "drtp"),
+    ("cnn-8-16", "bp-stash"),
+    ("cnn-8-16", "dgl"),
+)
+STEPS = 4
+
+
+def rows() -> list[dict[str, Any]]:
+    """A row per program and board; a board that is too small says so."""
+    found = []
+    for network, rule in PROGRAMS:
+        with tempfile.TemporaryDirectory() as place:
+            config = Path(place) / "run.yaml"
+            fields = {
+                "data": "digits",
+                "network": network,
+                "rule": rule,
+                "precision": "edge-latent-free-8",
+                "batch": 1,
+            }
+            config.write_text(
+                yaml.safe_dump(fields | {"network_options": {"activation": "relu"}}), encoding="utf-8"
+            )
+            made = export(config, Path(place) / "c", steps=STEPS)
+            for board in BOARDS:
+                named = {"network": network, "rule": rule, "board": board}
+                try:
+                    found.append(named | on_board(made, board, run=True).plain() | {"board": board})
+                except ConfigError as error:
+                    found.append(named | {"refused": str(error)})
+                print({k: v for k, v in found[-1].items() if k != "kernels"})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    found = rows()
+    if args.out is not None:
+        kept = [{k: v for k, v in row.items() if k != "kernels"} for row in found]
+        args.out.write_text(json.dumps({"rows": kept}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""A run becomes a project that proves its own bits."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from insitu.cli import main
+
+pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
+
+RUN = (
+    "train --data digits --network mlp-64-12-10 --rule drtp --epochs 1 --batch 1 --lr 0.05 --set limit_train=60 "
+    "--set limit_test=40"
+).split()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "run"
+    assert main([*RUN, "--precision", "edge-latent-free-4", "--engine", "c", "--out", str(folder)]) == 0
+    return folder
+
+
+def test_the_project_of_a_trained_run_passes_its_own_test(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    assert main(["export", "c", str(run), "-o", str(out)]) == 0
+    done = subprocess.run(["make", "test", "sanitize"], cwd=out, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("self-test: all equal") == 2 and "warning" not in done.stderr
+
+
+def test_a_changed_weight_fails_the_test_of_the_project(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    assert main(["export", "c", str(run), "-o", str(out)]) == 0
+    data = out / "insitu_data.c"
+    head, _, tail = data.read_text().partition("{\n    ")
+    first, _, rest = tail.partition(",")
+    data.write_text(f"{head}{{\n    {int(first) ^ 1},{rest}")
+    done = subprocess.run(["make", "test"], cwd=out, capture_output=True, text=True)
+    assert done.returncode != 0 and "self-test: wrong state at 0" in done.stdout
+
+
+@pytest.mark.skipif(
+    not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
+    reason="boards need gcc-arm-none-eabi and qemu-system-arm; scripts/setup-system.sh installs them",
+)
+@pytest.mark.parametrize("board", ["m0", "m3", "m4", "m7", "m33", "m55"])
+def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_path: Path, board: str) -> None:
+    from insitu.experiment.export import export, on_board
+
+    found = on_board(export(run, tmp_path / "c", steps=100), board, run=True)
+    assert found.equal and found.memory == found.planned
+    assert found.bss - found.memory < 64  # the structure
+    assert found.memory / found.inference_memory <= 1.25
+    assert found.per_step is not None and found.per_step > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["float32"], "C has integers alone"),
+        (["edge-latent-free-4", "--set", "optimizer.kind=momentum"], ""),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line(
+    words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    if main([*RUN, "--precision", *words, "--out", str(folder)]) == 0:
+        capsys.readouterr()
+        assert main(["export", "c", str(folder), "-o", str(tmp_path / "c")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and reason in error and not (tmp_path / "c").exists()
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.txt").write_text("keep")
+    assert main(["export", "c", str(run), "-o", str(tmp_path)]) == 2
+    assert "holds other files" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
