@@ -2,7 +2,7 @@
 
     python benchmarks/boards.py [--out benchmarks/results/boards.json]
 
-Each program learns from embedded digits at batch 1 from first values; 8-bit weights as the only copy (edge-latent-free-8).
+Each program learns from embedded digits at batch 1, from first values, with 8-bit weights alone (edge-latent-free-8).
 """
 
 from __future__ import annotations

@@ -12,10 +12,25 @@ from insitu.cli import main
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
-RUN = (
-    "train --data digits --network mlp-64-12-10 --rule drtp --epochs 1 --batch 1 --lr 0.05 --set limit_train=60 "
-    "--set limit_test=40"
-).split()
+RUN = [
+    "train",
+    "--data",
+    "digits",
+    "--network",
+    "mlp-64-12-10",
+    "--rule",
+    "drtp",
+    "--epochs",
+    "1",
+    "--batch",
+    "1",
+    "--lr",
+    "0.05",
+    "--set",
+    "limit_train=60",
+    "--set",
+    "limit_test=40",
+]
 
 
 @pytest.fixture(scope="module")
