@@ -126,6 +126,8 @@ class Pair:
         return mine, np.stack(theirs)
 
 
-def pair(rule: str, network: str, policy: str, batch: int = 1, flags: Any = None, **options: Any) -> Pair:
+def pair(
+    rule: str, network: str | Network, policy: str, batch: int = 1, flags: Any = None, **options: Any
+) -> Pair:
     net, made = program(rule, network, policy, batch, **options)
     return Pair(net, made, Engine(made, flags))

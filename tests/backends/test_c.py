@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from insitu.errors import ConfigError
+from insitu.network import zoo
 from insitu.rules import RULES
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import make_rule
@@ -74,3 +75,16 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
         return
     both = pair(rule, "mlp", policy, batch=2)
     assert next(both.learn(40), None) is None
+
+
+@pytest.mark.parametrize("policy", ["niti-int8", "edge-latent-free-8", "edge-latent-free-8:update=niti"])
+@pytest.mark.parametrize("rule", ["bp", "drtp"])
+def test_a_matrix_of_one_column_is_no_vector(rule: str, policy: str) -> None:
+    """Its random words are those of its rows and of its column."""
+    both = pair(rule, zoo.build("mlp-12-1-9-4", activation="relu"), policy, batch=2)
+    assert next(both.learn(60), None) is None
+
+
+def test_a_saturating_sum_that_is_requantized_at_once_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"saturates its sum .* use saturate=false"):
+        pair("bp", "mlp", "edge-latent-free-8:saturate=true,accumulator=12")

@@ -139,6 +139,11 @@ class Emitter:
     def end(self, op: Op) -> Text:
         """What happens to an exact sum: requantized, saturated, or nothing."""
         then = op.attrs.get("then")
+        if then is not None and op.attrs.get("limit"):
+            raise ConfigError(
+                f"{op.kind} at {op.where} saturates its sum and requantizes it in one go, which C has no kernel for; "
+                "use saturate=false"
+            )
         if then is not None:
             return self.fit(vars(then), op.outputs[0])
         if op.attrs.get("limit"):
@@ -380,7 +385,8 @@ def _update(em: Emitter, op: Op) -> Calls:
     w, g = op.inputs[:2]
     (e, weight, state), move = _moved(em, op)
     rows = w.shape[0]
-    return _call("update", weight, em.array(g), e, state, f"{rows}u", f"{w.size // rows}u", move, CLOCK)
+    columns = w.size // rows if len(w.shape) > 1 else 0
+    return _call("update", weight, em.array(g), e, state, f"{rows}u", f"{columns}u", move, CLOCK)
 
 
 def _matmul_dw_update(em: Emitter, op: Op) -> Calls:

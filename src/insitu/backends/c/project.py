@@ -276,12 +276,14 @@ class Golden:
         x, label: packed, a batch after the other.
         state: CRC-32 of the state after each training step.
         scores: of the forward pass of the first sample after them.
+        last: the residents after the last step.
     """
 
     x: tuple[bytes, ...]
     label: tuple[bytes, ...]
     state: tuple[int, ...]
     scores: tuple[int, ...]
+    last: Arrays = field(default_factory=dict)
 
 
 def golden(program: Program, batches: Sequence[tuple[npt.NDArray[Any], npt.NDArray[Any]]]) -> Golden:
@@ -303,7 +305,7 @@ def golden(program: Program, batches: Sequence[tuple[npt.NDArray[Any], npt.NDArr
         sums.append(crc32(program.block("state", arrays)))
     sample = np.asarray(batches[0][0][: program.inference.batch], np.int64)
     (scores,) = run(program.inference, arrays, sample, None, Clock(program.lr, program.seed, 0))
-    return Golden(tuple(xs), tuple(labels), tuple(sums), tuple(int(n) for n in scores.ravel()))
+    return Golden(tuple(xs), tuple(labels), tuple(sums), tuple(int(n) for n in scores.ravel()), arrays)
 
 
 def golden_source(found: Golden) -> str:

@@ -44,10 +44,12 @@ def _forward(q: Quantizer, op: Op) -> None:
     operands = [x.value, q.stored(op.inputs[1])]
     if len(op.inputs) == 3:
         bias, read, shift = q.bias(op.inputs[2], unit)
-        reach = q.now[op.inputs[2]].format.reach
-        bound += reach << shift
+        reach = q.now[op.inputs[2]].format.reach << shift
         if x.exponent is not None:
             bias, shift = _moved_bias(q, bias, read, shift, x), 0
+            assert isinstance(bias.format, Quantized)
+            reach = bias.format.reach  # to its left a moved bias fills all of its bits
+        bound += reach
         operands.append(bias)
         attrs |= {"bias_shift": shift}
         if read is not None:

@@ -147,6 +147,8 @@ void insitu_sum_to_channels(const insitu_array *d, const insitu_array *g, uint32
 
 /* --- updates: e is the gradient's run-time exponent or NULL, state what the update keeps or NULL ------------- */
 
+/* columns 0: a vector, whose random words are those of its rows. */
+
 void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_array *e, const insitu_array *state,
                    uint32_t rows, uint32_t columns, const insitu_move *move, const insitu_clock *clock);
 void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,

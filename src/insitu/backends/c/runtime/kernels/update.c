@@ -7,7 +7,7 @@ void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_ar
 {
     insitu_mover m;
     uint32_t start, count, row, j, i, largest = 0;
-    uint8_t vector = columns <= 1u; /* no random words of columns */
+    uint8_t vector = columns == 0u; /* no random words of columns */
 
     columns = vector ? 1u : columns;
     insitu_move_begin(&m, w, e, state, rows, columns, vector, move, clock);
