@@ -31,15 +31,8 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert np.array_equal(mine, theirs)
 
 
-CONV_POLICIES = (
-    "edge-latent-free-8",
-    "edge-latent-free-4",
-    "edge-latent-free-2",
-    "niti-int8",
-    "w2a4",
-    "w8a8",
-    "nitro",
-)
+CONV_POLICIES = ("edge-latent-free-8", "edge-latent-free-2", "w4a8", "nitro")
+"""In CI; niti-int8, edge-latent-free-4, w2a4 and w8a8 were equal on both networks too."""
 
 
 @pytest.mark.parametrize("policy", CONV_POLICIES)
@@ -85,6 +78,10 @@ def test_a_matrix_of_one_column_is_no_vector(rule: str, policy: str) -> None:
     assert next(both.learn(60), None) is None
 
 
-def test_a_saturating_sum_that_is_requantized_at_once_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"saturates its sum .* use saturate=false"):
-        pair("bp", "mlp", "edge-latent-free-8:saturate=true,accumulator=12")
+@pytest.mark.parametrize("bits", [11, 12, 14])
+@pytest.mark.parametrize(("rule", "network"), [("bp", "mlp"), ("pred", "mlp"), ("drtp", "lenet")])
+def test_sums_that_saturate_equal_the_reference(rule: str, network: str, bits: int) -> None:
+    both = pair(rule, network, f"edge-latent-free-8:saturate=true,accumulator={bits}", batch=2)
+    assert next(both.learn(12), None) is None
+    mine, theirs = both.scores()
+    assert np.array_equal(mine, theirs)

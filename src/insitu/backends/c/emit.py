@@ -138,30 +138,29 @@ class Emitter:
 
     def end(self, op: Op) -> Text:
         """What happens to an exact sum: requantized, saturated, or nothing."""
-        then = op.attrs.get("then")
-        if then is not None and op.attrs.get("limit"):
-            raise ConfigError(
-                f"{op.kind} at {op.where} saturates its sum and requantizes it in one go, which C has no kernel for; "
-                "use saturate=false"
-            )
+        then, fmt = op.attrs.get("then"), op.attrs.get("format")
+        limit = (fmt.least, fmt.greatest) if op.attrs.get("limit") and fmt is not None else None
         if then is not None:
-            return self.fit(vars(then), op.outputs[0])
-        if op.attrs.get("limit"):
-            fmt = op.attrs["format"]
-            return self._fit(1, fmt.least, fmt.greatest, None, 0, "INSITU_EXACT")
-        return self._fit(1, LEAST, MOST, None, 0, "INSITU_EXACT")
+            return self.fit(vars(then), op.outputs[0], limit)
+        return self._fit(1, LEAST, MOST, None, 0, "INSITU_EXACT", limit)
 
-    def fit(self, how: Mapping[str, Any], out: Value) -> Text:
+    def fit(self, how: Mapping[str, Any], out: Value, limit: tuple[int, int] | None = None) -> Text:
+        """A requantization; ``limit``: of the sum before it."""
         fmt = out.format
         assert isinstance(fmt, Quantized)
         rounding = "INSITU_" + str(how["rounding"]).upper().replace("-", "_")
         return self._fit(
-            how.get("times", 1), fmt.least, fmt.greatest, how.get("stream"), how["shift"], rounding
+            how.get("times", 1), fmt.least, fmt.greatest, how.get("stream"), how["shift"], rounding, limit
         )
 
-    def _fit(self, times: int, low: int, high: int, stream: str | None, shift: int, rounding: str) -> Text:
+    def _fit(
+        self, times: int, low: int, high: int, stream: str | None, shift: int, rounding: str,
+        limit: tuple[int, int] | None,
+    ) -> Text:  # fmt: skip
         key = stream_of(stream) if stream is not None else "0u"
-        text = f"{{{{{times}, {_int(low)}, {_int(high)}, {key}, {shift}, {rounding}}}}}"
+        least, most = limit or (LEAST, MOST)
+        bounds = f"{int(limit is not None)}u, {_int(least)}, {_int(most)}"
+        text = f"{{{{{times}, {_int(low)}, {_int(high)}, {key}, {shift}, {rounding}, {bounds}}}}}"
         return self.constants.named("insitu_fit", "fit", text)
 
     def read(self, op: Op, name: str = "read") -> Text:

@@ -41,6 +41,8 @@ typedef struct {
     uint32_t stream; /* of the random words, of stochastic rounding */
     int8_t shift;
     uint8_t rounding; /* INSITU_EXACT: no shift, saturation alone */
+    uint8_t limited;  /* the exact sum saturates to least and most before anything else */
+    int32_t least, most;
 } insitu_fit;
 
 enum { INSITU_AS_STORED, INSITU_HIGH_BITS, INSITU_FROM_REAL, INSITU_POWER_FROM_REAL };

@@ -95,7 +95,7 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, co
 
     for (start = 0; start < outputs; start += count) {
         count = outputs - start < MANY ? outputs - start : MANY;
-        quick = size <= INSITU_DOT / 4u && z->bits == 8u && end->rounding == INSITU_HALF_UP && end->times == 1 &&
+        quick = size <= INSITU_DOT / 4u && z->bits == 8u && end->rounding == INSITU_HALF_UP && end->times == 1 && !end->limited &&
                 end->shift > 0 && end->shift < 30;
         for (k = 0; k < count; k++) {
             more[k] = insitu_bias(bias, first + start + k, read_bias, bias_shift);

@@ -6,6 +6,8 @@ int32_t insitu_fitted(int64_t x, const insitu_fit *fit, const insitu_clock *cloc
 {
     uint32_t word = 0;
 
+    if (fit->limited)
+        x = insitu_saturate(x, fit->least, fit->most);
     if (fit->rounding == INSITU_EXACT)
         return insitu_saturate(x, fit->low, fit->high);
     if (fit->rounding == INSITU_STOCHASTIC)

@@ -123,7 +123,9 @@ static inline void insitu_finish32(const insitu_array *a, uint32_t i, int32_t x,
 {
     int32_t k = fit->shift;
 
-    if (fit->rounding == INSITU_EXACT)
+    if (fit->limited)
+        x = insitu_fitted(x, fit, clock, i);
+    else if (fit->rounding == INSITU_EXACT)
         x = insitu_clip(x, fit->low, fit->high);
     else if (fit->rounding != INSITU_STOCHASTIC && k > 0 && k < 32 && fit->times == 1) {
         if (fit->rounding == INSITU_HALF_UP)
