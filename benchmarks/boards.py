@@ -2,7 +2,8 @@
 
     python benchmarks/boards.py [--out benchmarks/results/boards.json]
 
-Each program learns from embedded digits at batch 1, from first values, with 8-bit weights alone (edge-latent-free-8).
+Each program learns at batch 1 from first values, with 8-bit weights alone (edge-latent-free-8): from 8x8 digits, and
+LeNet-5 from MNIST (folder INSITU_DATA), built for speed and for size.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from insitu.backends.c.boards import BOARDS
 from insitu.errors import ConfigError
 from insitu.experiment.export import export, on_board
 
-PROGRAMS = (
+DIGITS = (
     ("mlp-64-32-10", "drtp"),
     ("mlp-64-32-10", "bp"),
     ("mlp-64-32-10", "pred"),
@@ -27,17 +28,23 @@ PROGRAMS = (
     ("cnn-8-16", "bp-stash"),
     ("cnn-8-16", "dgl"),
 )
+FAST, SMALL = "-O2", "-Os -DINSITU_SMALL"
+PROGRAMS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
+    *(("digits", network, rule, tuple(BOARDS), FAST) for network, rule in DIGITS),
+    *(("mnist", "lenet5", "drtp", ("m4",), build) for build in (FAST, SMALL)),
+)
+"""Data, network, rule, boards and the compiler's options."""
 STEPS = 4
 
 
 def rows() -> list[dict[str, Any]]:
     """A row per program and board; a board that is too small says so."""
     found = []
-    for network, rule in PROGRAMS:
+    for data, network, rule, boards, build in PROGRAMS:
         with tempfile.TemporaryDirectory() as place:
             config = Path(place) / "run.yaml"
             fields = {
-                "data": "digits",
+                "data": data,
                 "network": network,
                 "rule": rule,
                 "precision": "edge-latent-free-8",
@@ -47,10 +54,10 @@ def rows() -> list[dict[str, Any]]:
                 yaml.safe_dump(fields | {"network_options": {"activation": "relu"}}), encoding="utf-8"
             )
             made = export(config, Path(place) / "c", steps=STEPS)
-            for board in BOARDS:
-                named = {"network": network, "rule": rule, "board": board}
+            for board in boards:
+                named = {"network": network, "rule": rule, "board": board, "build": build}
                 try:
-                    found.append(named | on_board(made, board, run=True).plain() | {"board": board})
+                    found.append(named | on_board(made, board, optimize=build, run=True).plain())
                 except ConfigError as error:
                     found.append(named | {"refused": str(error)})
                 print({k: v for k, v in found[-1].items() if k != "kernels"})

@@ -115,22 +115,25 @@ def boards_table() -> str:
     """Exported programs on the emulated boards."""
     rows = []
     for r in stored("boards")["rows"]:
-        named = (r["network"], f"`{r['rule']}`", r["board"])
+        named = (r["network"], f"`{r['rule']}`", r["board"], f"`{r['build']}`")
         if "refused" in r:
-            rows.append((*named, "does not run: its stack of 2 KB overflows", *("",) * 5))
+            rows.append((*named, f"does not run: {r['refused']}", *("",) * 6))
             continue
         ratio = r["memory"] / r["inference_memory"]
         bits = "equal" if r["equal"] else "DIFFER"
         counts = (f"{r['per_step']:,.0f}", f"{r['per_inference']:,.0f}")
-        rows.append((*named, bits, f"{r['memory']:,}", f"{ratio:.3f}", f"{r['network_text']:,}", *counts))
+        code = (f"{r['text']:,}", f"{r['network_text']:,}")
+        rows.append((*named, bits, f"{r['memory']:,}", f"{ratio:.3f}", *code, *counts))
     columns = (
         "network",
         "rule",
         "core",
+        "build",
         "bits",
         "RAM",
         "× inference",
-        "code",
+        ".text",
+        "code and constants",
         "instructions a step",
         "a forward pass",
     )

@@ -10,8 +10,8 @@ import numpy as np
 
 from insitu.backends.c.host import Engine
 from insitu.backends.c.project import Program, packed
+from insitu.experiment.program import as_integers
 from insitu.network import zoo
-from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.network.norms import folded
 from insitu.numbers.precision import make
@@ -20,27 +20,10 @@ from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_phases, make_rule
 from insitu.run.first import first_arrays
 from insitu.run.integer import Clock, run
-from insitu.step.ir import Value
-from tests.run.cases import NETWORKS, OPTIONS, SEED
+from tests.run.cases import NETWORKS, OPTIONS, SEED, samples
 
 MORE = {"separable": folded(zoo.build("ds-cnn", input_shape=(1, 12, 10), classes=4))}
 """Depthwise separable convolutions, as in DS-CNN."""
-
-
-def samples(net: Network, batch: int, t: int) -> tuple[np.ndarray, np.ndarray]:
-    """Real samples and labels of training step t: noisy class patterns."""
-    rng = np.random.default_rng(t)
-    y = rng.integers(0, net.outputs, batch)
-    pattern = np.random.default_rng(7).random((net.outputs, *net.input_shape))
-    x = 0.6 * pattern[y] + 0.4 * rng.random((batch, *net.input_shape))
-    return x, y
-
-
-def as_integers(value: Value, x: np.ndarray) -> np.ndarray:
-    """Real samples in the units of a step's input; ties go up."""
-    fmt: Any = value.format
-    assert value.unit is not None
-    return np.clip(np.floor(x / value.unit + value.zero + 0.5), fmt.least, fmt.greatest).astype(np.int64)
 
 
 def program(
@@ -58,13 +41,6 @@ def program(
             first.setdefault(name, array)
     name = f"{rule}-{net.name}-{policy}"
     return net, Program(name, tuple(map(lower, emitted)), lower(forward), first, lr, SEED)
-
-
-def plain_inference(net: Network, policy: str) -> Any:
-    """The forward pass of the network alone."""
-    found = make(policy)
-    assert found is not None
-    return lower(quantize(inference_step(net, 1), found, net.params))
 
 
 @dataclass

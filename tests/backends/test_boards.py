@@ -11,20 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from insitu.backends.c import boards
-from insitu.backends.c.boards import (
-    BOARDS,
-    EMULATOR,
-    OTHER,
-    Board,
-    Elf,
-    build,
-    count,
-    find,
-    measure,
-    run,
-    sizes,
-)
+from insitu.backends.c import emulator
+from insitu.backends.c.boards import BOARDS, Board, Elf, build, find, sizes
+from insitu.backends.c.emulator import OTHER, count, measure, run
+from insitu.backends.c.toolchain import EMULATOR
 from insitu.errors import ConfigError
 
 MISSING = [x for x in ("arm-none-eabi-gcc", EMULATOR, "gcc") if shutil.which(x) is None]
@@ -375,8 +365,8 @@ def test_a_missing_tool_names_its_package(
 
 @emulated
 def test_counts_need_qemu_7(monkeypatch: pytest.MonkeyPatch, elf_of: dict[str, Elf]) -> None:
-    boards._plugin.cache_clear()
-    monkeypatch.setattr(boards, "_checked", lambda *_: "QEMU emulator version 9.1.0 (Debian)\n")
+    emulator._plugin.cache_clear()
+    monkeypatch.setattr(emulator, "checked", lambda *_: "QEMU emulator version 9.1.0 (Debian)\n")
     with pytest.raises(
         ConfigError, match=r"counted with QEMU 7 only.*this is 'QEMU emulator version 9\.1\.0"
     ):
@@ -390,7 +380,7 @@ def test_the_plugin_does_without_a_cache_folder(
     expected = count(elf_of["m4"], "m4")
     (tmp_path / "file").write_text("")
     for cache in (tmp_path / "file", tmp_path / "a,folder"):  # a comma parts QEMU's options
-        boards._plugin.cache_clear()
+        emulator._plugin.cache_clear()
         monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
         assert count(elf_of["m4"], "m4") == expected
-    boards._plugin.cache_clear()
+    emulator._plugin.cache_clear()

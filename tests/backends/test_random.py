@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from insitu.backends.c.host import self_test
 from insitu.backends.c.project import golden
 from insitu.errors import ConfigError, NetworkError, StepError
+from insitu.experiment.program import as_integers
 from insitu.network import zoo
 from insitu.network.graph import Network
-from tests.backends.programs import as_integers, program, samples
+from tests.backends.programs import program, samples
 from tests.backends.test_c import READY
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")

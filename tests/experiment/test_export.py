@@ -59,10 +59,13 @@ def test_a_changed_weight_fails_the_test_of_the_project(run: Path, tmp_path: Pat
     assert done.returncode != 0 and "self-test: wrong state at 0" in done.stdout
 
 
-@pytest.mark.skipif(
+on_boards = pytest.mark.skipif(
     not (shutil.which("arm-none-eabi-gcc") and shutil.which("qemu-system-arm")),
     reason="boards need gcc-arm-none-eabi and qemu-system-arm; scripts/setup-system.sh installs them",
 )
+
+
+@on_boards
 @pytest.mark.parametrize("board", ["m0", "m3", "m4", "m7", "m33", "m55"])
 def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_path: Path, board: str) -> None:
     from insitu.experiment.export import export, on_board
@@ -74,20 +77,35 @@ def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_pat
     assert found.per_step is not None and found.per_step > 0
 
 
+@on_boards
+def test_the_smallest_build_of_lenet_has_equal_bits_in_12_kilobytes(real_data: Path, tmp_path: Path) -> None:
+    from insitu.experiment.export import export, on_board
+
+    config = tmp_path / "run.yaml"
+    config.write_text(
+        "{data: mnist, network: lenet5, rule: drtp, precision: edge-latent-free-8, batch: 1, limit_train: 100,"
+        " limit_test: 10, network_options: {activation: relu}}"
+    )
+    made = export(config, tmp_path / "c", steps=2, data_dir=str(real_data))
+    found = on_board(made, "m4", optimize="-Os -DINSITU_SMALL", run=True)
+    assert found.equal and found.text <= 12 << 10
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
         (["float32"], "C has integers alone"),
-        (["edge-latent-free-4", "--set", "optimizer.kind=momentum"], ""),
+        (["w8a8", "--set", "optimizer.kind=momentum"], "uses optimizer momentum; C has sgd"),
+        (["w8a8", "--set", "optimizer.kind=adam"], "uses optimizer adam; C has sgd"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(
     words: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    if main([*RUN, "--precision", *words, "--out", str(folder)]) == 0:
-        capsys.readouterr()
-        assert main(["export", "c", str(folder), "-o", str(tmp_path / "c")]) == 2
+    assert main([*RUN, "--precision", *words, "--out", str(folder)]) == 0
+    capsys.readouterr()
+    assert main(["export", "c", str(folder), "-o", str(tmp_path / "c")]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and reason in error and not (tmp_path / "c").exists()
 

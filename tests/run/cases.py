@@ -48,6 +48,15 @@ NETWORKS: dict[str, Network] = {
 }
 
 
+def samples(net: Network, batch: int, t: int) -> tuple[np.ndarray, np.ndarray]:
+    """Float32 samples and labels of training step t: noisy class patterns, so that learning has a direction."""
+    rng = np.random.default_rng(t)
+    y = rng.integers(0, net.outputs, batch)
+    pattern = np.random.default_rng(7).random((net.outputs, *net.input_shape))
+    x = 0.6 * pattern[y] + 0.4 * rng.random((batch, *net.input_shape))
+    return x.astype(np.float32), y
+
+
 @dataclass
 class Twin:
     """One run by both: lowered steps with torch, emitted steps with the reference."""
@@ -68,12 +77,8 @@ class Twin:
         self.executors = [TorchExecutor(step, self.torch, seed=SEED) for step in self.lowered]
 
     def sample(self) -> tuple[np.ndarray, np.ndarray]:
-        """Samples and labels of training step t: noisy class patterns, so that learning has a direction."""
-        rng = np.random.default_rng(self.t)
-        y = rng.integers(0, self.net.outputs, self.batch)
-        pattern = np.random.default_rng(7).random((self.net.outputs, *self.net.input_shape))
-        x = 0.6 * pattern[y] + 0.4 * rng.random((self.batch, *self.net.input_shape))
-        return x.astype(np.float32), y
+        """Samples and labels of training step t."""
+        return samples(self.net, self.batch, self.t)
 
     def advance(self, steps: int, lr: float = 0.1) -> None:
         """Trains both on the same samples."""

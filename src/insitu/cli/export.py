@@ -32,7 +32,9 @@ def export_c(
     run_it: Annotated[
         bool, typer.Option("--run", help="With --board: run the self-test in the emulator.")
     ] = False,
-    optimize: Annotated[str, typer.Option(help="The compiler's optimisation on boards.")] = "-O2",
+    optimize: Annotated[
+        str, typer.Option(help="Options of the boards' compiler; '-Os -DINSITU_SMALL': the smallest code.")
+    ] = "-O2",
     data_dir: DataDir = None,
     quiet: Quiet = False,
     as_json: Json = False,

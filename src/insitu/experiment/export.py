@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from insitu.backends.c.boards import Elf, build, find, measure, sizes, symbol_sizes
+from insitu.backends.c.boards import Elf, build, find, sizes, symbol_sizes
+from insitu.backends.c.emulator import measure
 from insitu.backends.c.project import Golden, Program, golden, write
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, load
@@ -103,7 +104,7 @@ class OnBoard:
     """What a build for a board, and its run in the emulator, gave.
 
     Attributes:
-        text, data, bss: bytes of the program with its self-test, by section; ``text`` with constants.
+        text, rodata, data, bss: bytes of the program with its self-test, by section.
         memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
         inference_memory: of a build without learning.
         network_text: bytes of code and constants of training and inference, without the self-test and the first state.
@@ -115,6 +116,7 @@ class OnBoard:
 
     board: str
     text: int
+    rodata: int
     data: int
     bss: int
     memory: int
@@ -137,9 +139,10 @@ class OnBoard:
         """One table."""
         ratio = self.memory / self.inference_memory
         found = [
-            f"{self.board}: text {self.text:,}, data {self.data:,}, bss {self.bss:,} bytes; largest frame {self.stack}",
+            f"{self.board}: text {self.text:,}, rodata {self.rodata:,}, data {self.data:,}, bss {self.bss:,} bytes; "
+            f"largest frame {self.stack}",
             f"  arena and state {self.memory:,} bytes (planned {self.planned:,}), {ratio:.3f} of inference's",
-            f"  code of the network {self.network_text:,} bytes",
+            f"  code and constants of the network {self.network_text:,} bytes",
         ]
         if self.equal is None:
             return found
@@ -171,7 +174,7 @@ TEST = (
 """Beginnings of the names of what the self-test and the start-up bring, and of the weights in flash."""
 
 
-CHECKS = ("insitu_crc", "main", "insitu_bytes")
+CHECKS = ("insitu_crc", "main", "insitu_copy_bytes")
 """Functions whose instructions are the self-test's, not the step's (the copies of a sample are few)."""
 
 
@@ -187,6 +190,9 @@ def _blocks(symbols: Mapping[str, int]) -> int:
 def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = False) -> OnBoard:
     """Builds the project for a board, and runs its self-test in the emulator.
 
+    Args:
+        optimize: options of the compiler; ``-Os -DINSITU_SMALL`` gives the smallest code, without the faster forms.
+
     Raises:
         ConfigError: a tool is missing, the board has too little memory (naming a rule that would fit), or the program
             does not end.
@@ -197,7 +203,8 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
     frames = [n for n in size.frames.values() if n is not None]
     built = OnBoard(
         board=board.name,
-        text=size.text + size.rodata,
+        text=size.text,
+        rodata=size.rodata,
         data=size.data,
         bss=size.bss,
         memory=_blocks(symbols),
@@ -230,7 +237,7 @@ def _built(found: Exported, name: str, optimize: str, learn: bool) -> Elf:
     sources += sorted((folder / "kernels").glob("*.c"))
     defines = [
         "INSITU_BOARD",
-        *(["INSITU_DSP"] if board.dsp else []),
+        *found.program.defines,
         *([] if learn else ["INSITU_NO_LEARN"]),
     ]
     out = folder / "build" / (f"{name}" if learn else f"{name}-infer")

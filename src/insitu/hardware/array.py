@@ -62,14 +62,10 @@ def row(target: Array, how: Choice, index: int, op: Op, part: Work, placement: P
     _count_streams(part, placement, reads, writes, uses)
     for use, amount in _logic(part):
         uses[use] = uses.get(use, 0.0) + amount
-    return Row(
+    return Row.of(
         index,
-        op.kind,
-        op.where.layer,
-        part.phase,
-        macs={part.label: part.macs} if part.macs else {},
-        other={part.label: part.other} if part.other else {},
-        random=part.amount if part.kind == "random" else 0,
+        op,
+        part,
         reads=reads,
         writes=writes,
         uses=uses,

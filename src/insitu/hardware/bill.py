@@ -15,7 +15,8 @@ from math import prod
 from typing import Any
 
 from insitu.hardware.target import Entry, Target
-from insitu.step.ir import Role
+from insitu.hardware.work import Work
+from insitu.step.ir import Op, Role
 
 Use = tuple[str, ...]
 """Ids of entries whose product is paid: ``("memory.sram.read",)``, ``("cycles.dense", "energy.cycle")``."""
@@ -93,6 +94,20 @@ class Row:
     cycles: Band | None = ZERO
     cycle_uses: Uses = field(default_factory=dict)
     utilisation: float | None = None
+
+    @classmethod
+    def of(cls, index: int, op: Op, part: Work, **paid: Any) -> Row:
+        """A part of an op with its operations; ``paid``: traffic, uses and cycles, as the target says."""
+        return cls(
+            index,
+            op.kind,
+            op.where.layer,
+            part.phase,
+            macs={part.label: part.macs} if part.macs else {},
+            other={part.label: part.other} if part.other else {},
+            random=part.amount if part.kind == "random" else 0,
+            **paid,
+        )
 
 
 def level(use: Use) -> str:

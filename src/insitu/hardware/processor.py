@@ -22,14 +22,10 @@ def row(target: Processor, index: int, op: Op, part: Work) -> Row:
     """One part of an op on a processor."""
     reads, writes = _traffic(target, part)
     cycles = dict(_cycles(target, part))
-    return Row(
+    return Row.of(
         index,
-        op.kind,
-        op.where.layer,
-        part.phase,
-        macs={part.label: part.macs} if part.macs else {},
-        other={part.label: part.other} if part.other else {},
-        random=part.amount if part.kind == "random" else 0,
+        op,
+        part,
         reads={LEVEL: reads} if reads else {},
         writes={LEVEL: writes} if writes else {},
         uses=_energy(target, cycles),

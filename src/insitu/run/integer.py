@@ -231,7 +231,7 @@ def _scatter(parts_BCPQRS: Ints, shape: Any, a: Mapping[str, Any]) -> Ints:
 
 def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, Ints]:
     """The largest of each window and its flat position in the plane: of equal ones the first, row by row."""
-    kernel, stride, padding = _pool_geometry(op)
+    kernel, stride, padding = pool_geometry(op)
     v = _windows(x - _FLOOR, kernel, stride, padding)  # what pads the plane is less than every element
     flat = v.reshape(*v.shape[:4], -1)
     best = flat.argmax(-1)
@@ -245,7 +245,7 @@ def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, Ints]:
 _FLOOR = -(1 << 40)
 
 
-def _pool_geometry(op: Op) -> tuple[Any, Any, Any]:
+def pool_geometry(op: Op) -> tuple[Any, Any, Any]:
     """Kernel, stride and padding; a pool to a size that divides the plane has windows of one size."""
     a = op.attrs
     if a.get("size") is None:

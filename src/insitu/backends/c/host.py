@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -18,16 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.c.emit import base_shift
-from insitu.backends.c.project import (
-    RUNTIME,
-    Golden,
-    Program,
-    Source,
-    data_source,
-    golden_source,
-    header,
-    net_source,
-)
+from insitu.backends.c.project import RUNTIME, Golden, Program, Source, generated, tested
 from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
 
@@ -116,40 +107,24 @@ def kernels(flags: Sequence[str]) -> Path:
     return _kept("kernels", ".a", key, make)
 
 
+def _compile(texts: Mapping[str, str], folder: Path, flags: Sequence[str], archive: Path, out: Path) -> None:
+    """Compiles the C files of ``texts`` with the kernels into a program or a library."""
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    sources = [str(folder / name) for name in texts if name.endswith(".c")]
+    _run([compiler(), *WARNINGS, *flags, "-I", str(folder), *sources, str(archive), "-o", str(out)])
+
+
 def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path, list[Stored | Latent]]:
     """The program as a shared library, and its updates in order."""
     flags = (*FAST, *features()) if flags is None else tuple(flags)
     source = Source(program)
-    texts = {
-        "insitu_net.c": net_source(source),
-        "insitu_net.h": header(source),
-        "insitu_data.c": data_source(source),
-    }
-    copied = {
-        name: (RUNTIME / name).read_text(encoding="utf-8")
-        for name in ("state.c", "host/host.c", "insitu_kernels.h")
-    }
+    texts = generated(source) | {"host.c": (RUNTIME / "host" / "host.c").read_text(encoding="utf-8")}
     archive = kernels(flags)
-    key = repr((sorted(texts.items()), sorted(copied.items()), str(archive))).encode()
+    key = repr((sorted(texts.items()), str(archive))).encode()
 
     def make(path: Path, folder: Path) -> None:
-        for name, text in (*texts.items(), *copied.items()):
-            (folder / Path(name).name).write_text(text, encoding="utf-8")
-        sources = [str(folder / name) for name in ("insitu_net.c", "insitu_data.c", "state.c", "host.c")]
-        _run(
-            [
-                compiler(),
-                *WARNINGS,
-                *flags,
-                "-I",
-                str(folder),
-                "-shared",
-                *sources,
-                str(archive),
-                "-o",
-                str(path),
-            ]
-        )
+        _compile(texts, folder, (*flags, "-shared"), archive, path)
 
     return _kept("program", ".so", key, make), source.constants.moves
 
@@ -160,38 +135,10 @@ def self_test(program: Program, found: Golden, flags: Sequence[str] = SANITIZED)
     Raises:
         ConfigError: the compiler refused or warned.
     """
-    source = Source(program)
-    texts = {
-        "insitu_net.c": net_source(source),
-        "insitu_net.h": header(source),
-        "insitu_data.c": data_source(source),
-    }
-    texts |= {"golden.h": golden_source(found)}
-    texts |= {
-        name: (RUNTIME / name).read_text(encoding="utf-8")
-        for name in ("state.c", "test.c", "insitu_kernels.h")
-    }
-    archive = kernels(flags)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        sources = [str(folder / name) for name in texts if name.endswith(".c")]
-        program_file = folder / "self-test"
-        _run(
-            [
-                compiler(),
-                *WARNINGS,
-                *flags,
-                "-I",
-                str(folder),
-                *sources,
-                str(archive),
-                "-o",
-                str(program_file),
-            ]
-        )
-        done = subprocess.run([program_file], capture_output=True, text=True)
+        binary = Path(place) / "self-test"
+        _compile(tested(Source(program), found), Path(place), flags, kernels(flags), binary)
+        done = subprocess.run([binary], capture_output=True, text=True)
     return done.stdout + done.stderr
 
 

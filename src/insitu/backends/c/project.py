@@ -17,11 +17,11 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
+from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Quantized
 from insitu.numbers.packing import pack
-from insitu.ops.stored import Latent
 from insitu.passes.plan import Layout, plan
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.integer import Clock, run
@@ -39,10 +39,12 @@ def packed(value: Value, array: npt.NDArray[Any]) -> bytes:
     """The bytes of an array of integers (or of a real weight) as C holds it."""
     if not isinstance(value.format, Quantized):
         return np.ascontiguousarray(array, dtype="<f4").tobytes()
+    fmt: Any = value.format
     integers = np.asarray(array, np.int64).ravel()
-    if value.unit is None:  # labels and positions are their own words
-        return pack(integers, value.format).tobytes()
-    return pack(value.format.from_integers(integers), value.format).tobytes()
+    words = (
+        integers if value.unit is None else fmt.from_integers(integers)
+    )  # labels and positions are their own words
+    return pack(words, fmt).tobytes()
 
 
 def aligned(size: int) -> int:
@@ -83,6 +85,12 @@ class Program:
             for value in step.residents:
                 found.setdefault(value.name, value)
         return found
+
+    @property
+    def defines(self) -> tuple[str, ...]:
+        """What kernels may leave out: real weights, where there are none."""
+        integers = all(isinstance(v.format, Quantized) for v in self.residents.values())
+        return ("INSITU_NO_REAL",) if integers else ()
 
     @cached_property
     def places(self) -> dict[str, Place]:
@@ -132,7 +140,7 @@ class Source:
         """The calls of a step."""
         transient = {name: Place("arena", offset) for name, offset in layout.offsets.items()}
         emitter = Emitter(step, {**transient, **self.program.places}, self.constants)
-        lines = emitter.calls()
+        lines = calls(emitter)
         self.workspace = max(self.workspace, emitter.workspace)
         return lines
 
@@ -161,7 +169,9 @@ def _copies(step: Step, layout: Layout, names: Mapping[str, str]) -> list[str]:
     for value in step.inputs:
         offset = layout.offsets.get(value.name)
         if offset is not None:
-            lines.append(f"    insitu_bytes(net->arena + {offset}u, {names[value.name]}, {value.bytes}u);")
+            lines.append(
+                f"    insitu_copy_bytes(net->arena + {offset}u, {names[value.name]}, {value.bytes}u);"
+            )
     return lines
 
 
@@ -344,7 +354,24 @@ def kernels_of(texts: Iterable[str]) -> list[Path]:
 _DEFINED = re.compile(r"^\w[\w ]*[ *](insitu_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
 _CALLED = re.compile(r"\b(insitu_\w+)\s*\(")
 
-COPIED = ("insitu_kernels.h", "state.c", "test.c", "Makefile", "README.md")
+FIXED = ("insitu_kernels.h", "state.c")
+"""Runtime files that every program is compiled with."""
+
+
+def generated(source: Source) -> dict[str, str]:
+    """The program's own files and those of the runtime beside them, without kernels, by name."""
+    own = {
+        "insitu_net.c": net_source(source),
+        "insitu_net.h": header(source),
+        "insitu_data.c": data_source(source),
+    }
+    return own | {name: (RUNTIME / name).read_text(encoding="utf-8") for name in FIXED}
+
+
+def tested(source: Source, found: Golden) -> dict[str, str]:
+    """The same with the self-test."""
+    test = (RUNTIME / "test.c").read_text(encoding="utf-8")
+    return generated(source) | {"golden.h": golden_source(found), "test.c": test}
 
 
 def write(program: Program, folder: Path, found: Golden) -> int:
@@ -354,30 +381,16 @@ def write(program: Program, folder: Path, found: Golden) -> int:
         ConfigError: an op has no kernel, or the folder holds something else.
     """
     source = Source(program)
-    text = net_source(source)
-    files = {
-        "insitu_net.c": text,
-        "insitu_net.h": header(source),
-        "insitu_data.c": data_source(source),
-        "golden.h": golden_source(found),
-    }
+    files = tested(source, found)
     if folder.exists() and any(folder.iterdir()) and not (folder / "insitu_net.h").exists():
         raise ConfigError(
             f"{folder} holds other files than an exported project; pass an empty folder with -o"
         )
-    make_folder(folder / "kernels")
-    kernels = kernels_of([text, (RUNTIME / "state.c").read_text(encoding="utf-8")])
-    for name in COPIED:
-        files[name] = (RUNTIME / name).read_text(encoding="utf-8")
-    for path in (*kernels, *(RUNTIME / "kernels").glob("*.h")):
+    for path in (*kernels_of(files.values()), *(RUNTIME / "kernels").glob("*.h")):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
+    files["Makefile"] = _template("Makefile.in", {"config": " ".join(f"-D{x}" for x in program.defines)})
+    files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")
+    make_folder(folder / "kernels")
     for name, content in files.items():
         write_atomic(folder / name, content)
     return aligned(source.workspace)
-
-
-def is_latent(program: Program) -> bool:
-    """Does a real copy of the weights move?"""
-    source = Source(program)
-    source.bodies  # noqa: B018
-    return any(isinstance(o, Latent) for o in source.constants.moves)

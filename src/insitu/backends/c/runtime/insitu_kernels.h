@@ -118,15 +118,12 @@ int32_t insitu_feedback(uint32_t word, int32_t reach);
 void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_array *bias, const insitu_array *z,
                    const insitu_dense *n, const insitu_read *read, const insitu_read *read_bias, int8_t bias_shift,
                    const insitu_fit *end, const insitu_clock *clock);
-/* e_BI = d_BO w_OI */
+/* e_BI = d_BO w_OI, the first I columns of a matrix of n->pitch */
 void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu_array *e, const insitu_dense *n,
                       const insitu_read *read, const insitu_fit *end, const insitu_clock *clock);
 /* g_OI = d_BO^T x_BI */
 void insitu_matmul_dw(const insitu_array *d, const insitu_array *x, const insitu_array *g, const insitu_dense *n,
                       const insitu_fit *end, const insitu_clock *clock);
-/* e_BI = d_BO m_OI, the first I columns of a matrix of n->pitch */
-void insitu_project(const insitu_array *d, const insitu_array *m, const insitu_array *e, const insitu_dense *n,
-                    const insitu_fit *end, const insitu_clock *clock);
 /* e_BI = d_BO m_OI with m regenerated */
 void insitu_random_project(const insitu_array *d, const insitu_array *e, const insitu_dense *n, uint32_t stream,
                            int32_t reach, const insitu_clock *clock);

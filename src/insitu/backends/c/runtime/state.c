@@ -12,7 +12,7 @@
 #define HEAD 20u
 #define BODY (INSITU_UPDATES + INSITU_STATE_BYTES)
 
-void insitu_bytes(uint8_t *to, const uint8_t *from, uint32_t size)
+void insitu_copy_bytes(uint8_t *to, const uint8_t *from, uint32_t size)
 {
     for (uint32_t i = 0; i < size; i++) {
         to[i] = from[i];
@@ -97,6 +97,6 @@ int insitu_state_load(insitu_net *net, const uint8_t *slots)
     for (uint32_t i = 0; i < INSITU_UPDATES; i++) {
         net->shift[i] = (int8_t)slot[HEAD + i];
     }
-    insitu_bytes(net->state, slot + HEAD + INSITU_UPDATES, INSITU_STATE_BYTES);
+    insitu_copy_bytes(net->state, slot + HEAD + INSITU_UPDATES, INSITU_STATE_BYTES);
     return INSITU_OK;
 }

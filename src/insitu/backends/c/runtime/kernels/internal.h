@@ -7,6 +7,11 @@
 
 #include "../insitu_kernels.h"
 
+/* The smallest code: no form of a kernel that is there for speed alone. */
+#if defined(INSITU_SMALL)
+#undef INSITU_DSP
+#endif
+
 /* A flag that is constant where a function is called costs nothing then. */
 #if defined(__GNUC__)
 #define INSITU_INLINE static inline __attribute__((always_inline))
@@ -169,12 +174,16 @@ typedef struct {
     uint32_t words[INSITU_BLOCK];
 } insitu_mover;
 
+/* Real weights are left out of a program without them (INSITU_NO_REAL). */
+int32_t insitu_weight_real(float real, uint32_t left, const insitu_read *read);
+float insitu_scaled_real(float x, int32_t e); /* x * 2^e */
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock);
 /* Blocks come in order, rows of a block too. */
 void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count);
 void insitu_move_row(insitu_mover *m, uint32_t row);
+void insitu_move_real(const insitu_mover *m, uint32_t i, int32_t g);
 /* Weight (row, m->start + j) moves by the gradient g. */
 void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t g);
 /* The same for the first `count` weights of the block. */

@@ -2,6 +2,8 @@
 /* Weights of a dense layer move by a gradient that is never stored. */
 #include "internal.h"
 
+#if !defined(INSITU_SMALL)
+
 /* Where an input or an error is 0 so is the gradient, and rounding adds nothing: those weights are not visited. */
 typedef struct {
     uint32_t count; /* columns at hand, a multiple of four */
@@ -193,6 +195,24 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     }
 }
 
+/* Can by_bytes do it? Then every sum on the way fits 32 bits. */
+static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
+{
+    const insitu_move *move = m->move;
+    uint32_t row;
+
+    if (n->batch != 1u || !insitu_bytes(d) || !insitu_bytes(x) || m->w->bits != 8u || m->w->form != INSITU_SIGNED ||
+        (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
+        move->low != -128 || move->high != 127 || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
+        return 0;
+    for (row = 0; move->channels != NULL && row < n->outputs; row++)
+        if (m->base + move->channels[row] < 1 || m->base + move->channels[row] > 30)
+            return 0;
+    return 1;
+}
+
+#endif
+
 /* The general form: the gradient of a part of a row at a time. */
 static void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
 {
@@ -222,22 +242,6 @@ static void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *
     }
 }
 
-/* Can by_bytes do it? Then every sum on the way fits 32 bits. */
-static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
-{
-    const insitu_move *move = m->move;
-    uint32_t row;
-
-    if (n->batch != 1u || !insitu_bytes(d) || !insitu_bytes(x) || m->w->bits != 8u || m->w->form != INSITU_SIGNED ||
-        (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
-        move->low != -128 || move->high != 127 || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
-        return 0;
-    for (row = 0; move->channels != NULL && row < n->outputs; row++)
-        if (m->base + move->channels[row] < 1 || m->base + move->channels[row] > 30)
-            return 0;
-    return 1;
-}
-
 void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_dense *n,
                              const insitu_move *move, const insitu_clock *clock)
@@ -245,10 +249,12 @@ void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const
     insitu_mover m;
 
     insitu_move_begin(&m, w, e, state, n->outputs, n->inputs, 0, move, clock);
+#if !defined(INSITU_SMALL)
     if (fits(&m, d, x, n)) {
         by_bytes(&m, d, x, n);
         return;
     }
+#endif
     by_sums(&m, d, x, n);
     insitu_move_end(&m);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The error of a dense layer's input. */
+/* The error of a dense layer's input, or an error times the first columns of a stored feedback matrix. */
 #include "internal.h"
 
 void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu_array *e, const insitu_dense *n,
@@ -14,7 +14,7 @@ void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu
             count = 1;
             if (fast) {
                 count = n->inputs - i < INSITU_BLOCK ? n->inputs - i : INSITU_BLOCK;
-                insitu_combine(d->data + b * n->outputs, 1, d->form == INSITU_SIGNED, w->data + i, n->inputs, 1,
+                insitu_combine(d->data + b * n->outputs, 1, d->form == INSITU_SIGNED, w->data + i, n->pitch, 1,
                                n->outputs, count, sums);
                 for (j = 0; j < count; j++)
                     insitu_finish(e, b * n->inputs + i + j, sums[j], end, clock);
@@ -25,7 +25,7 @@ void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu
                     int32_t error = insitu_get(d, b * n->outputs + o);
 
                     if (error != 0)
-                        sum += (int64_t)error * insitu_weight(w, o * n->inputs + i, o, read);
+                        sum += (int64_t)error * insitu_weight(w, o * n->pitch + i, o, read);
                 }
                 insitu_finish(e, b * n->inputs + i, sum, end, clock);
             }

@@ -2,18 +2,6 @@
 /* How one weight moves by its gradient. */
 #include "internal.h"
 
-/* 2^e as a float, e in what normal numbers reach. */
-static float power_of_two(int32_t e)
-{
-    union {
-        uint32_t bits;
-        float real;
-    } u;
-
-    u.bits = (uint32_t)(127 + insitu_clip(e, -126, 127)) << 23;
-    return u.real;
-}
-
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock)
@@ -35,8 +23,10 @@ void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_arra
     m->random = move->how == INSITU_MOVE_STOCHASTIC || move->how == INSITU_MOVE_NITI || move->how == INSITU_MOVE_DST ||
                 move->how == INSITU_MOVE_ROTATING;
     m->start = 0;
+#ifndef INSITU_NO_REAL
     if (move->how == INSITU_MOVE_LATENT)
-        m->unit = move->unit * power_of_two(exponent);
+        m->unit = insitu_scaled_real(move->unit, exponent);
+#endif
     if (move->how == INSITU_MOVE_BOP)
         m->base -= 8;
     if (move->how == INSITU_MOVE_ROTATING) {
@@ -116,53 +106,6 @@ static int64_t jumps(const insitu_mover *m, int64_t g, uint32_t word)
     return g < 0 ? -whole : whole;
 }
 
-/* A real to the nearest float16, ties to even. */
-static float to_half(float x)
-{
-    union {
-        uint32_t bits;
-        float real;
-    } u;
-    uint32_t sign, size, unit, low;
-
-    u.real = x;
-    sign = u.bits & 0x80000000u;
-    size = u.bits & 0x7FFFFFFFu;
-    if (size >= 0x7F800000u) /* no number, or infinite */
-        return x;
-    if (size < 0x33000000u) { /* below half of the least, 2^-24 */
-        size = 0;
-    } else {
-        unit = size < 0x38800000u ? 126u - (size >> 23) : 13u; /* low bits that float16 does not hold */
-        low = (uint32_t)1 << (unit - 1u);
-        if (unit < 24u) {
-            size += low - 1u + (size >> unit & 1u);
-            size &= ~(((uint32_t)1 << unit) - 1u);
-        } else { /* 2^-25 to below 2^-24: a tie goes to the even zero */
-            size = size > 0x33000000u ? 0x33800000u : 0u;
-        }
-        if (size >= 0x47800000u) /* 2^16 */
-            size = 0x7F800000u;
-    }
-    u.bits = sign | size;
-    return u.real;
-}
-
-static void move_real(const insitu_mover *m, uint32_t i, int32_t g)
-{
-    const insitu_move *move = m->move;
-    float w = insitu_get_real(m->w, i), real = (float)g * m->unit;
-
-    if (move->decay != 0.0f)
-        real = real + w * move->decay;
-    w = w - real * m->clock->rate;
-    if (w < -move->bound)
-        w = -move->bound;
-    else if (w > move->bound)
-        w = move->bound;
-    insitu_set_real(m->w, i, move->half ? to_half(w) : w);
-}
-
 static void move_average(const insitu_mover *m, uint32_t i, int32_t g)
 {
     int32_t w = insitu_get(m->w, i), average = insitu_get(m->state, i);
@@ -197,9 +140,11 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
     int64_t change;
 
     switch (move->how) {
+#ifndef INSITU_NO_REAL
     case INSITU_MOVE_LATENT:
-        move_real(m, i, g);
+        insitu_move_real(m, i, g);
         return;
+#endif
     case INSITU_MOVE_BOP:
         move_average(m, i, g);
         return;

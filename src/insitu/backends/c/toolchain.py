@@ -1,0 +1,131 @@
+"""The tools that programs for boards are made with: calling them, and what nm, readelf and GCC say of a program."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+from insitu.errors import ConfigError
+
+PREFIX = "arm-none-eabi-"
+EMULATOR = "qemu-system-arm"
+PACKAGES = {EMULATOR: "qemu-system-arm", "gcc": "gcc and libc6-dev"}
+"""The Debian package of a tool; every other tool is the ARM compiler's."""
+
+
+@dataclass(frozen=True)
+class Symbol:
+    name: str
+    kind: str
+    section: str
+    start: int
+    size: int
+
+
+def tool(name: str) -> str:
+    path = shutil.which(name)
+    if path is None:
+        package = PACKAGES.get(name, "gcc-arm-none-eabi")
+        raise ConfigError(
+            f"{name} was not found, which programs for the emulated boards need. "
+            f"Install the Debian package {package}, or run scripts/setup-system.sh as root."
+        )
+    return path
+
+
+def run_tool(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C"}  # messages are read
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        env=environment,
+        check=False,
+    )
+
+
+def checked(command: Sequence[str], what: str) -> str:
+    """What the command printed."""
+    done = run_tool(command)
+    if done.returncode:
+        raise refuse(done.stdout, what)
+    return done.stdout
+
+
+def refuse(output: str, what: str) -> ConfigError:
+    lines = [x for x in output.splitlines() if "error:" in x.lower() or "undefined reference" in x]
+    reason = lines[0] if lines else tail(output)
+    return ConfigError(f"{what}: the program cannot be built: {reason}. Correct the source that it names.")
+
+
+def tail(output: str, lines: int = 3) -> str:
+    return " | ".join(x for x in output.splitlines()[-lines:] if x) or "nothing was printed"
+
+
+# --- what is in a program ------------------------------------------------------------
+
+
+def sections_of(path: Path) -> list[tuple[str, int, int]]:
+    """Name, size and address."""
+    lines = checked([tool(PREFIX + "size"), "-A", "-d", str(path)], str(path)).splitlines()
+    rows = [x.split() for x in lines if x.startswith(".")]
+    return [(name, int(size), int(start)) for name, size, start in rows]
+
+
+def symbols_of(path: Path) -> list[Symbol]:
+    """Functions (kind FUNC) and variables (OBJECT); size 0 is unknown, as of a part of libgcc."""
+    lines = checked([tool(PREFIX + "nm"), "-f", "sysv", str(path)], str(path)).splitlines()
+    rows = [[x.strip() for x in line.split("|")] for line in lines]
+    return [
+        Symbol(x[0], x[3], x[6], int(x[1], 16), int(x[4] or "0", 16))
+        for x in rows
+        if len(x) == 7 and x[3] in ("FUNC", "OBJECT")
+    ]
+
+
+def functions_of(path: Path) -> list[Symbol]:
+    """One for each address, ascending: the longest, and of equal ones the first by name.
+
+    One without a size reaches to the next or the end, unless a sized one holds its address.
+    """
+    found = [replace(x, start=x.start & ~1) for x in symbols_of(path) if x.kind == "FUNC"]
+    found.sort(key=lambda x: x.name, reverse=True)
+    at = {x.start: x for x in sorted(found, key=lambda x: x.size)}
+    sized = [x for x in at.values() if x.size]
+    starts = sorted(at)
+    end = next(start + size for name, size, start in sections_of(path) if name == ".text")
+    for start, after in pairwise([*starts, end]):
+        if not any(x.start <= start < x.start + x.size for x in sized):
+            at[start] = replace(at[start], size=after - start)
+    return [at[x] for x in starts if at[x].size]
+
+
+def ranges_of(functions: Sequence[Symbol]) -> list[tuple[int, int, str]]:
+    """Ascending ranges that do not overlap; where functions do (libgcc), the one that starts last has the address."""
+    edges = sorted({y for x in functions for y in (x.start, x.start + x.size)})
+    found = []
+    for first, after in pairwise(edges):
+        inside = [x for x in functions if x.start <= first < x.start + x.size]
+        if inside:
+            found.append((first, after, inside[-1].name))
+    return found
+
+
+def frames_of(usage: Iterable[Path]) -> dict[str, int | None]:
+    """From lines ``main.c:3:5:main<tab>24<tab>static``."""
+    frames: dict[str, int | None] = {}
+    for path in usage:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            place, size, how = line.split("\t")
+            name = place.rsplit(":", 1)[1]
+            before = frames.get(name, 0)
+            frames[name] = None if before is None or how == "dynamic" else max(before, int(size))
+    return frames
