@@ -111,6 +111,28 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.1f} %"
 
 
+def instructions_table() -> str:
+    """Predicted against measured: bytes, and instructions of a program that the fit has not seen."""
+    rows = []
+    found = stored("instructions")["rows"]
+    for forward, step in zip(found[::2], found[1::2], strict=True):
+        named = (f"{step['network']}, {step['data']}", f"`{step['rule']}`")
+        sizes = (f"{step['planned_bytes']:,}", f"{step['bytes']:,}")
+        counts = ((f"{r['counted']:,.0f}", _signed(r["error"])) for r in (forward, step))
+        rows.append((*named, *sizes, *(text for pair in counts for text in pair)))
+    columns = (
+        "network, data",
+        "rule",
+        "bytes, planned",
+        "measured",
+        "instructions, forward",
+        "predicted",
+        "training step",
+        "predicted",
+    )
+    return markdown(columns, rows)
+
+
 def boards_table() -> str:
     """Exported programs on the emulated boards."""
     rows = []
@@ -303,6 +325,7 @@ def parts() -> dict[str, str]:
         "targets": target_table(),
         "zigzag": zigzag_table(),
         "mlperf": mlperf_table(),
+        "instructions": instructions_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),
         "boards": boards_table(),

@@ -97,7 +97,9 @@ def compare(
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="A recipe of 'insitu list recipes'.")],
+    name: Annotated[
+        str, typer.Argument(help="A recipe of 'insitu list recipes', or what the names of several begin with.")
+    ],
     short: Annotated[
         bool, typer.Option("--short", help="A few minutes instead of the full schedule.")
     ] = False,
@@ -117,18 +119,20 @@ def reproduce(
     from insitu.experiment import recipes
     from insitu.run.files import write_atomic
 
-    recipe = recipes.find(name)
-    config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
-    folder = out or free_folder(f"reproduce-{name}")
-    first = recipe.first_run(data_dir=path_text(data_dir))
-    if first is not None:
-        config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
-    results = _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
-    table = recipes.reproduction_markdown(recipe, results)
-    write_atomic(folder / "reproduction.md", table)
-    write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
-    if not as_json:
-        emit(table)
+    found, root = recipes.group(name) or (name,), out or free_folder(f"reproduce-{name}")
+    for one in found:
+        recipe = recipes.find(one)
+        config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
+        folder = root / one if len(found) > 1 else root
+        first = recipe.first_run(data_dir=path_text(data_dir))
+        if first is not None:
+            config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
+        results = _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+        table = recipes.reproduction_markdown(recipe, results)
+        write_atomic(folder / "reproduction.md", table)
+        write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
+        if not as_json:
+            emit(table)
 
 
 def _pretrained(config: RunConfig, folder: Path) -> Path:

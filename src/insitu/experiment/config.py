@@ -122,7 +122,8 @@ class TrainingConfig(Frozen):
         default=None, description="run folder or .npz whose parameters the network starts from"
     )
     engine: Literal["torch", "c"] = Field(
-        default="torch", description="what computes the steps; c: faster, the same bits"
+        default="torch",
+        description="what computes the steps; c: integers, faster, the same bits (rows of a comparison in floats: torch)",
     )
     device: str = "cpu"
     threads: int | None = Field(
@@ -239,6 +240,9 @@ class CompareConfig(TrainingConfig):
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
         if spec.precision is not None:
             shared["precision"] = spec.precision
+        found = policies.make(shared["precision"]) if "brevitas" not in str(shared["precision"]) else None
+        if found is None and self.engine == "c":
+            shared["engine"] = "torch"  # C has integers alone
         shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
         return RunConfig(

@@ -174,8 +174,8 @@ TEST = (
 """Beginnings of the names of what the self-test and the start-up bring, and of the weights in flash."""
 
 
-CHECKS = ("insitu_crc", "main", "insitu_copy_bytes")
-"""Functions whose instructions are the self-test's, not the step's (the copies of a sample are few)."""
+OUTSIDE = ("insitu_start", "insitu_exit", "insitu_init", "insitu_copy_bytes", "insitu_crc", "main", "print")
+"""Functions whose instructions are those of start-up, first state and self-test (the copies of a sample are few)."""
 
 
 def _of_test(name: str) -> bool:
@@ -216,18 +216,23 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
     if not run:
         return built
     result, counts = measure(elf, board)
-    idle = measure(lone, board)[1]["total"]
-    steps = len(found.golden.state)
-    total = counts.pop("total") - sum(counts.get(name, 0) for name in CHECKS)
+    forward = _inside(measure(lone, board)[1])
+    steps, whole = len(found.golden.state), _inside(counts)
+    counts.pop("total")
     return replace(
         built,
         equal=result.exit_code == 0,
-        per_step=(total - idle) / steps,
-        per_inference=float(idle),
+        per_step=(whole - forward) / steps,
+        per_inference=float(forward),
         macs_per_step=sum(p.steps[0].counts().macs.values()),
         macs_per_inference=sum(p.inference.counts().macs.values()),
         kernels=dict(sorted(counts.items(), key=lambda item: -item[1])),
     )
+
+
+def _inside(counts: Mapping[str, int]) -> int:
+    """Instructions of the network."""
+    return counts["total"] - sum(counts.get(name, 0) for name in OUTSIDE)
 
 
 def _built(found: Exported, name: str, optimize: str, learn: bool) -> Elf:

@@ -57,6 +57,11 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
 
 
+def group(name: str) -> tuple[str, ...]:
+    """The recipe of a name, or all whose names go on from it: ``own-rule`` is ``own-rule-mnist`` and its like."""
+    return (name,) if name in names() else tuple(n for n in names() if n.startswith(f"{name}-"))
+
+
 def find(name: str) -> Recipe:
     """A recipe by name.
 

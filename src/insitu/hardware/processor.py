@@ -21,7 +21,7 @@ LEVEL = "ram"
 def row(target: Processor, index: int, op: Op, part: Work) -> Row:
     """One part of an op on a processor."""
     reads, writes = _traffic(target, part)
-    cycles = dict(_cycles(target, part))
+    cycles = dict(_cycles(target, op, part))
     return Row.of(
         index,
         op,
@@ -34,36 +34,46 @@ def row(target: Processor, index: int, op: Op, part: Work) -> Row:
     )
 
 
-def _cycles(target: Processor, part: Work) -> Iterator[tuple[Use, float]]:
+def _cycles(target: Processor, op: Op, part: Work) -> Iterator[tuple[Use, float]]:
     """Uses of the cycle entries."""
-    kind = kernel(target, part)
+    kind = kernel(target, op, part)
     amount = float(part.amount)
     yield (f"cycles.{kind}", *_factor(part, kind)), amount
     if part.product is not None and not part.real and min(part.widths) < 8:
         yield ("cycles.unpack",), amount
+    if target.cycles.call is not None:
+        yield ("cycles.call",), 1.0
 
 
-def kernel(target: Processor, part: Work) -> str:
+def kernel(target: Processor, op: Op, part: Work) -> str:
     """The class of a part: a key of the target's cycles; special kernels only where they are known apart."""
-    known = target.cycles
-    if part.kind == "multiply":
-        return "elementwise"
-    if part.kind == "update" and part.real and known.float32_update is not None:
-        return "float32_update"
-    if part.kind == "conv" and part.product is not None:
-        _, groups, _, c, _, _, fy, fx = part.product.sizes
-        if fy * fx == 1 and known.pointwise is not None:
-            return "pointwise"
-        if groups * c == 1 and known.single is not None:
-            return "single"
-    return part.kind
+    general = "elementwise" if part.kind == "multiply" else part.kind
+    return next((k for k in _special(op, part) if getattr(target.cycles, k, None) is not None), general)
+
+
+def _special(op: Op, part: Work) -> Iterator[str]:
+    """Classes that a target may know apart, the most special first."""
+    product = part.product
+    if part.kind == "update":
+        if part.real:
+            yield "float32_update"
+        if op.kind.startswith("conv2d"):
+            yield "conv_update"
+    elif product is not None and product.form != "forward":
+        yield f"{part.kind}_{product.form}"
+    if part.kind == "conv" and product is not None:
+        _, groups, _, c, _, _, fy, fx = product.sizes
+        if fy * fx == 1:
+            yield "pointwise"
+        elif groups * c == 1:
+            yield "single"
 
 
 def _factor(part: Work, kind: str) -> tuple[str, ...]:
     """The entry that a width other than 8 bits multiplies by."""
     if part.product is not None:
         return ("cycles.float32",) if part.real else ("cycles.int16",) if max(part.widths) > 8 else ()
-    return ("cycles.float32",) if kind == "update" and part.real else ()
+    return ("cycles.float32",) if part.real and kind in ("update", "conv_update") else ()
 
 
 def _energy(target: Processor, cycles: dict[Use, float]) -> dict[Use, float]:

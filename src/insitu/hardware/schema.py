@@ -103,6 +103,9 @@ class Cycles:
         int16, float32: factors on products.
         float32_update: per weight.
         unpack: extra per MAC with words below 8 bits.
+        dense_dx, conv_dx, conv_dw: per MAC of training's products, where known apart; else as in the forward pass.
+        conv_update: per weight of a convolution, where known apart.
+        call: per call of a kernel, where known.
     """
 
     conv: Annotated[Entry | None, Unit("cycles/MAC")]
@@ -118,6 +121,11 @@ class Cycles:
     pointwise: Annotated[Entry | None, Unit("cycles/MAC")] = None
     single: Annotated[Entry | None, Unit("cycles/MAC")] = None
     float32_update: Annotated[Entry | None, Unit("cycles/weight")] = None
+    dense_dx: Annotated[Entry | None, Unit("cycles/MAC")] = None
+    conv_dx: Annotated[Entry | None, Unit("cycles/MAC")] = None
+    conv_dw: Annotated[Entry | None, Unit("cycles/MAC")] = None
+    conv_update: Annotated[Entry | None, Unit("cycles/weight")] = None
+    call: Annotated[Entry | None, Unit("cycles/call")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,60 @@ for _name, _function in LOSSES.items():
     )
 
 
+def violations(z: Any, label: Any, bound: Any, every: bool) -> Any:
+    """e [B,C] in whole numbers: 1 at the violators of the margin ``bound`` [B,1], minus their number at the label.
+
+    A violator is a class j other than y with z_j - z_y + bound > 0; of them all, or the first of the highest score.
+    """
+    import torch
+
+    at = label.long()[:, None]
+    t = torch.zeros_like(z).scatter_(1, at, 1.0)
+    short = z - z.gather(1, at) + bound
+    wrong = (short > 0).to(z.dtype) * (1 - t)
+    if not every:
+        rival = short.masked_fill(t > 0, -torch.inf).argmax(1, keepdim=True)
+        wrong = torch.zeros_like(z).scatter_(1, rival, wrong.gather(1, rival))
+    return wrong - t * wrong.sum(1, keepdim=True)
+
+
+def _violation_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    z, label, h = inputs
+    require(
+        len(z.shape) == 2 and label.shape == z.shape[:1],
+        f"a margin needs scores [B,C] and class labels [B], got {list(z.shape)} and {list(label.shape)}",
+    )
+    require(h.shape[:1] == z.shape[:1], f"{h.shape[0]} rows of h do not fit {z.shape[0]} of the scores")
+    return _infer((z, label), attrs)
+
+
+def _violation_torch(op: Op, _rt: Any) -> Any:
+    relative, margin, every, scale = (op.attrs[k] for k in ("relative", "margin", "every", "scale"))
+
+    def error(z: Any, label: Any, h: Any) -> Any:
+        bound = relative * h.flatten(1).abs().sum(1, keepdim=True) + margin
+        e = violations(z, label, bound, every).mul_(scale)
+        return (e, _xent_value(z, one_hot(label, z)) * scale) if op.attrs["with_loss"] else e
+
+    return error
+
+
+def of_violations(op: Op) -> Counts:
+    """Two passes over the scores, one over h."""
+    return Counts(other={op.phase: 3 * op.inputs[0].size + op.inputs[2].size})
+
+
+register(
+    OpRecord(
+        kind="violation_error",
+        doc="e = scale · (1 at violators of the margin, minus their number at y); relative · |h|₁ + margin",
+        infer=_violation_infer,
+        torch=_violation_torch,
+        counts=of_violations,
+    )
+)
+
+
 def _value_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     return _infer(inputs, {**attrs, "with_loss": True})[1:]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from insitu.numbers.formats import Float
 from insitu.ops.common import per_output, require
-from insitu.ops.loss import VALUES, one_hot
+from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
@@ -86,6 +86,28 @@ for _name, _doc, _lower in (
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
         )
     )
+
+
+def _violated_torch(op: Op, _rt: Any) -> Any:
+    shift, margin, fmt, every = (op.attrs[k] for k in ("shift", "margin", "format", "every"))
+
+    def error(z: Any, label: Any, h: Any, e: Any = 0) -> Any:
+        k = max(min(int(e) - shift, 31), -62)
+        bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + margin
+        return onto(violations(z.double(), label, bound, every), fmt)
+
+    return error
+
+
+register(
+    OpRecord(
+        kind="violated",
+        doc="e = 1 at violators (one or all) of a margin floor(|h|₁ 2**(e - shift)) + margin, minus their number at y",
+        infer=_error_infer,
+        torch=_violated_torch,
+        counts=of_violations,
+    )
+)
 
 
 def _less_torch(op: Op, _rt: Any) -> Any:

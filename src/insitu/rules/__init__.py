@@ -2,7 +2,7 @@
 
 # the order of tables: BP first
 from insitu.rules import backprop, alignment, direct, local, greedy, hsic, blockwise  # isort: skip
-from insitu.rules import lls, monoforward, forward, pepita, sigprop, hebbian, zeroth  # isort: skip
+from insitu.rules import lls, monoforward, forward, pepita, sigprop, hebbian, zeroth, etch  # isort: skip
 from insitu.rules.protocol import (
     RULES,
     Citation,
@@ -25,6 +25,7 @@ __all__ = [
     "emit_inference",
     "emit_phases",
     "emit_step",
+    "etch",
     "forward",
     "greedy",
     "hebbian",

@@ -445,6 +445,24 @@ def margin_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
     return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
 
 
+def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints, e: Any = 0) -> Ints:
+    """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y;
+    bound = floor(sum |h| 2**(e - shift)) + margin."""
+    k, rows = op.attrs["shift"] - int(e), np.arange(len(z_BC))
+    total = np.abs(h.reshape(len(h), -1)).sum(1, keepdims=True)
+    bound = total >> min(k, 62) if k >= 0 else total << min(-k, 31)
+    wrong = z_BC - np.take_along_axis(z_BC, label_B[:, None], 1) + bound + op.attrs["margin"] > 0
+    wrong[rows, label_B] = False
+    if not op.attrs["every"]:
+        others = z_BC.copy()
+        others[rows, label_B] = np.iinfo(np.int64).min
+        first = np.zeros_like(wrong)
+        first[rows, others.argmax(1)] = True
+        wrong &= first
+    t = _hot(label_B, z_BC.shape[1])
+    return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
+
+
 def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
     t = np.arange(len(p_N)) < len(p_N) // 2
     return saturate(p_N - op.attrs["one"] * t, op.outputs[0].format)
@@ -554,7 +572,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         *(conv2d, conv2d_dx, conv2d_dw, max_pool, max_unpool, sum_pool, sum_unpool),
         *(activate, gate, stash, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
         *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
-        *(softmax_error, difference_error, margin_error, less_first_half, update),
+        *(softmax_error, difference_error, margin_error, violated, less_first_half, update),
     )
 }
 """The function of every op by its kind."""

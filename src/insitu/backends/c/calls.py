@@ -341,6 +341,16 @@ def _scores(name: str) -> Callable[[Emitter, Op], Calls]:
     return make
 
 
+def _violated(em: Emitter, op: Op) -> Calls:
+    z, label, h, *exponent = op.inputs
+    named = [em.array(v) for v in exponent] or ["NULL"]
+    arrays = (*em.arrays((z, label, h)), *named, em.array(op.outputs[0]))
+    shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
+    return _call(
+        "violated", *arrays, *shape, op.attrs["shift"], op.attrs["margin"], f"{int(op.attrs['every'])}u"
+    )
+
+
 def _less_first_half(em: Emitter, op: Op) -> Calls:
     fmt = op.outputs[0].format
     assert isinstance(fmt, Quantized)
@@ -398,6 +408,7 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "difference_error": _scores("difference_error"),
     "less_label": _scores("difference_error"),
     "margin_error": _scores("margin_error"),
+    "violated": _violated,
     "less_first_half": _less_first_half,
 }
 """How each op is called; a new one is a row here, a function and a kernel."""

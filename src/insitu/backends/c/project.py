@@ -88,9 +88,11 @@ class Program:
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """What kernels may leave out: real weights, where there are none."""
-        integers = all(isinstance(v.format, Quantized) for v in self.residents.values())
-        return ("INSITU_NO_REAL",) if integers else ()
+        """What kernels may leave out: real weights, and matrices of fewer than 8 bits, where there are none."""
+        kept = self.residents.values()
+        integers = all(isinstance(v.format, Quantized) for v in kept)
+        whole = not any(v.format.bits < 8 for v in kept if len(v.shape) > 1)
+        return (*(["INSITU_NO_REAL"] if integers else []), *(["INSITU_BYTES"] if whole else []))
 
     @cached_property
     def places(self) -> dict[str, Place]:

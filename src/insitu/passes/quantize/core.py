@@ -402,7 +402,7 @@ class Quantizer:
     def settle(self, x: Now, out: Value) -> None:
         """A sum of the forward pass in the format that its readers want."""
         readers = self.users.get(out, [])
-        if any(op.kind in LOSSES for op in readers) or out in self.step.outputs:
+        if any(op.kind in LOSSES and op.inputs[0] is out for op in readers) or out in self.step.outputs:
             self.now[out] = self._scores(x, out, readers)
             return
         functions = {op.attrs["fn"] for op in readers if op.kind == "activate"}
@@ -467,7 +467,7 @@ class Quantizer:
 
 Lower = Callable[[Quantizer, Op], None]
 LOWER: dict[str, Lower] = {}
-LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "xent_loss", "mse_loss")
+LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "violation_error", "xent_loss", "mse_loss")
 _BATCH_NORM = (
     "batch norm has no integer form; fold it into the weights in front of it (network option norm=fold), or use "
     "norm=rms, a power-of-two shift"

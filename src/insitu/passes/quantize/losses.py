@@ -6,6 +6,7 @@ from math import ceil, exp
 
 from insitu.numbers.formats import Fixed
 from insitu.numbers.precision import kind
+from insitu.ops.quant import nearest_shift
 from insitu.passes.quantize.core import Quantizer, lowers
 from insitu.passes.quantize.units import Now, fixed
 from insitu.step.ir import Op, Value
@@ -67,6 +68,27 @@ def _hinge(q: Quantizer, op: Op) -> None:
     made = q.one("margin_error", z.value, label, one=round(1.0 / z.unit), format=fmt, unit=scale, like=out)
     q.now[out] = Now(made)
     _monitor(q, op, z, "hinge", scale)
+
+
+NEVER = 62
+"""A shift that leaves nothing of a sum of magnitudes."""
+
+
+@lowers("violation_error")
+def _violation(q: Quantizer, op: Op) -> None:
+    """The margin becomes a shift of the sum of |h|."""
+    z, label = _checked_labels(q, op)
+    h, scale, every, out = q.of(op.inputs[2]), op.attrs["scale"], op.attrs["every"], op.outputs[0]
+    if h.exponent is not None and (h.sign < 0 or h.exponent.shape):
+        raise q.refuse("its layer has an exponent per sample; use activation_exponent=static")
+    relative = op.attrs["relative"]
+    shift = nearest_shift(relative * h.unit / z.unit) if relative else NEVER
+    fmt = q.wide(op.inputs[0].shape[1] - 1 if every else 1, scale)
+    operands = (z.value, label, h.value, *([h.exponent] if h.exponent is not None else []))
+    how = {"shift": shift, "margin": round(op.attrs["margin"] / z.unit), "every": every}
+    made = q.one("violated", *operands, **how, format=fmt, unit=scale, like=out)
+    q.now[out] = Now(made)
+    _monitor(q, op, z, "xent", scale)
 
 
 @lowers("bce_error")

@@ -89,7 +89,12 @@ def _error_below(q: Quantizer, op: Op) -> None:
     d, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
     fan, axis = _summed(op)
     unit = d.unit * (op.attrs["scale"] if view == "sign" else w.unit)
-    bound = fan * d.format.reach * (1 if view == "sign" else w.format.reach)
+    reach = 1 if view == "sign" else w.format.reach
+    bound, was = fan * d.format.reach * reach, d.unit
+    few = violators(q, d.value)
+    if few:  # of all rows so many count, and nothing finer than their largest sum can be needed
+        bound = few * reach
+        was = unit * 2.0 ** max(bound.bit_length() + 1 - kind(q.precision.error, "error").bits, 0)
     attrs = _geometry(op) | ({"shape": op.attrs["shape"]} if "shape" in op.attrs else {})
     if view == "sign":
         attrs["view"] = "sign"
@@ -105,7 +110,15 @@ def _error_below(q: Quantizer, op: Op) -> None:
         **q.sums(bound, unit, axis),
         **attrs,
     )
-    q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], d.unit)
+    q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], was)
+
+
+def violators(q: Quantizer, error: Value) -> int:
+    """|e|_1 at most of a violated margin's error; 0 of any other."""
+    made = next((op for op in q.ops if error in op.outputs), None)
+    if made is None or made.kind != "violated":
+        return 0
+    return 2 * (error.shape[1] - 1 if made.attrs["every"] else 1)
 
 
 @lowers("matmul_dw", "conv2d_dw")

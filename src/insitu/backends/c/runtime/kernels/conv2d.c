@@ -81,10 +81,10 @@ static inline void finish_four(uint8_t *z, uint32_t plane, const int32_t *sums, 
         *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
 }
 
-/* A group's sums of gathered windows; its weights start at `w`, its output channels at `first`. */
-static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, const insitu_array *bias,
+/* A group's sums of gathered windows; its output channels start at `first`. */
+static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *weights, const insitu_array *bias,
                        const insitu_array *z, const insitu_conv *n, uint32_t sample, uint32_t first,
-                       const insitu_read *read_bias, int8_t bias_shift, const insitu_fit *end,
+                       const insitu_read *read, const insitu_read *read_bias, int8_t bias_shift, const insitu_fit *end,
                        const insitu_clock *clock, uint8_t *workspace)
 {
     uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
@@ -92,6 +92,10 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, co
     int64_t more[MANY];
     int32_t four[4];
     int quick; /* the sums fit 32 bits with room */
+    const uint8_t *w = weights->data + first * size; /* of bytes */
+#if defined(INSITU_NARROW)
+    int narrow = !insitu_plain(weights, read);
+#endif
 
     for (start = 0; start < outputs; start += count) {
         count = outputs - start < MANY ? outputs - start : MANY;
@@ -106,16 +110,27 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const uint8_t *w, co
                 gather(x, n, channels, p, q, workspace);
                 to = (sample * n->k + first + start) * plane + p * n->q + q;
                 for (k = 0; k + 4u <= count; k += 4u, to += 4u * plane) {
-                    insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
+#if defined(INSITU_NARROW)
+                    if (narrow)
+                        insitu_dot_narrow(workspace, is_signed, weights, (first + start + k) * size, size, 4, size, read, four);
+                    else
+#endif
+                        insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
                     if (quick)
                         finish_four(z->data + to, plane, four, more + k, end);
                     else
                         for (j = 0; j < 4u; j++)
                             insitu_finish(z, to + j * plane, four[j] + more[k + j], end, clock);
                 }
-                for (; k < count; k++, to += plane)
-                    insitu_finish(z, to, insitu_dot8(workspace, w + (start + k) * size, size, is_signed) + more[k], end,
-                                  clock);
+                for (; k < count; k++, to += plane) {
+#if defined(INSITU_NARROW)
+                    if (narrow)
+                        insitu_dot_narrow(workspace, is_signed, weights, (first + start + k) * size, size, 1, size, read, four);
+                    else
+#endif
+                        four[0] = insitu_dot8(workspace, w + (start + k) * size, size, is_signed);
+                    insitu_finish(z, to, four[0] + more[k], end, clock);
+                }
             }
     }
 }
@@ -151,15 +166,15 @@ void insitu_conv2d(const insitu_array *x, const insitu_array *w, const insitu_ar
 {
     uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
     uint32_t b, g, p, q, k, to;
-    int fast = workspace != NULL && insitu_bytes(x) && insitu_plain(w, read) && size <= INSITU_DOT;
+    int fast = workspace != NULL && insitu_bytes(x) && (insitu_plain(w, read) || insitu_narrow(w, read)) && size <= INSITU_DOT;
 
     for (b = 0; b < n->batch; b++)
         for (g = 0; g < n->groups; g++) {
             uint32_t image = (b * n->c + g * channels) * n->h * n->w;
 
             if (fast) {
-                by_windows(x->data + image, x->form == INSITU_SIGNED, w->data + g * outputs * size, bias, z, n, b,
-                           g * outputs, read_bias, bias_shift, end, clock, workspace);
+                by_windows(x->data + image, x->form == INSITU_SIGNED, w, bias, z, n, b, g * outputs, read, read_bias,
+                           bias_shift, end, clock, workspace);
                 continue;
             }
             for (k = g * outputs; k < (g + 1u) * outputs; k++) {

@@ -12,6 +12,11 @@
 #undef INSITU_DSP
 #endif
 
+/* A fast form for words of fewer than 8 bits; not in a program without them (INSITU_BYTES). */
+#if !defined(INSITU_SMALL) && !defined(INSITU_BYTES)
+#define INSITU_NARROW
+#endif
+
 /* A flag that is constant where a function is called costs nothing then. */
 #if defined(__GNUC__)
 #define INSITU_INLINE static inline __attribute__((always_inline))
@@ -94,6 +99,21 @@ INSITU_INLINE int insitu_plain(const insitu_array *w, const insitu_read *read)
            read->sign == 0u;
 }
 
+/* Are weights, as they are read, signed bytes or less? */
+INSITU_INLINE int insitu_narrow(const insitu_array *w, const insitu_read *read)
+{
+#if defined(INSITU_NARROW)
+    if (w->bits > 8u || w->form == INSITU_REAL || read->channels != NULL || read->sign != 0u)
+        return 0;
+    return (read->how == INSITU_AS_STORED && (w->bits < 8u || w->form != INSITU_UNSIGNED)) ||
+           (read->how == INSITU_HIGH_BITS && w->form == INSITU_SIGNED && read->shift >= 0 && read->shift < 8);
+#else
+    (void)w;
+    (void)read;
+    return 0;
+#endif
+}
+
 /* A bias as what is added to an exact sum; 0 without. */
 INSITU_INLINE int64_t insitu_bias(const insitu_array *bias, uint32_t channel, const insitu_read *read, int8_t shift)
 {
@@ -107,6 +127,14 @@ INSITU_INLINE int64_t insitu_bias(const insitu_array *bias, uint32_t channel, co
 int32_t insitu_dot8(const uint8_t *x, const uint8_t *w, uint32_t n, uint8_t x_signed);
 /* The same for the four rows w, w + pitch, ... */
 void insitu_dot8_four(const uint8_t *x, const uint8_t *w, uint32_t pitch, uint32_t n, uint8_t x_signed, int32_t out[4]);
+
+#if defined(INSITU_NARROW)
+/* Weights start to start + count, as they are read (read NULL: as stored), as bytes. */
+void insitu_unpack(const insitu_array *w, uint32_t start, uint32_t count, const insitu_read *read, int8_t *to);
+/* Sums of x times up to four rows of such weights from element `first` on, a row `pitch` further. */
+void insitu_dot_narrow(const uint8_t *x, uint8_t x_signed, const insitu_array *w, uint32_t first, uint32_t pitch,
+                       uint32_t rows, uint32_t n, const insitu_read *read, int32_t out[4]);
+#endif
 
 /* The gradient of one weight of a convolution; c counts within the group of output channel k. */
 int64_t insitu_conv_gradient(const insitu_array *d, const insitu_array *x, const insitu_conv *n, uint32_t k, uint32_t c,

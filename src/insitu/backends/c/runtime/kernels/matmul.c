@@ -11,6 +11,21 @@ void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_ar
     int fast = insitu_bytes(x) && insitu_plain(w, read) && size <= INSITU_DOT;
     int32_t four[4];
     int64_t more[4], sum;
+#if defined(INSITU_NARROW)
+    uint32_t rows;
+
+    if (!fast && insitu_bytes(x) && insitu_narrow(w, read) && size <= INSITU_DOT)
+        for (; o < n->outputs; o += rows) {
+            rows = n->outputs - o < 4u ? n->outputs - o : 4u;
+            for (j = 0; j < rows; j++)
+                more[j] = insitu_bias(bias, o + j, read_bias, bias_shift);
+            for (b = 0; b < n->batch; b++) {
+                insitu_dot_narrow(x->data + b * size, is_signed, w, o * size, size, rows, size, read, four);
+                for (j = 0; j < rows; j++)
+                    insitu_finish(z, b * n->outputs + o + j, four[j] + more[j], end, clock);
+            }
+        }
+#endif
 
     for (; fast && o + 4u <= n->outputs; o += 4u) {
         for (j = 0; j < 4u; j++)

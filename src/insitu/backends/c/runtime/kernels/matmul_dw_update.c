@@ -153,6 +153,29 @@ static uint32_t row_by_many(const insitu_columns *c, uint8_t *w, int32_t d, uint
 
 #endif
 
+#if defined(INSITU_NARROW)
+/* Words of fewer than 8 bits that have moved, saturated. */
+static void put_back(const insitu_mover *m, uint32_t start, uint32_t count, const int8_t *block)
+{
+    uint32_t i, j, bits = m->w->bits, mask = ((uint32_t)1 << bits) - 1u, word, got;
+    int32_t low = m->move->low, high = m->move->high;
+
+    for (i = 0; i < count && ((start + i) & 7u) != 0u; i++)
+        insitu_set(m->w, start + i, insitu_clip(block[i], low, high));
+    for (; i + 8u <= count; i += 8u) { /* eight words are `bits` bytes */
+        uint8_t *p = m->w->data + ((start + i) >> 3) * bits;
+
+        for (j = word = got = 0; j < 8u; j++) {
+            word |= ((uint32_t)insitu_clip(block[i + j], low, high) & mask) << got;
+            for (got += bits; got >= 8u; got -= 8u, word >>= 8)
+                *p++ = (uint8_t)word;
+        }
+    }
+    for (; i < count; i++)
+        insitu_set(m->w, start + i, insitu_clip(block[i], low, high));
+}
+#endif
+
 /* Bytes at batch 1, rounded stochastically or to nearest. */
 static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
 {
@@ -162,20 +185,25 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     uint32_t inputs = n->inputs, outputs = n->outputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
     uint32_t start, count, row, k = (uint32_t)m->base, word = 0, done = 0;
     uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
-    const uint8_t *errors;
+    int bytes = insitu_bytes(d), some = 0;
     int32_t error;
     uint8_t *w;
+#if defined(INSITU_NARROW)
+    int8_t block[INSITU_BLOCK];
+    int narrow = m->w->bits < 8u;
+#endif
 
-    for (start = 0; start < inputs; start += count) {
+    for (row = 0; row < outputs && !some; row++)
+        some = bytes ? d->data[row] != 0u : insitu_get(d, row) != 0;
+    for (start = 0; start < inputs && some; start += count) {
         count = inputs - start < INSITU_BLOCK ? inputs - start : INSITU_BLOCK;
         insitu_move_columns(m, start, count);
         take(&c, m, x->data + start, x->form == INSITU_SIGNED, count, drop);
         if (c.count == 0u)
             continue;
         w = m->w->data + start;
-        errors = d->data;
         for (row = 0; row < outputs; row++, w += inputs) {
-            error = insitu_byte(errors++, 0, d_signed);
+            error = bytes ? insitu_byte(d->data, row, d_signed) : insitu_get(d, row);
             if (random && lfsr)
                 word = m->row_state = insitu_lfsr(m->row_state); /* at every row */
             if (error == 0)
@@ -184,6 +212,12 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
                 word = insitu_mixed(insitu_mixed(row + key) ^ salt);
             if (channels != NULL)
                 k = (uint32_t)(m->base + channels[row]);
+#if defined(INSITU_NARROW)
+            if (narrow) {
+                insitu_unpack(m->w, row * inputs + start, count, NULL, block);
+                w = (uint8_t *)block;
+            }
+#endif
 #if defined(INSITU_AVX2)
             done = c.whole ? row_by_many(&c, w, error, word >> drop, k, drop != 0u ? 0u : 32u - k, count) : 0u;
 #endif
@@ -191,8 +225,22 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
                 row_by_one(&c, done, w, error, word >> drop, k, 0);
             else
                 row_by_one(&c, done, w, error, word, k, 32u - k);
+#if defined(INSITU_NARROW)
+            if (narrow)
+                put_back(m, row * inputs + start, count, block);
+#endif
         }
     }
+}
+
+/* Words of bytes that use all of their range, or of less. */
+static int whole(const insitu_mover *m)
+{
+#if defined(INSITU_NARROW)
+    if (m->w->bits < 8u)
+        return 1;
+#endif
+    return m->w->bits == 8u && m->move->low == -128 && m->move->high == 127;
 }
 
 /* Can by_bytes do it? Then every sum on the way fits 32 bits. */
@@ -201,9 +249,9 @@ static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array
     const insitu_move *move = m->move;
     uint32_t row;
 
-    if (n->batch != 1u || !insitu_bytes(d) || !insitu_bytes(x) || m->w->bits != 8u || m->w->form != INSITU_SIGNED ||
+    if (n->batch != 1u || d->bits > 8u || d->form == INSITU_REAL || !insitu_bytes(x) || m->w->form != INSITU_SIGNED ||
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
-        move->low != -128 || move->high != 127 || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
+        !whole(m) || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
         return 0;
     for (row = 0; move->channels != NULL && row < n->outputs; row++)
         if (m->base + move->channels[row] < 1 || m->base + move->channels[row] > 30)

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The largest of each window and its position in the plane: of equal ones the first, row by row. */
-#include "insitu_kernels.h"
+#include "internal.h"
 
 void insitu_max_pool(const insitu_array *x, const insitu_array *y, const insitu_array *position, const insitu_conv *n)
 {
+    const int bytes = insitu_bytes(x);
+    const uint8_t is_signed = x->form == INSITU_SIGNED;
     uint32_t at = 0;
     for (uint32_t plane = 0; plane < n->batch * n->c; plane++) {
         for (uint32_t p = 0; p < n->p; p++) {
@@ -14,7 +16,8 @@ void insitu_max_pool(const insitu_array *x, const insitu_array *y, const insitu_
                 for (uint32_t row = top; row != top + n->r; row++) {
                     for (uint32_t column = left; column != left + n->s; column++) {
                         if (row < n->h && column < n->w) { /* what is outside wrapped around to a large number */
-                            const int32_t v = insitu_get(x, (plane * n->h + row) * n->w + column);
+                            const uint32_t i = (plane * n->h + row) * n->w + column;
+                            const int32_t v = bytes ? insitu_byte(x->data, i, is_signed) : insitu_get(x, i);
                             if (v > best || where == UINT32_MAX) {
                                 best = v;
                                 where = row * n->w + column;

@@ -1,0 +1,98 @@
+"""Is C the integer reference, bit for bit? Rules x policies x networks on this machine, and on the emulated boards.
+
+    python benchmarks/conformance.py [--jobs 2] [--steps 100] [--boards m0,m4] [--out benchmarks/results/conformance.json]
+
+Every row learns ``steps`` training steps and compares every resident after every step; on a board the CRC of the whole
+state. Rows that are in the output file are not computed again, so it can be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from itertools import product
+from multiprocessing import Pool
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from insitu.backends.c.boards import BOARDS  # noqa: E402
+from insitu.backends.c.project import golden, write  # noqa: E402
+from insitu.errors import InsituError  # noqa: E402
+from insitu.experiment.export import Exported, on_board  # noqa: E402
+from tests.backends.programs import Pair, pair, program  # noqa: E402
+from tests.backends.test_c import READY  # noqa: E402
+from tests.run.test_integer import POLICIES  # noqa: E402
+
+NETWORKS = ("mlp", "lenet", "separable")
+HOST = "host"
+Key = tuple[str, str, str, str]
+
+
+def keys(boards: list[str]) -> Iterator[Key]:
+    """Machine, network, rule, policy."""
+    for network, rule, policy in product(NETWORKS, READY, POLICIES):
+        yield HOST, network, rule, policy
+    for board, rule, policy in product(boards, READY, POLICIES):
+        yield board, "mlp", rule, policy
+
+
+def result(task: tuple[Key, int]) -> tuple[Key, str]:
+    """``equal``, what differs first, or why the rule cannot learn the network."""
+    (machine, network, rule, policy), steps = task
+    try:
+        found = _host(network, rule, policy, steps) if machine == HOST else _board(machine, network, rule, policy, steps)
+    except InsituError as error:
+        found = f"refused: {error}"
+    return task[0], found
+
+
+def _host(network: str, rule: str, policy: str, steps: int) -> str:
+    both = pair(rule, network, policy, batch=2 if network == "mlp" else 1)
+    wrong = next(both.learn(steps), None)
+    if wrong is None:
+        mine, theirs = both.scores()
+        wrong = None if (mine == theirs).all() else "scores"
+    return "equal" if wrong is None else wrong
+
+
+def _board(board: str, network: str, rule: str, policy: str, steps: int) -> str:
+    net, made = program(rule, network, policy, batch=2)
+    feed, batches = Pair.__new__(Pair), []
+    feed.net, feed.program = net, made
+    for feed.t in range(steps):
+        batches.append(feed.batch()[1:])
+    with tempfile.TemporaryDirectory() as place:
+        checked = golden(made, batches)
+        out = Path(place) / "c"
+        exported = Exported(out, made, checked, write(made, out, checked))
+        return "equal" if on_board(exported, board, run=True).equal else "differs"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--boards", default="m0,m4", help=f"of {', '.join(BOARDS)}")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "conformance.json")
+    args = parser.parse_args()
+    kept = json.loads(args.out.read_text()) if args.out.exists() else {"steps": args.steps, "rows": {}}
+    rows: dict[str, str] = kept["rows"]
+    todo = [(k, args.steps) for k in keys(args.boards.split(",")) if " ".join(k) not in rows]
+    with Pool(args.jobs) as pool:
+        for i, (key, found) in enumerate(pool.imap_unordered(result, todo)):
+            rows[" ".join(key)] = found
+            if found != "equal":
+                print(*key, found, flush=True)
+            if i % 20 == 19:
+                args.out.write_text(json.dumps(kept, indent=0) + "\n")
+    args.out.write_text(json.dumps({**kept, "rows": dict(sorted(rows.items()))}, indent=0) + "\n")
+    print(f"{sum(v == 'equal' for v in rows.values())} of {len(rows)} equal")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Instructions of exported C on the Cortex-M4: predicted by the cost model, and counted in the emulator.
+
+    python benchmarks/instructions.py [--out benchmarks/results/instructions.json]
+
+Model: instructions(pass) = Σ_class cost(class) * work(class, pass), with the classes and the work of the target
+``stm32l4r5-c``, whose costs are this fit. It is made in log space around the counts of our kernels (:data:`PRIOR`), as
+benchmarks/mlperf_tiny.py does; the errors reported are of a program (its forward pass and its training step) that the
+fit has not seen. The same run compares the planned bytes with those of the build. That the plan's multiply-accumulates
+are the executor's is for tests/conformance/test_macs.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from insitu.experiment.export import export, on_board
+from insitu.hardware.cost import cost
+from insitu.hardware.target import find
+from insitu.passes import plan
+from insitu.step.ir import Step
+from mlperf_tiny import Prior, _band, _round, fit, macs
+
+PROGRAMS = (
+    ("digits", "mlp-64-32-10", "drtp"),
+    ("digits", "mlp-64-32-10", "bp"),
+    ("digits", "mlp-64-100-50-10", "pred"),
+    ("digits", "mlp-64-100-50-10", "dfa"),
+    ("mnist", "mlp-784-100-10", "drtp"),
+    ("mnist", "mlp-784-64-64-10", "bp-stash"),
+    ("digits", "cnn-8-16", "drtp"),
+    ("digits", "cnn-8-16", "bp"),
+    ("digits", "cnn-16-32", "pred"),
+    ("digits", "cnn-16-16-16", "dgl"),
+    ("mnist", "lenet5", "drtp"),
+    ("mnist", "lenet5", "bp-stash"),
+    ("mnist", "cnn-8-16-16", "drtp"),
+    ("cifar10", "cnn-16-16", "drtp"),
+    ("cifar10", "cnn-8-8-16", "mono-forward"),
+    ("digits", "ds-cnn", "drtp"),
+    ("mnist", "ds-cnn", "dgl"),
+    ("cifar10", "mobilenet-v1-0.25", "drtp"),
+    ("cifar10", "resnet8", "dgl"),
+)
+"""Data, network (batch norm folded), rule; all in 8-bit words as the only copy, batch 1, ReLU."""
+
+OPTIONS = {"activation": "relu", "norm": "fold"}
+TARGET = "stm32l4r5-c"
+STEPS = 4
+NOISE = 0.15
+"""Standard deviation of the logarithm of a counted over a modelled pass."""
+
+PRIOR: Prior = {
+    "conv": (3.0, 0.7),
+    "single": (5.7, 0.7),
+    "pointwise": (3.0, 0.7),
+    "depthwise": (10.0, 0.7),
+    "conv_dx": (6.0, 1.0),
+    "conv_dw": (6.0, 1.0),
+    "dense": (2.0, 0.7),
+    "dense_dx": (4.0, 1.0),
+    "unpack": (50.0, 0.7),
+    "update": (6.5, 0.7),
+    "conv_update": (300.0, 1.0),
+    "random": (8.0, 0.7),
+    "rounding": (20.0, 0.7),
+    "elementwise": (10.0, 1.0),
+    "call": (200.0, 1.0),
+}
+"""Instructions per unit, and the standard deviation of their logarithm: kernels counted alone, or read in their code."""
+
+
+def units(step: Step) -> dict[str, float]:
+    """Work of a step by class."""
+    found = dict.fromkeys(PRIOR, 0.0)
+    for row in cost(step, plan(step), find(TARGET)).rows:
+        for (entry, *_), amount in row.cycle_uses.items():
+            found[entry.removeprefix("cycles.")] += amount
+    return found
+
+
+def passes() -> list[dict[str, Any]]:
+    """A row per program and pass: what was planned, and what the build and the emulator gave."""
+    found = []
+    for data, network, rule in PROGRAMS:
+        fields = {
+            "data": data,
+            "network": network,
+            "rule": rule,
+            "precision": "edge-latent-free-8",
+            "batch": 1,
+        }
+        with tempfile.TemporaryDirectory() as place:
+            config = Path(place) / "run.yaml"
+            config.write_text(yaml.safe_dump(fields | {"network_options": OPTIONS}), "utf-8")
+            made = export(config, Path(place) / "c", steps=STEPS)
+            board = on_board(made, "m4", run=True)
+        named = {"data": data, "network": network, "rule": rule}
+        named |= {"planned_bytes": board.planned, "bytes": board.memory}
+        for kind, step, counted in (
+            ("forward", made.program.inference, board.per_inference),
+            ("step", made.program.steps[0], board.per_step),
+        ):
+            found.append(named | {"pass": kind, "counted": counted, "work": units(step)})
+        print(data, network, rule, board.per_inference, board.per_step, flush=True)
+    return found
+
+
+def costs(rows: Sequence[dict[str, Any]], without: int | None = None) -> dict[str, float]:
+    """Costs by class; ``without`` the program of a row."""
+    programs = [(r["data"], r["network"], r["rule"]) for r in rows]
+    work = {str(i): r["work"] for i, r in enumerate(rows)}
+    points = tuple(
+        None if without is not None and programs[i] == programs[without] else r["counted"] / macs(r["work"])
+        for i, r in enumerate(rows)
+    )
+    return fit({"m4": points}, work, PRIOR, free=False, shared=1e-6, noise=NOISE)[1]
+
+
+def measure() -> dict[str, Any]:
+    """Everything the record holds."""
+    rows = passes()
+    found, folds = costs(rows), [costs(rows, i) for i in range(len(rows))]
+    for row, fold in zip(rows, folds, strict=True):
+        row["predicted"] = round(sum(fold[c] * n for c, n in row["work"].items()))
+        row["error"] = round(row["predicted"] / row["counted"] - 1, 4)
+    spread = sorted(abs(r["error"]) for r in rows)[len(rows) // 2]
+    bands = {c: _band(v, [f[c] for f in folds], spread) for c, v in found.items()}
+    return {"costs": bands, "median_error": _round(spread), "rows": rows}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    default = Path(__file__).parent / "results" / "instructions.json"
+    parser.add_argument("--out", type=Path, default=default)
+    args = parser.parse_args()
+    record = measure()
+    for row in record["rows"]:
+        print(
+            f"{row['network']:20} {row['rule']:12} {row['pass']:8} {row['counted']:12,.0f} {row['error']:+7.1%}"
+        )
+    for name, band in record["costs"].items():
+        print(f"  {name}: {{value: {band['value']:g}, low: {band['low']:g}, high: {band['high']:g}}}")
+    args.out.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""Our own rule: layers that learn in the forward pass where a margin of their own is violated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from insitu.errors import ConfigError
+from insitu.network.builder import Builder, Trace
+from insitu.network.graph import Network
+from insitu.rules.local import check_limit, decoder, pooled, walk_back
+from insitu.rules.protocol import Citation, ask_labels, rule
+from insitu.step.ir import Init, Op, Phase, Role, Value
+
+_FORWARD: dict[str, Any] = {"role": Role.HEAD, "phase": Phase.FORWARD}
+
+
+@rule
+@dataclass(frozen=True)
+class Etch:
+    """Event-triggered code-margin Hebbian learning: a block learns only from samples that its own head finds too close.
+
+    Block l scores the classes, s = A_l q(h_l). With j* the highest class beside the label y, nothing happens if
+    s_y - s_j* >= m + r |h_l|_1 / sqrt(n); else e = 1 at j*, -1 at y, and the block learns from the error A_l^T e that
+    passes its active units: W_l moves against (A_l^T e) x^T, A_l against e h^T. Nothing is passed back to an earlier
+    block, so that a block's input dies at once. In integers the margin is a shift of a sum, e is in {-1, 0, 1}, the
+    words move by stochastic rounding and are the only copy (see docs/own-rule.md). Serves batch 1.
+
+    Args:
+        margin: m, in units of the scores.
+        relative: r, a part of the margin that grows with the layer's output. With ``margin`` 0 a silent layer has no
+            margin, and layers fall silent (docs/own-rule.md). Both 0: a block learns from its mistakes alone.
+        head: ``trained``, or ``fixed``: random signs in the precision's feedback format, which are never written.
+        violators: ``one``: the highest of the classes that violate the margin; ``all`` of them.
+        gate: the error stops at units that are off; ``False``: it moves them too.
+        vote: heads of so many of the last hidden blocks whose scores are added to the network's own prediction.
+        limit: features of a head at most; larger maps are average-pooled.
+    """
+
+    margin: float = 1.0
+    relative: float = 0.0
+    head: Literal["trained", "fixed"] = "trained"
+    violators: Literal["one", "all"] = "one"
+    gate: bool = True
+    vote: int = 0
+    limit: int = 2048
+
+    name: ClassVar[str] = "etch"
+    forward_only: ClassVar[bool] = True
+    paper: ClassVar[Citation] = Citation(
+        "insitu", 2026, "Event-triggered code-margin Hebbian learning", "docs/own-rule.md"
+    )
+
+    def __post_init__(self) -> None:
+        check_limit(self.name, self.limit)
+        for name in ("margin", "relative"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"rule etch has {name}={getattr(self, name):g}; use 0 or more")
+        if self.vote < 0:
+            raise ConfigError(f"rule etch has vote={self.vote}; use 0 or more")
+
+    def emit(self, net: Network, b: Builder) -> None:
+        ask_labels(self.name, b, "its margins are between classes")
+        h = b.x
+        for block in net.blocks[:-1]:
+            trace = b.forward(block, h, to_activation=True)
+            with b.at(block.name):
+                error = self._signal(b, trace.activation)
+            b.backward(trace, error, at=self._entry(trace), want_input=False)
+            h = b.resume(trace).output
+        last = b.forward(net.blocks[-1], h)
+        b.backward(last, self._error(b, last.output, last.ops, output=True), want_input=False)
+
+    def emit_inference(self, net: Network, b: Builder) -> None:
+        h, found, voters = b.x, [], net.blocks[:-1][-self.vote :] if self.vote else ()
+        for block in net.blocks[:-1]:
+            trace = b.forward(block, h, to_activation=True)
+            if block in voters:
+                with b.at(block.name):
+                    found.append(self._scores(b, trace.activation))
+            h = b.resume(trace).output
+        scores = b.forward(net.blocks[-1], h).output
+        for more in reversed(found):
+            scores = b.emit1("add", scores, more, **_FORWARD)
+        b.output(scores)
+
+    def _signal(self, b: Builder, h: Value) -> Value:
+        """The error at a block's activation; a trained head learns too."""
+        start = len(b.ops)
+        if self.head == "trained":
+            head = b.head(decoder(b.layer or "", h.shape[1:], b.classes, self.limit), h, zero=True)
+            error = b.backward(head, self._error(b, head.output, head.ops))
+            assert error is not None
+            return error
+        scores = self._scores(b, h)
+        chain = b.ops[start:]
+        return walk_back(b, chain, self._error(b, scores, chain))
+
+    def _scores(self, b: Builder, h: Value) -> Value:
+        """s = A_l q(h), h pooled to at most ``limit`` features."""
+        block = b.layer or ""
+        if self.head == "trained":
+            return b.head(decoder(block, h.shape[1:], b.classes, self.limit), h, zero=True).output
+        layers = pooled(block, h.shape[1:], self.limit).layers
+        rows = b.head(layers, h).output if layers else h
+        stream = f"{block}.codes"
+        init = Init("uniform", stream, float(rows.shape[1] ** -0.5))
+        codes = b.resident(stream, (b.classes, rows.shape[1]), Role.FEEDBACK, init)
+        return b.emit1("matmul", rows, codes, **_FORWARD)
+
+    def _error(self, b: Builder, scores: Value, ops: Sequence[Op], *, output: bool = False) -> Value:
+        """e of the scores that a chain of ops ends in."""
+        h = next(op for op in reversed(ops) if scores in op.outputs).inputs[0]
+        with b.at("output" if output else scores.where.layer):
+            error, *loss = b.emit(
+                "violation_error",
+                scores,
+                b.label,
+                h,
+                relative=self.relative * float((h.size // h.shape[0]) ** -0.5),
+                margin=self.margin,
+                every=self.violators == "all",
+                scale=1.0 / b.batch,
+                with_loss=output and b.with_loss,
+                role=Role.ERROR,
+                phase=Phase.ERROR,
+                name="error",
+            )
+        b.output(*loss)
+        return error
+
+    def _entry(self, trace: Trace) -> Value:
+        """Where the error enters a block: behind its activation, or in front of it."""
+        made = next(op for op in reversed(trace.ops) if trace.activation in op.outputs)
+        return trace.activation if self.gate or made.kind != "activate" else made.inputs[0]
