@@ -1,6 +1,6 @@
 """Is C the integer reference, bit for bit? Rules x policies x networks on this machine, and on the emulated boards.
 
-    python benchmarks/conformance.py [--jobs 2] [--steps 100] [--boards m0,m4] [--out benchmarks/results/conformance.json]
+    python benchmarks/conformance.py [--jobs 2] [--steps 100] [--boards m0,m4] [--out FILE]
 
 Every row learns ``steps`` training steps and compares every resident after every step; on a board the CRC of the whole
 state. Rows that are in the output file are not computed again, so it can be stopped.
@@ -20,13 +20,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tests.backends.programs import Pair, pair, program  # noqa: E402
+from tests.backends.test_c import READY  # noqa: E402
+from tests.run.test_integer import POLICIES  # noqa: E402
+
 from insitu.backends.c.boards import BOARDS  # noqa: E402
 from insitu.backends.c.project import golden, write  # noqa: E402
 from insitu.errors import InsituError  # noqa: E402
 from insitu.experiment.export import Exported, on_board  # noqa: E402
-from tests.backends.programs import Pair, pair, program  # noqa: E402
-from tests.backends.test_c import READY  # noqa: E402
-from tests.run.test_integer import POLICIES  # noqa: E402
 
 NETWORKS = ("mlp", "lenet", "separable")
 HOST = "host"
@@ -45,7 +46,11 @@ def result(task: tuple[Key, int]) -> tuple[Key, str]:
     """``equal``, what differs first, or why the rule cannot learn the network."""
     (machine, network, rule, policy), steps = task
     try:
-        found = _host(network, rule, policy, steps) if machine == HOST else _board(machine, network, rule, policy, steps)
+        found = (
+            _host(network, rule, policy, steps)
+            if machine == HOST
+            else _board(machine, network, rule, policy, steps)
+        )
     except InsituError as error:
         found = f"refused: {error}"
     return task[0], found

@@ -73,7 +73,7 @@ PRIOR: Prior = {
     "elementwise": (10.0, 1.0),
     "call": (200.0, 1.0),
 }
-"""Instructions per unit, and the standard deviation of their logarithm: kernels counted alone, or read in their code."""
+"""Instructions per unit, and the standard deviation of their logarithm: kernels counted alone, or read."""
 
 
 def units(step: Step) -> dict[str, float]:

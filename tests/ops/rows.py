@@ -456,6 +456,42 @@ LOSSES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
+def crammer_singer(z: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """Hinge of the highest rival, margin 0.5 + 0.2 |h|_1, averaged over the batch."""
+    hot = one_hot(y, z)
+    bound = 0.5 + 0.2 * h.flatten(1).abs().sum(1)
+    rival = z.masked_fill(hot > 0, -torch.inf).amax(1)
+    return (rival - (z * hot).sum(1) + bound).clamp(min=0).mean()
+
+
+def every_violator(z: torch.Tensor, y: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+    """Hinge of all rivals with the same margin."""
+    hot = one_hot(y, z)
+    bound = 0.5 + 0.2 * h.flatten(1).abs().sum(1, keepdim=True)
+    short = (z - (z * hot).sum(1, keepdim=True) + bound).clamp(min=0) * (1 - hot)
+    return short.sum(1).mean()
+
+
+def violation_rows() -> list[Row]:
+    """The error is the gradient of a hinge, the loss that is returned cross-entropy."""
+    rows = []
+    for every, function in ((False, crammer_singer), (True, every_violator)):
+        for with_loss in (False, True):
+
+            def oracle(
+                z: torch.Tensor, y: torch.Tensor, h: torch.Tensor, f: Any = function, loss: bool = with_loss
+            ) -> Any:
+                e = gradient(f, torch.ones((), dtype=z.dtype), z, y, h)
+                return (e, F.cross_entropy(z, y.long())) if loss else e
+
+            attrs = {"relative": 0.2, "margin": 0.5, "every": every, "scale": 0.25, "with_loss": with_loss}
+            operands = ((4, 10), labels(4, 10), (4, 3, 2))
+            rows.append(
+                Row("violation_error", f"{'all' if every else 'one'}{with_loss:d}", operands, oracle, attrs)
+            )
+    return rows
+
+
 def loss_rows(name: str) -> list[Row]:
     """The error and the loss of torch's mean reduction, for labels of 8 and of 32 bits."""
     function = LOSSES[name]
@@ -638,6 +674,7 @@ ROWS: list[Row] = [
     *(row for tag, shape in {"2d": (6, 3), "4d": (2, 3, 4, 3)}.items() for row in norm_rows(tag, shape)),
     *(row for tag, shape in {"2d": (3, 6), "4d": (2, 3, 4, 3)}.items() for row in rms_rows(tag, shape)),
     *(row for name in LOSSES for row in loss_rows(name)),
+    *violation_rows(),
     *RANDOM,
     *FORWARD_ROWS,
     *KERNELS,

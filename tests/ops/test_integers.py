@@ -119,6 +119,16 @@ ROWS = [
     ),
     Row("difference_error", "", ((S8, (4, 5)), (LABEL, (4,))), {"one": 32, "format": Fixed(True, 8, 0)}),
     Row("margin_error", "", ((S8, (4, 5)), (LABEL, (4,))), {"one": 40, "format": S8}),
+    *[
+        Row(
+            "violated",
+            f"{'all' if every else 'one'}{shift}",
+            ((S8, (4, 5)), (LABEL, (4,)), (U8, (4, 3, 3)), *more),
+            {"shift": shift, "margin": 9, "every": every, "format": S8},
+        )
+        for every in (False, True)
+        for shift, more in ((3, ()), (-1, ()), (62, ()), (2, ((EXPONENT, ()),)))
+    ],
     Row("less_label", "", ((U8, (4, 5)), (LABEL, (4,))), {"one": 255, "format": Fixed(True, 8, 0)}),
     Row("less_first_half", "", ((U8, (6,)),), {"one": 255, "format": Fixed(True, 8, 0)}),
     Row("fixed_random", "", (), {"shape": (5, 7), "format": S8, "stream": "s"}),

@@ -98,7 +98,8 @@ def compare(
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="A recipe of 'insitu list recipes', or what the names of several begin with.")
+        str,
+        typer.Argument(help="A recipe of 'insitu list recipes', or what the names of several begin with."),
     ],
     short: Annotated[
         bool, typer.Option("--short", help="A few minutes instead of the full schedule.")
@@ -127,10 +128,14 @@ def reproduce(
         first = recipe.first_run(data_dir=path_text(data_dir))
         if first is not None:
             config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
-        results = _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+        results = _run(
+            config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json
+        )
         table = recipes.reproduction_markdown(recipe, results)
         write_atomic(folder / "reproduction.md", table)
-        write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
+        write_atomic(
+            folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1)
+        )
         if not as_json:
             emit(table)
 

@@ -123,7 +123,7 @@ class TrainingConfig(Frozen):
     )
     engine: Literal["torch", "c"] = Field(
         default="torch",
-        description="what computes the steps; c: integers, faster, the same bits (rows of a comparison in floats: torch)",
+        description="what computes the steps; c: faster, the same bits (floats of a comparison: torch)",
     )
     device: str = "cpu"
     threads: int | None = Field(

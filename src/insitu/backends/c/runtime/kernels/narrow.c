@@ -30,6 +30,18 @@ static void nibbles(const uint8_t *p, uint32_t count, int8_t *to)
     }
 }
 
+static void quarters(const uint8_t *p, uint32_t count, int8_t *to)
+{
+    uint32_t i;
+
+    for (i = 0; i < count; i++) {
+        to[4u * i] = (int8_t)((int32_t)((p[i] & 3u) ^ 2u) - 2);
+        to[4u * i + 1u] = (int8_t)((int32_t)(((uint32_t)p[i] >> 2 & 3u) ^ 2u) - 2);
+        to[4u * i + 2u] = (int8_t)((int32_t)(((uint32_t)p[i] >> 4 & 3u) ^ 2u) - 2);
+        to[4u * i + 3u] = (int8_t)((int32_t)((uint32_t)(p[i] >> 6) ^ 2u) - 2);
+    }
+}
+
 void insitu_unpack(const insitu_array *w, uint32_t start, uint32_t count, const insitu_read *read, int8_t *to)
 {
     uint32_t i = 0, bits = w->bits;
@@ -40,6 +52,9 @@ void insitu_unpack(const insitu_array *w, uint32_t start, uint32_t count, const 
         if (bits == 4u && w->form == INSITU_SIGNED) {
             nibbles(w->data + (start + i) / 2u, (count - i) / 2u, to + i);
             i += (count - i) & ~1u;
+        } else if (bits == 2u && w->form == INSITU_SIGNED) {
+            quarters(w->data + (start + i) / 4u, (count - i) / 4u, to + i);
+            i += (count - i) & ~3u;
         } else
             for (; i + 8u <= count; i += 8u)
                 eight(w->data + ((start + i) >> 3) * bits, bits, w->form == INSITU_SIGNED, to + i);
