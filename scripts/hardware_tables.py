@@ -133,6 +133,85 @@ def instructions_table() -> str:
     return markdown(columns, rows)
 
 
+def own_rule_table() -> str:
+    """Bytes of etch beside bp-stash, and energy per sample at measured shares of triggered samples."""
+    found = stored("own_rule")
+    last = found["triggers"][-1]["triggered"]
+    rows = []
+    for network in dict.fromkeys(p["network"] for p in found["points"]):
+        both = [
+            _pick(found["points"], network=network, rule=r, target="stm32l4r5") for r in ("etch", "bp-stash")
+        ]
+        shares = [f"{p['training']:,} ({p['training'] / p['inference']:.3f})" for p in both]
+        rows.append((network, f"{both[0]['inference']:,}", *shares))
+    memory = markdown(("network", "inference, bytes", "`etch`, training", "`bp-stash`, training"), rows)
+    rows = []
+    for row in found["triggers"]:
+        cells = [" / ".join(f"{100 * x:.1f} %" for x in row["triggered"])]
+        for target in ("stm32l4r5", "accelerator-22nm"):
+            mine, theirs = (
+                _pick(found["points"], network="mlp-784-500-500-10", rule=r, target=target)
+                for r in ("etch", "bp-stash")
+            )
+            blocks = dict(zip(("1", "2", "3"), row["triggered"], strict=True))
+            spent = mine["forward_uj"] + sum(
+                e * blocks.get(k, max(last)) for k, e in mine["learning_uj"].items()
+            )
+            whole = theirs["forward_uj"] + sum(theirs["learning_uj"].values())
+            cells.append(f"{spent:,.1f} uJ of {whole:,.1f} ({spent / whole:.2f})")
+        rows.append((str(row["epochs"]), *cells))
+    columns = (
+        "MNIST, epochs",
+        "samples that trigger block 1 / 2 / 3",
+        "energy a sample, Cortex-M4",
+        "22 nm accelerator",
+    )
+    boards = [
+        (r["network"], f"`{r['rule']}`", f"{r['memory']:,}", f"{_plain_inference(found, r):,}",
+         f"{r['memory'] / _plain_inference(found, r):.3f}")
+        for r in found["boards"]
+    ]  # fmt: skip
+    built = markdown(("built for the Cortex-M4", "rule", "training, bytes", "inference", "ratio"), boards)
+    return "\n".join((memory, markdown(columns, rows), built))
+
+
+def _plain_inference(found: Any, row: Row) -> int:
+    """Of the network alone: the build without learning of a rule without heads."""
+    kept: int = _pick(found["boards"], network=row["network"], rule="bp-stash")["inference"]
+    return kept
+
+
+def theory_table() -> str:
+    """Triggers until silence beside the bound of theorem 1."""
+    rows = [
+        (
+            str(r["seed"]),
+            str(len(r["triggers"])),
+            f"{r['triggers'][-1]:,}",
+            f"{r['gamma']:.2f}",
+            f"{r['bound']:,.0f}",
+        )
+        for r in stored("theory")["head"]["runs"]
+    ]
+    head = markdown(
+        ("seed", "epochs until silent", "triggers", "γ of the comparator", "bound on the triggers"), rows
+    )
+    rows = []
+    for label, epochs in stored("theory")["layers"].items():
+        for at in (0, 4, 14, len(epochs) - 1):
+            row = epochs[at]
+            rates = " / ".join(f"{100 * x:.1f} %" for x in row["triggers"])
+            rows.append((label, str(at + 1), rates, f"{row['writes']:,}", f"{row['moved']:,}"))
+    columns = (
+        "hidden layer 64x64, words",
+        "epoch",
+        "triggers, layer / output",
+        "words written",
+        "different at its end",
+    )
+    return head + "\n" + markdown(columns, rows)
+
+
 def boards_table() -> str:
     """Exported programs on the emulated boards."""
     rows = []
@@ -326,6 +405,8 @@ def parts() -> dict[str, str]:
         "zigzag": zigzag_table(),
         "mlperf": mlperf_table(),
         "instructions": instructions_table(),
+        "own_rule_hardware": own_rule_table(),
+        "theory": theory_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),
         "boards": boards_table(),

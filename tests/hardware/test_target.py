@@ -18,6 +18,7 @@ from insitu.hardware.target import Array, Processor, TargetError, describe, find
 EXPECTED = {
     *(
         "stm32l4r5",
+        "stm32l4r5-c",
         "stm32u575",
         "stm32h7a3",
         "stm32g0b1",
