@@ -186,6 +186,8 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     uint32_t start, count, row, k = (uint32_t)m->base, word = 0, done = 0;
     uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
     int bytes = insitu_bytes(d), some = 0;
+    uint8_t few[INSITU_BLOCK];
+    uint32_t i;
     int32_t error;
     uint8_t *w;
 #if defined(INSITU_NARROW)
@@ -198,7 +200,13 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     for (start = 0; start < inputs && some; start += count) {
         count = inputs - start < INSITU_BLOCK ? inputs - start : INSITU_BLOCK;
         insitu_move_columns(m, start, count);
-        take(&c, m, x->data + start, x->form == INSITU_SIGNED, count, drop);
+        if (insitu_bytes(x)) {
+            take(&c, m, x->data + start, x->form == INSITU_SIGNED, count, drop);
+        } else { /* of fewer bits */
+            for (i = 0; i < count; i++)
+                few[i] = (uint8_t)insitu_get(x, start + i);
+            take(&c, m, few, x->form != INSITU_UNSIGNED, count, drop);
+        }
         if (c.count == 0u)
             continue;
         w = m->w->data + start;
@@ -249,7 +257,7 @@ static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array
     const insitu_move *move = m->move;
     uint32_t row;
 
-    if (n->batch != 1u || d->bits > 8u || d->form == INSITU_REAL || !insitu_bytes(x) || m->w->form != INSITU_SIGNED ||
+    if (n->batch != 1u || d->bits > 8u || d->form == INSITU_REAL || x->bits > 8u || x->form == INSITU_REAL || m->w->form != INSITU_SIGNED ||
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
         !whole(m) || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
         return 0;
