@@ -102,14 +102,25 @@ def comparator(x: Reals, y: Ints, bound: Reals, margin: float, units: Reals, lr:
     return best
 
 
+def bound_of(one: Learner, lr: float) -> dict[str, float]:
+    """The bound of theorem 1 on a layer's samples."""
+    names = [next(k for k in one.state if k.endswith(end)) for end in ("weight", "bias")]
+    x = one.x.reshape(len(one.x), -1) * one.unit["x"]
+    x = np.concatenate([x, np.ones((len(x), 1))], 1)
+    units = np.r_[np.full(64, one.unit[names[0]]), one.unit[names[1]]]
+    least = [one.formats[k].greatest * one.unit[k] for k in names]
+    box = np.r_[np.full(64, least[0]), least[1]]
+    margin = (one.margin[0] + 1) * one.score_unit[0]  # scores are rounded: by less than a unit together
+    return comparator(x, one.y, box, margin, units, lr)
+
+
 def head() -> dict[str, Any]:
     """Triggers of a margin perceptron in integers until it is silent, and the bound."""
-    runs, lr = [], 2.0**-6
+    runs, lr, found = [], 2.0**-6, {}
     for seed in SEEDS:
         one = Learner("mlp-64-10", seed, WORDS, lr, SAMPLES)
         for a in one.state.values():
             a[...] = 0
-        names = [k for k in one.state if k.endswith("weight")] + [k for k in one.state if k.endswith("bias")]
         order, total, curve = np.random.default_rng(seed), 0, []
         for _ in range(200):
             new = sum(one.learn(i)[0][0] for i in order.permutation(len(one.x)))
@@ -117,13 +128,7 @@ def head() -> dict[str, Any]:
             curve.append(total)
             if not new:
                 break
-        x = one.x.reshape(len(one.x), -1) * one.unit["x"]
-        x = np.concatenate([x, np.ones((len(x), 1))], 1)
-        units = np.r_[np.full(64, one.unit[names[0]]), one.unit[names[1]]]
-        least = [one.formats[k].greatest * one.unit[k] for k in names]
-        box = np.r_[np.full(64, least[0]), least[1]]
-        margin = (one.margin[0] + 1) * one.score_unit[0]  # scores are rounded: by less than a unit together
-        found = comparator(x, one.y, box, margin, units, lr)
+        found = found or bound_of(one, lr)  # the samples and the grid are those of every seed
         runs.append({"seed": seed, "triggers": curve, "silent": not new, **found})
     return {"lr": lr, "samples": SAMPLES, "runs": runs}
 

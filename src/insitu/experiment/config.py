@@ -240,14 +240,11 @@ class CompareConfig(TrainingConfig):
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
         if spec.precision is not None:
             shared["precision"] = spec.precision
-        found = policies.make(shared["precision"]) if "brevitas" not in str(shared["precision"]) else None
-        if found is None and self.engine == "c":
-            shared["engine"] = "torch"  # C has integers alone
         shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
-        return RunConfig(
-            **shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed
-        )
+        run = RunConfig(**shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed)
+        floats = run.policy is None and run.engine == "c"  # C has integers alone
+        return run.model_copy(update={"engine": "torch"}) if floats else run
 
 
 def dump(config: BaseModel) -> str:

@@ -343,7 +343,7 @@ def _scores(name: str) -> Callable[[Emitter, Op], Calls]:
 
 def _violated(em: Emitter, op: Op) -> Calls:
     z, label, h, *exponent = op.inputs
-    named = [em.array(v) for v in exponent] or ["NULL"]
+    named = [em.array(v) for v in exponent] or [NULL]
     arrays = (*em.arrays((z, label, h)), *named, em.array(op.outputs[0]))
     shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
     return _call(

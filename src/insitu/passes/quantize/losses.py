@@ -76,7 +76,7 @@ NEVER = 62
 
 @lowers("violation_error")
 def _violation(q: Quantizer, op: Op) -> None:
-    """The margin becomes a shift of the sum of |h|."""
+    """The part of the margin that grows with h becomes a shift of the sum of |h|."""
     z, label = _checked_labels(q, op)
     h, scale, every, out = q.of(op.inputs[2]), op.attrs["scale"], op.attrs["every"], op.outputs[0]
     if h.exponent is not None and (h.sign < 0 or h.exponent.shape):
