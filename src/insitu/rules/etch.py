@@ -24,8 +24,8 @@ class Etch:
     Block l scores the classes, s = A_l q(h_l). With j* the highest class beside the label y, nothing happens if
     s_y - s_j* >= m + r |h_l|_1 / sqrt(n); else e = 1 at j*, -1 at y, and the block learns from the error A_l^T e that
     passes its active units: W_l moves against (A_l^T e) x^T, A_l against e h^T. Nothing is passed back to an earlier
-    block, so that a block's input dies at once. In integers e is in {-1, 0, 1} (one violator), and the words move by stochastic
-    rounding and are the only copy (see docs/own-rule.md). Serves batch 1.
+    block, so that a block's input dies at once. In integers e is in {-1, 0, 1} (one violator), and the words move by
+    stochastic rounding and are the only copy (see docs/own-rule.md). Serves batch 1.
 
     Args:
         margin: m, in units of the scores.
