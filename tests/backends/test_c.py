@@ -78,6 +78,20 @@ def test_a_matrix_of_one_column_is_no_vector(rule: str, policy: str) -> None:
     assert next(both.learn(60), None) is None
 
 
+@pytest.mark.parametrize(
+    "policy", ["edge-latent-free-8", "niti-int8", "edge-latent-free-4:error_exponent=static"]
+)
+@pytest.mark.parametrize(
+    "options",
+    [{"relative": 0.5}, {"violators": "all"}, {"head": "fixed", "relative": 0.1}, {"gate": False, "vote": 1}],
+)
+def test_variants_of_etch_equal_the_reference(options: dict[str, object], policy: str) -> None:
+    both = pair("etch", "mlp", policy, **options)
+    assert next(both.learn(40), None) is None
+    mine, theirs = both.scores()
+    assert np.array_equal(mine, theirs)
+
+
 @pytest.mark.parametrize("bits", [11, 12, 14])
 @pytest.mark.parametrize(("rule", "network"), [("bp", "mlp"), ("pred", "mlp"), ("drtp", "lenet")])
 def test_sums_that_saturate_equal_the_reference(rule: str, network: str, bits: int) -> None:

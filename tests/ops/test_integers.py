@@ -129,6 +129,12 @@ ROWS = [
         for every in (False, True)
         for shift, more in ((3, ()), (-1, ()), (62, ()), (2, ((EXPONENT, ()),)))
     ],
+    Row(
+        "violated",
+        "margin",
+        ((S8, (4, 5)), (LABEL, (4,))),
+        {"shift": 0, "margin": 9, "every": False, "format": S8},
+    ),
     Row("less_label", "", ((U8, (4, 5)), (LABEL, (4,))), {"one": 255, "format": Fixed(True, 8, 0)}),
     Row("less_first_half", "", ((U8, (6,)),), {"one": 255, "format": Fixed(True, 8, 0)}),
     Row("fixed_random", "", (), {"shape": (5, 7), "format": S8, "stream": "s"}),

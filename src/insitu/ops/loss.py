@@ -143,7 +143,7 @@ for _name, _function in LOSSES.items():
 
 
 def violations(z: Any, label: Any, bound: Any, every: bool) -> Any:
-    """e [B,C] in whole numbers: 1 at the violators of the margin ``bound`` [B,1], minus their number at the label.
+    """e [B,C] in whole numbers: 1 at the violators of the margin ``bound`` (or [B,1]), minus their number at the label.
 
     A violator is a class j other than y with z_j - z_y + bound > 0; of them all, or the first of the highest score.
     """
@@ -160,20 +160,21 @@ def violations(z: Any, label: Any, bound: Any, every: bool) -> Any:
 
 
 def _violation_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    z, label, h = inputs
+    z, label, *rest = inputs
     require(
         len(z.shape) == 2 and label.shape == z.shape[:1],
         f"a margin needs scores [B,C] and class labels [B], got {list(z.shape)} and {list(label.shape)}",
     )
-    require(h.shape[:1] == z.shape[:1], f"{h.shape[0]} rows of h do not fit {z.shape[0]} of the scores")
+    for h in rest:
+        require(h.shape[:1] == z.shape[:1], f"{h.shape[0]} rows of h do not fit {z.shape[0]} of the scores")
     return _infer((z, label), attrs)
 
 
 def _violation_torch(op: Op, _rt: Any) -> Any:
     relative, margin, every, scale = (op.attrs[k] for k in ("relative", "margin", "every", "scale"))
 
-    def error(z: Any, label: Any, h: Any) -> Any:
-        bound = relative * h.flatten(1).abs().sum(1, keepdim=True) + margin
+    def error(z: Any, label: Any, h: Any = None) -> Any:
+        bound = margin if h is None else relative * h.flatten(1).abs().sum(1, keepdim=True) + margin
         e = violations(z, label, bound, every).mul_(scale)
         return (e, _xent_value(z, one_hot(label, z)) * scale) if op.attrs["with_loss"] else e
 
@@ -181,8 +182,8 @@ def _violation_torch(op: Op, _rt: Any) -> Any:
 
 
 def of_violations(op: Op) -> Counts:
-    """Two passes over the scores, one over h."""
-    return Counts(other={op.phase: 3 * op.inputs[0].size + op.inputs[2].size})
+    """Passes over the scores, and one over h where the margin grows with it."""
+    return Counts(other={op.phase: 3 * op.inputs[0].size + sum(h.size for h in op.inputs[2:3])})
 
 
 register(

@@ -91,9 +91,11 @@ for _name, _doc, _lower in (
 def _violated_torch(op: Op, _rt: Any) -> Any:
     shift, margin, fmt, every = (op.attrs[k] for k in ("shift", "margin", "format", "every"))
 
-    def error(z: Any, label: Any, h: Any, e: Any = 0) -> Any:
-        k = max(min(int(e) - shift, 31), -62)
-        bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + margin
+    def error(z: Any, label: Any, h: Any = None, e: Any = 0) -> Any:
+        bound = margin
+        if h is not None:
+            k = max(min(int(e) - shift, 31), -62)
+            bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + margin
         return onto(violations(z.double(), label, bound, every), fmt)
 
     return error

@@ -117,7 +117,7 @@ class Etch:
                 "violation_error",
                 scores,
                 b.label,
-                h,
+                *((h,) if self.relative else ()),
                 relative=self.relative * float((h.size // h.shape[0]) ** -0.5),
                 margin=self.margin,
                 every=self.violators == "all",

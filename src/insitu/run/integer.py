@@ -445,13 +445,15 @@ def margin_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
     return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
 
 
-def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints, e: Any = 0) -> Ints:
+def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints | None = None, e: Any = 0) -> Ints:
     """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y;
-    bound = floor(sum |h| 2**(e - shift)) + margin."""
-    k, rows = op.attrs["shift"] - int(e), np.arange(len(z_BC))
-    total = np.abs(h.reshape(len(h), -1)).sum(1, keepdims=True)
-    bound = total >> min(k, 62) if k >= 0 else total << min(-k, 31)
-    wrong = z_BC - np.take_along_axis(z_BC, label_B[:, None], 1) + bound + op.attrs["margin"] > 0
+    bound = floor(sum |h| 2**(e - shift)) + margin, without h the margin."""
+    rows, bound = np.arange(len(z_BC)), op.attrs["margin"]
+    if h is not None:
+        k = op.attrs["shift"] - int(e)
+        total = np.abs(h.reshape(len(h), -1)).sum(1, keepdims=True)
+        bound = bound + (total >> min(k, 62) if k >= 0 else total << min(-k, 31))
+    wrong = z_BC - np.take_along_axis(z_BC, label_B[:, None], 1) + bound > 0
     wrong[rows, label_B] = False
     if not op.attrs["every"]:
         others = z_BC.copy()

@@ -342,9 +342,11 @@ def _scores(name: str) -> Callable[[Emitter, Op], Calls]:
 
 
 def _violated(em: Emitter, op: Op) -> Calls:
-    z, label, h, *exponent = op.inputs
-    named = [em.array(v) for v in exponent] or [NULL]
-    arrays = (*em.arrays((z, label, h)), *named, em.array(op.outputs[0]))
+    z, label, *rest = op.inputs
+    size = [*em.arrays(rest), NULL, NULL][
+        :2
+    ]  # of the layer's output and its exponent, where the margin grows with it
+    arrays = (*em.arrays((z, label)), *size, em.array(op.outputs[0]))
     shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
     return _call(
         "violated", *arrays, *shape, op.attrs["shift"], op.attrs["margin"], f"{int(op.attrs['every'])}u"

@@ -70,21 +70,18 @@ def _hinge(q: Quantizer, op: Op) -> None:
     _monitor(q, op, z, "hinge", scale)
 
 
-NEVER = 62
-"""A shift that leaves nothing of a sum of magnitudes."""
-
-
 @lowers("violation_error")
 def _violation(q: Quantizer, op: Op) -> None:
     """The part of the margin that grows with h becomes a shift of the sum of |h|."""
     z, label = _checked_labels(q, op)
-    h, scale, every, out = q.of(op.inputs[2]), op.attrs["scale"], op.attrs["every"], op.outputs[0]
-    if h.exponent is not None and (h.sign < 0 or h.exponent.shape):
-        raise q.refuse("its layer has an exponent per sample; use activation_exponent=static")
-    relative = op.attrs["relative"]
-    shift = nearest_shift(relative * h.unit / z.unit) if relative else NEVER
+    scale, every, out = op.attrs["scale"], op.attrs["every"], op.outputs[0]
+    operands, shift = [z.value, label], 0
+    for h in map(q.of, op.inputs[2:]):
+        if h.exponent is not None and (h.sign < 0 or h.exponent.shape):
+            raise q.refuse("its layer has an exponent per sample; use activation_exponent=static")
+        operands += [h.value] if h.exponent is None else [h.value, h.exponent]
+        shift = nearest_shift(op.attrs["relative"] * h.unit / z.unit)
     fmt = q.wide(op.inputs[0].shape[1] - 1 if every else 1, scale)
-    operands = (z.value, label, h.value, *([h.exponent] if h.exponent is not None else []))
     how = {"shift": shift, "margin": round(op.attrs["margin"] / z.unit), "every": every}
     made = q.one("violated", *operands, **how, format=fmt, unit=scale, like=out)
     q.now[out] = Now(made)

@@ -225,7 +225,7 @@ void insitu_difference_error(const insitu_array *z, const insitu_array *label, c
 void insitu_margin_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
                          uint32_t classes, int32_t one, int32_t low, int32_t high);
 /* 1 at a class within the margin floor(sum |h| 2^(exponent - shift)) + margin of the right one (every one, or the first of
-   the highest score), minus their number there; exponent may be NULL. */
+   the highest score), minus their number there; h and exponent may be NULL. */
 void insitu_violated(const insitu_array *z, const insitu_array *label, const insitu_array *h,
                      const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes, int32_t shift,
                      int32_t margin, uint32_t every);

@@ -6,7 +6,7 @@ void insitu_violated(const insitu_array *z, const insitu_array *label, const ins
                      const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes, int32_t shift,
                      int32_t margin, uint32_t every)
 {
-    const uint32_t features = h->size / batch;
+    const uint32_t features = h == NULL ? 0u : h->size / batch;
     const int32_t k = shift - (exponent == NULL ? 0 : insitu_get(exponent, 0));
 
     for (uint32_t b = 0; b < batch; b++) {
