@@ -52,19 +52,6 @@ static int by_windows(insitu_mover *m, const insitu_array *d, const insitu_array
 
 #endif
 
-/* Rounding adds nothing to a gradient of 0. */
-static int nothing(const insitu_array *d, const insitu_move *move)
-{
-    uint32_t i;
-
-    if (!insitu_bytes(d) || (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD))
-        return 0;
-    for (i = 0; i < d->size; i++)
-        if (d->data[i] != 0u)
-            return 0;
-    return 1;
-}
-
 void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_conv *n,
                              const insitu_move *move, const insitu_clock *clock)
@@ -72,7 +59,7 @@ void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const
     insitu_mover m;
     uint32_t kernel = n->r * n->s, columns = n->c / n->groups * kernel, start, count, row, j;
 
-    if (nothing(d, move))
+    if (insitu_still(d, move))
         return;
     insitu_move_begin(&m, w, e, state, n->k, columns, 0, move, clock);
 #if defined(INSITU_AVX2)

@@ -208,6 +208,8 @@ float insitu_scaled_real(float x, int32_t e); /* x * 2^e */
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock);
+/* Is there no error, and does the rounding add nothing to a gradient of 0? Then no weight moves. */
+int insitu_still(const insitu_array *d, const insitu_move *move);
 /* Blocks come in order, rows of a block too. */
 void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count);
 void insitu_move_row(insitu_mover *m, uint32_t row);

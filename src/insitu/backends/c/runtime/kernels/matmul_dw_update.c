@@ -185,7 +185,7 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     uint32_t inputs = n->inputs, outputs = n->outputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
     uint32_t start, count, row, k = (uint32_t)m->base, word = 0, done = 0;
     uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
-    int bytes = insitu_bytes(d), some = 0;
+    int bytes = insitu_bytes(d);
     uint8_t few[INSITU_BLOCK];
     uint32_t i;
     int32_t error;
@@ -195,9 +195,7 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     int narrow = m->w->bits < 8u;
 #endif
 
-    for (row = 0; row < outputs && !some; row++)
-        some = bytes ? d->data[row] != 0u : insitu_get(d, row) != 0;
-    for (start = 0; start < inputs && some; start += count) {
+    for (start = 0; start < inputs; start += count) {
         count = inputs - start < INSITU_BLOCK ? inputs - start : INSITU_BLOCK;
         insitu_move_columns(m, start, count);
         if (insitu_bytes(x)) {
@@ -304,6 +302,8 @@ void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const
 {
     insitu_mover m;
 
+    if (insitu_still(d, move))
+        return;
     insitu_move_begin(&m, w, e, state, n->outputs, n->inputs, 0, move, clock);
 #if !defined(INSITU_SMALL)
     if (fits(&m, d, x, n)) {

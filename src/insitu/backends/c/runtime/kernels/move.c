@@ -47,6 +47,18 @@ void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_arra
     }
 }
 
+int insitu_still(const insitu_array *d, const insitu_move *move)
+{
+    uint32_t i;
+
+    if (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD)
+        return 0;
+    for (i = 0; i < d->size; i++)
+        if (insitu_bytes(d) ? d->data[i] != 0u : insitu_get(d, i) != 0)
+            return 0;
+    return 1;
+}
+
 void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
 {
     uint32_t i;
