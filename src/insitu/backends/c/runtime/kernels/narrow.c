@@ -62,11 +62,15 @@ void insitu_unpack(const insitu_array *w, uint32_t start, uint32_t count, const 
     for (; i < count; i++)
         to[i] = (int8_t)insitu_get(w, start + i);
     if (read != NULL && read->how == INSITU_HIGH_BITS) {
-        int32_t half = (int32_t)((uint32_t)1 << read->shift >> 1);
+        uint32_t shift = (uint32_t)read->shift;
+        int32_t half = (int32_t)((uint32_t)1 << shift >> 1), low = read->low, high = read->high;
 
-        for (i = 0; i < count; i++)
-            to[i] = read->binary ? (int8_t)(to[i] >= 0 ? 1 : -1)
-                                 : (int8_t)insitu_clip(insitu_asr(to[i] + half, (uint32_t)read->shift), read->low, read->high);
+        if (read->binary)
+            for (i = 0; i < count; i++)
+                to[i] = (int8_t)(to[i] >= 0 ? 1 : -1);
+        else
+            for (i = 0; i < count; i++)
+                to[i] = (int8_t)insitu_clip(insitu_asr(to[i] + half, shift), low, high);
     }
 }
 
