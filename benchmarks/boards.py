@@ -18,7 +18,7 @@ import yaml
 
 from insitu.backends.c.boards import BOARDS
 from insitu.errors import ConfigError
-from insitu.experiment.export import export, on_board
+from insitu.experiment.export import Exported, export, on_board
 
 DIGITS = (
     ("mlp-64-32-10", "drtp"),
@@ -35,6 +35,30 @@ PROGRAMS: tuple[tuple[str, str, str, tuple[str, ...], str], ...] = (
 )
 """Data, network, rule, boards and the compiler's options."""
 STEPS = 4
+WORDS = "edge-latent-free-8"
+
+
+def exported(
+    place: str,
+    data: str,
+    network: str,
+    rule: str,
+    *,
+    precision: str = WORDS,
+    steps: int = STEPS,
+    **options: str,
+) -> Exported:
+    """The project of a run that learns one sample at a time from first values, written under a folder.
+
+    Args:
+        options: of the network, beside ReLU.
+    """
+    fields = {"data": data, "network": network, "rule": rule, "precision": precision, "batch": 1}
+    config = Path(place) / "run.yaml"
+    config.write_text(
+        yaml.safe_dump(fields | {"network_options": {"activation": "relu", **options}}), "utf-8"
+    )
+    return export(config, Path(place) / "c", steps=steps)
 
 
 def rows() -> list[dict[str, Any]]:
@@ -42,18 +66,7 @@ def rows() -> list[dict[str, Any]]:
     found = []
     for data, network, rule, boards, build in PROGRAMS:
         with tempfile.TemporaryDirectory() as place:
-            config = Path(place) / "run.yaml"
-            fields = {
-                "data": data,
-                "network": network,
-                "rule": rule,
-                "precision": "edge-latent-free-8",
-                "batch": 1,
-            }
-            config.write_text(
-                yaml.safe_dump(fields | {"network_options": {"activation": "relu"}}), encoding="utf-8"
-            )
-            made = export(config, Path(place) / "c", steps=STEPS)
+            made = exported(place, data, network, rule)
             for board in boards:
                 named = {"network": network, "rule": rule, "board": board, "build": build}
                 try:

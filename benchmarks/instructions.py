@@ -18,9 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from insitu.experiment.export import export, on_board
+from insitu.experiment.export import on_board
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
 from insitu.passes import plan
@@ -50,9 +48,7 @@ PROGRAMS = (
 )
 """Data, network (batch norm folded), rule; all in 8-bit words as the only copy, batch 1, ReLU."""
 
-OPTIONS = {"activation": "relu", "norm": "fold"}
 TARGET = "stm32l4r5-c"
-STEPS = 4
 NOISE = 0.15
 """Standard deviation of the logarithm of a counted over a modelled pass."""
 
@@ -89,17 +85,8 @@ def passes() -> list[dict[str, Any]]:
     """A row per program and pass: what was planned, and what the build and the emulator gave."""
     found = []
     for data, network, rule in PROGRAMS:
-        fields = {
-            "data": data,
-            "network": network,
-            "rule": rule,
-            "precision": "edge-latent-free-8",
-            "batch": 1,
-        }
         with tempfile.TemporaryDirectory() as place:
-            config = Path(place) / "run.yaml"
-            config.write_text(yaml.safe_dump(fields | {"network_options": OPTIONS}), "utf-8")
-            made = export(config, Path(place) / "c", steps=STEPS)
+            made = exported(place, data, network, rule, norm="fold")
             board = on_board(made, "m4", run=True)
         named = {"data": data, "network": network, "rule": rule}
         named |= {"planned_bytes": board.planned, "bytes": board.memory}

@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
+from boards import exported
 from insitu.backends.c.host import Engine
 from insitu.experiment.config import RunConfig
-from insitu.experiment.export import export, on_board
+from insitu.experiment.export import on_board
 from insitu.experiment.impact import Point, assess
 from insitu.experiment.program import Feed, as_integers, c_program, unpacked
 from insitu.experiment.setup import Setup
@@ -103,13 +103,8 @@ def boards() -> list[dict[str, Any]]:
     rows = []
     for data, network in BOARDS:
         for rule, precision in (("etch", WORDS), ("bp-stash", STASH)):
-            fields = {"data": data, "network": network, "rule": rule, "precision": precision, "batch": 1}
             with tempfile.TemporaryDirectory() as place:
-                config = Path(place) / "run.yaml"
-                config.write_text(
-                    yaml.safe_dump(fields | {"network_options": {"activation": "relu"}}), "utf-8"
-                )
-                found = on_board(export(config, Path(place) / "c", steps=2), "m4")
+                found = on_board(exported(place, data, network, rule, precision=precision, steps=2), "m4")
             rows.append(
                 {
                     "network": network,

@@ -72,7 +72,7 @@ def test_work_is_current(network: str, rule: str, record: dict[str, Any], bench:
         rule=rule,
         precision="edge-latent-free-8",
         batch=1,
-        network_options=bench.OPTIONS,
+        network_options={"activation": "relu", "norm": "fold"},
     )
     program = c_program(Setup.of(config), 1)
     rows = [r for r in record["rows"] if (r["data"], r["network"], r["rule"]) == ("digits", network, rule)]
