@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from boards import exported
 from insitu.experiment.export import on_board
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
