@@ -31,7 +31,7 @@ from insitu.run.integer import Clock, run
 WORDS = "edge-latent-free-8:error_exponent=static,headroom=1"
 STASH = "edge-latent-free-8"
 NETWORK = "mlp-784-500-500-10"
-NETWORKS = (NETWORK, "lenet5", "cnn-32-64-64", "resnet8")
+NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")
 BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16"), ("mnist", "lenet5"))
 EPOCHS, COUNTED = (1, 3, 6), 500
