@@ -120,6 +120,19 @@ def test_the_default_recipe_has_every_rule() -> None:
     assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES)
 
 
+def test_a_name_that_recipes_go_on_from_is_all_of_them() -> None:
+    assert {"own-rule-mnist", "own-rule-cifar"} <= set(recipes.group("own-rule"))
+    assert recipes.group("own-rule-mnist") == ("own-rule-mnist",)
+    assert recipes.group("nothing") == ()
+
+
+def test_rows_in_floats_are_trained_by_torch_where_the_others_are_by_c() -> None:
+    shared = config(engine="c", precision="edge-latent-free-8")
+    float32 = RuleSpec(rule="bp", precision="float32")
+    engines = [shared.run("mlp-64-8-10", spec, 1).engine for spec in (RuleSpec(rule="bp"), float32)]
+    assert engines == ["c", "torch"]
+
+
 def test_a_rule_may_have_network_options_of_its_own() -> None:
     shared = config(network_options={"activation": "tanh", "dropout": 0.1})
     spec = RuleSpec(rule="bp-stash", network_options={"activation": "relu"})
