@@ -81,6 +81,8 @@ def test_layers_override() -> None:
         ("edge-latent-free-8:update=adam", "update='adam' is unknown; use one of stochastic"),
         ("edge-latent-free-8:update=niti,per_channel=true", "update 'niti' has no scale per channel"),
         ("edge-latent-free-8:update=bop", "flips binary weights; use weight: '1'"),
+        ("edge-latent-free-8:update=niti,gather=4", "gather=4 is not for update 'niti'; use gather: 1"),
+        ("w4a8:gather=4", "gather=4 is not for a latent copy"),
         ("edge-latent-free-8:rounding=up", "rounding='up' is unknown; use one of half-up, floor, stochastic"),
         ("float32:hidden=2", "a float has no fields to change"),
         ({"layers": {"fc1": {"error": "8"}}}, "layers.*'error' is unknown; use one of weight"),

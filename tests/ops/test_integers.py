@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,14 @@ def _with_bias(chunks: int) -> dict[str, Any]:
     return {"format": WIDE, "chunks": chunks, "bias_shift": 6}
 
 
+GATHER = {
+    "optimizer": Stored("stochastic", S8, 0.5, "w"),
+    "operands": 2,
+    "gather": 2,
+    "format": WIDE,
+    "chunks": 1,
+}
+KEPT = ((S8, (2, 5)), (U8, (2, 7)), (S8, (5, 7)), (S8, (4, 5)), (U8, (4, 7)))
 POOL = {"kernel": (2, 3), "stride": (2, 3), "padding": (0, 0)}
 TABLE = tuple(range(100, 100 - 256, -1))
 ROWS = [
@@ -212,6 +220,7 @@ ROWS = [
     Row(
         "sum_to_channels", "limit", ((S8, (9, 4)),), {"format": Fixed(True, 7, 0), "chunks": 1, "limit": True}
     ),
+    Row("matmul_dw_gather", "", (*KEPT, (Fixed(False, 1, 0), (1,))), GATHER),
     Row("row_squares", "", ((U8, (4, 3, 5)),), {"format": WIDE, "by": 1.0}),
     Row("dropout", "", ((S8, (4, 6)),), {"p": 0.3, "stream": "s"}),
     Row("wrong_labels", "", ((LABEL, (40,)),), {"classes": 5, "stream": "s"}),
@@ -259,11 +268,13 @@ def test_torch_gives_what_the_reference_says(row: Row) -> None:
     ]
     found = op.record.torch(op, runtime)(*tensors)
     wanted = integer.FUNCTIONS[row.kind](op, Clock(LR, SEED, T), *arrays)
-    for ours, reference in zip(_several(found), _several(wanted)):
+    for ours, reference in zip((*_several(found), *tensors), (*_several(wanted), *arrays)):
         assert np.array_equal(ours.double().numpy(), reference)
 
 
 def _several(result: Any) -> tuple[Any, ...]:
+    if result is None:
+        return ()
     return result if isinstance(result, tuple) else (result,)
 
 
@@ -304,3 +315,40 @@ def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
     assert abs(mean - 0.3).max() < 5 * sigma
     assert abs(mean.mean() - 0.3) < 5 * sigma / (shape[0] * shape[1]) ** 0.5
     assert abs(mean.std() - sigma) < 0.15 * sigma  # as independent errors would give
+
+
+def test_gathered_steps_move_weights_as_one_batch() -> None:
+    """Steps without an error are not counted; the gathered ones give one rounding of their summed gradient."""
+    rng = np.random.default_rng(2)
+    d, x = (np.asarray(rng.integers(-9, 10, shape)) for shape in ((4, 1, 5), (4, 1, 7)))
+    d[2] = 0
+    w = np.asarray(rng.integers(-50, 50, (5, 7)))
+    wanted, kept = w.copy(), [np.zeros((3, 5), np.int64), np.zeros((3, 7), np.int64), np.zeros(1, np.int64)]
+    shapes = ((1, 5), (1, 7), (5, 7), (3, 5), (3, 7), (1,))
+    values = tuple(_value(f"v{i}", (S8, shape)) for i, shape in enumerate(shapes))
+    op = Op("matmul_dw_gather", values, (), GATHER | {"gather": 3}, Phase.GRADIENT)
+    for t in range(4):
+        assert t == 0 or np.array_equal(w, wanted)
+        integer.FUNCTIONS["matmul_dw_gather"](op, Clock(LR, SEED, t), d[t], x[t], w, *kept)
+    at_once = replace(op, kind="matmul_dw_update", inputs=(values[3], values[4], values[2]))
+    integer.FUNCTIONS["matmul_dw_update"](
+        at_once, Clock(LR, SEED, 3), d[[0, 1, 3], 0], x[[0, 1, 3], 0], wanted
+    )
+    assert np.array_equal(w, wanted)
+    assert kept[2] == 0
+
+
+def test_one_rounding_of_a_sum_is_less_noise_than_many() -> None:
+    """Docs, theory: the noise of K roundings grows as the sum of |x|, that of one as |sum of x|."""
+    rng, k, shape = np.random.default_rng(4), 8, (64, 64)
+    g = np.asarray(rng.integers(-40, 41, (16, *shape)))
+    move, noise = Stored("stochastic", S8, 1.0, "s"), []
+    for parts in (g, g.sum(0, keepdims=True)):
+        moved = np.zeros(shape)
+        for t, part in enumerate(parts):
+            words = integer._weight_words(move, Clock(1.0, SEED, t), shape)
+            moved += integer.shift_right(part, k, "stochastic", words)
+        noise.append(float(((moved - g.sum(0) / 2**k) ** 2).mean()))
+    assert noise[1] < 0.4 * noise[0]
+    assert noise[0] <= np.abs(g).sum(0).mean() / 2**k * 1.1
+    assert noise[1] <= np.abs(g.sum(0)).mean() / 2**k * 1.1

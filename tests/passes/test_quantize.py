@@ -124,6 +124,17 @@ def test_the_state_of_an_update_is_counted(update: str, state_bits: int) -> None
     assert 8 * sum(v.bytes for v in step.residents if v.role == Role.STATE) == state_bits
 
 
+def test_gathering_keeps_errors_and_inputs_of_dense_layers() -> None:
+    step = quantized(policy="edge-latent-free-8:error_exponent=static,gather=4")
+    kept = [v.bytes for v in step.residents if v.role == Role.STATE]
+    assert sum(kept) == 4 * 4 * (16 + 20 + 8 + 16 + 4 + 8) + 3
+
+
+def test_gathered_errors_need_one_exponent() -> None:
+    with pytest.raises(StepError, match=r"gathers 4 steps.*use error_exponent: static, or gather: 1"):
+        quantized(policy="edge-latent-free-8:gather=4")
+
+
 def test_errors_take_a_run_time_exponent_unless_the_policy_is_static() -> None:
     assert ops(quantized(), "exponent")
     static = quantized(policy="edge-latent-free-8:error_exponent=static")

@@ -39,6 +39,8 @@ MORE = (
     "edge-latent-free-8:rounding=stochastic,error_rounding=stochastic",
     "edge-latent-free-8:error_exponent=static,rounding=floor",
     "edge-latent-free-8:scales=general,feedback=1",
+    "edge-latent-free-4:error_exponent=static,gather=3",
+    "edge-latent-free-8:error_exponent=static,gather=5,update=threshold,error=3",
 )
 
 

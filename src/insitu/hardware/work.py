@@ -272,6 +272,7 @@ PRODUCTS = {
     "matmul": _matmul,
     "matmul_dx": _matmul_dx,
     "matmul_dw": _matmul_dw,
+    "matmul_dw_gather": _matmul_dw,
     "matmul_dw_update": _matmul_dw,
     "project": _project,
     "random_project": _project,
@@ -338,7 +339,14 @@ def _touched(op: Op, value: Value) -> int:
 
 # --- updates, random words, requantization -------------------------------------------------------------------
 
-MOVES = ("sum_to_channels_update", "bn_dgamma_update", "update", "matmul_dw_update", "conv2d_dw_update")
+MOVES = (
+    "sum_to_channels_update",
+    "bn_dgamma_update",
+    "update",
+    "matmul_dw_update",
+    "matmul_dw_gather",
+    "conv2d_dw_update",
+)
 """Ops that move a parameter by a gradient."""
 
 

@@ -57,6 +57,8 @@ class Precision:
         gamma, flip: of ``bop``: the average moves by 2**-gamma of the difference; it flips from ``flip`` on, in units
             of the gradient's rounding step.
         kappa: of ``dst``: κ of tanh(κ · rest).
+        gather: errors and inputs of so many steps with an error are kept, then a dense layer's weights move by their
+            gradient at once: one rounding in place of many (``stochastic`` and ``threshold``; heads move at once).
         decay: of ``integer-sgd``: a weight loses w / 2**decay at a step; ``None`` nothing.
         error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
             hand; ``static``: one binary point for the whole run.
@@ -90,6 +92,7 @@ class Precision:
     gamma: int = 6
     flip: int = 8
     kappa: float = 3.0
+    gather: int = 1
     decay: int | None = None
     error_exponent: str = "dynamic"
     activation_exponent: str = "static"
@@ -125,6 +128,12 @@ class Precision:
         if self.per_channel and self.update not in ("stochastic", "threshold", "dst"):
             raise ConfigError(
                 f"precision: update {self.update!r} has no scale per channel; use stochastic, threshold or dst"
+            )
+        if self.gather > 1 and (self.latent or self.update not in ("stochastic", "threshold")):
+            how = "a latent copy" if self.latent else f"update {self.update!r}"
+            raise ConfigError(
+                f"precision: gather={self.gather} is not for {how}; use gather: 1, or a stored word that moves by "
+                "stochastic or threshold"
             )
         if self.update == "bop" and kind(self.weight, "weight") != B1:
             raise ConfigError("precision: update 'bop' flips binary weights; use weight: '1'")
@@ -163,7 +172,7 @@ class Precision:
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(self).items()}
 
 
-OVERRIDES = ("weight", "activation", "hidden", "headroom")
+OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather")
 _RANGES = (
     ("hidden", 0, 24),
     ("step_bits", 1, 8),
@@ -172,6 +181,7 @@ _RANGES = (
     ("evidence", 1, 127),
     ("gamma", 1, 14),
     ("flip", 1, 1 << 14),
+    ("gather", 1, 1024),
     ("decay", 1, 30),
     ("headroom", 0, 8),
     ("accumulator", 8, 32),

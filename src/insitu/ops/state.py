@@ -258,3 +258,27 @@ FUSED = {"matmul_dw": 2, "conv2d_dw": 2, "sum_to_channels": 1, "bn_dgamma": 4}
 for _gradient, _operands in FUSED.items():
     _lower = _dense_update_torch if _gradient == "matmul_dw" else _whole_update_torch(_gradient)
     _register_fused(_gradient, _operands, _lower)
+
+
+def _gather_counts(op: Op) -> Counts:
+    """On average: a step's share of the gradient and of the weights that move, and what is kept of it."""
+    k = op.attrs["gather"]
+    made = _fused_counts("matmul_dw")(stored.gathered(op))
+    share = Counts(
+        {p: -(-n // k) for p, n in made.macs.items()}, {p: -(-n // k) for p, n in made.other.items()}
+    )
+    kept = op.inputs[0].size + op.inputs[1].size
+    return Counts(share.macs, share.other | {Phase.GRADIENT: kept}, -(-made.random // k))
+
+
+register(
+    OpRecord(
+        kind="matmul_dw_gather",
+        doc="keeps d_BO and x_BI of a step with an error; those of every ``gather`` steps move the weights at once: "
+        "matmul_dw_gather(d, x, w, errors, inputs, count)",
+        infer=no_outputs,
+        torch=lambda op, rt: stored.gathering(op, rt, OPS["matmul_dw"].torch(stored.gathered(op), rt)),
+        counts=_gather_counts,
+        writes=lambda n, attrs: (2, 3, 4, 5),
+    )
+)

@@ -13,7 +13,7 @@ R_i.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt, tanh
 from typing import Any
 
@@ -338,6 +338,34 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             _move_stored(o, rt, w, gradient(*given), e, words, everything)
 
     return run
+
+
+def gathering(op: Op, rt: Any, gradient: Callable[..., Any]) -> Callable[..., None]:
+    """The update by the errors and inputs of ``gather`` steps.
+
+    Args:
+        gradient: of errors and inputs of them all.
+    """
+    gather, batch = op.attrs["gather"], op.inputs[0].shape[0]
+    apply = move(gathered(op), rt, gradient, 2)
+
+    def run(d: Any, x: Any, w: Any, errors: Any, inputs: Any, count: Any) -> None:
+        if not d.any():
+            return
+        at = int(count[0])
+        errors[at * batch : (at + 1) * batch].copy_(d)
+        inputs[at * batch : (at + 1) * batch].copy_(x)
+        count[0] = (at + 1) % gather
+        if at + 1 == gather:
+            apply(errors.to(d.dtype), inputs.to(x.dtype), w)
+
+    return run
+
+
+def gathered(op: Op) -> Op:
+    """The plain update that a ``matmul_dw_gather`` makes once it has gathered enough."""
+    _, _, w, errors, inputs, _ = op.inputs
+    return replace(op, kind="matmul_dw_update", inputs=(errors, inputs, w))
 
 
 def _by_channels(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words) -> None:

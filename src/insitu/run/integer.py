@@ -492,6 +492,19 @@ def _fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
     return run
 
 
+def matmul_dw_gather(
+    op: Op, clock: Clock, d_BO: Ints, x_BI: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints
+) -> None:
+    """What a step with an error leaves is kept; every ``gather`` steps the weights move by all of it."""
+    if not d_BO.any():
+        return
+    rows = slice(int(count[0]) * len(d_BO), (int(count[0]) + 1) * len(d_BO))
+    errors[rows], inputs[rows] = d_BO, x_BI
+    count[0] = (count[0] + 1) % op.attrs["gather"]
+    if count[0] == 0:
+        _move(op.attrs["optimizer"], clock, w, matmul_dw(op, clock, errors, inputs), 0, ())
+
+
 def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
     if isinstance(o, Latent):
         _latent(o, clock, w, g, e, state)
@@ -581,6 +594,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 
 FUNCTIONS |= {
     "less_label": less_label,
+    "matmul_dw_gather": matmul_dw_gather,
     "matmul_dw_update": _fused(matmul_dw, 2),
     "conv2d_dw_update": _fused(conv2d_dw, 2),
     "sum_to_channels_update": _fused(sum_to_channels, 1),

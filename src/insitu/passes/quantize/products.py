@@ -121,10 +121,21 @@ def violators(q: Quantizer, error: Value) -> int:
     return 2 * (error.shape[1] - 1 if made.attrs["every"] else 1)
 
 
+def gathered_steps(q: Quantizer, op: Op) -> int:
+    """The policy's ``gather`` where a gradient op moves the weights of a dense layer by itself; else 1."""
+    alone = [user.kind for user in q.users.get(op.outputs[0], [])] == ["update"]
+    if op.kind != "matmul_dw" or not alone:
+        return 1
+    (update,) = q.users[op.outputs[0]]
+    return q.policy().gather if update.inputs[0].role == Role.WEIGHT else 1
+
+
 @lowers("matmul_dw", "conv2d_dw")
 def _gradient(q: Quantizer, op: Op) -> None:
     d, x = q.of(op.inputs[0]), q.of(op.inputs[1])
     terms, axis = _summed(op)
+    steps = gathered_steps(q, op)
+    terms, axis = terms * steps, axis * steps
     unit = d.unit * x.unit
     bound = terms * d.format.reach * x.format.reach
     attrs = _geometry(op) | ({"kernel": op.attrs["kernel"]} if "kernel" in op.attrs else {})

@@ -8,8 +8,9 @@ from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.ops.state import Optimizer
 from insitu.ops.stored import Latent, Stored
 from insitu.passes.quantize.core import Quantizer, lowers
+from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
-from insitu.step.ir import Init, Op, Role, Value
+from insitu.step.ir import Format, Init, Op, Role, Shape, Value
 
 
 @lowers("update")
@@ -21,14 +22,12 @@ def _update(q: Quantizer, op: Op) -> None:
     w = q.moves[v]
     if g.exponent is not None and (g.exponent.shape or g.sign < 0):
         raise q.refuse("its gradient has an exponent per sample, so the samples cannot be added")
+    steps = 1 if isinstance(w.format, Float) else _steps(q, g)
     move = _latent(q, v, g, optimizer) if isinstance(w.format, Float) else _stored(q, v, w, g, optimizer)
-    states = []
-    for suffix, shape, fmt in move.states(v.shape):
-        name = f"{v.name}.{suffix}"
-        made = q.residents.get(name) or Value(name, shape, fmt, Role.STATE, op.where, Init("zeros"), 1.0)
-        q.residents[name] = made
-        q.names.add(name)
-        states.append(made)
+    if steps > 1:
+        _gather(q, v, w, g, move, steps)
+        return
+    states = [_state(q, v, *state) for state in move.states(v.shape)]
     operands = [w, g.value, *([g.exponent] if g.exponent is not None else []), *states]
     attrs: dict[str, Any] = {"optimizer": move}
     if g.exponent is not None:
@@ -82,3 +81,36 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
         channels=w.channels,
         generator=p.generator,
     )
+
+
+def _state(q: Quantizer, v: Value, suffix: str, shape: Shape, fmt: Format) -> Value:
+    """What is kept beside a weight from step to step, zero at first."""
+    name = f"{v.name}.{suffix}"
+    made = q.residents.get(name) or Value(name, shape, fmt, Role.STATE, q.op.where, Init("zeros"), 1.0)
+    q.residents[name] = made
+    q.names.add(name)
+    return made
+
+
+def _steps(q: Quantizer, g: Now) -> int:
+    """Steps whose gradient is gathered."""
+    made = next((op for op in q.step.ops if q.op.inputs[1] in op.outputs), None)
+    return 1 if made is None else gathered_steps(q, made)
+
+
+def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: Stored | Latent, steps: int) -> None:
+    """The gradient's op and the update become one that keeps the gradient's operands."""
+    if g.exponent is not None:
+        raise q.refuse(
+            f"it gathers {steps} steps, whose errors need one exponent; use error_exponent: static, or gather: 1"
+        )
+    made = next(op for op in q.ops if g.value in op.outputs)
+    q.ops.remove(made)
+    d, x = made.inputs
+    kept = [
+        _state(q, v, suffix, (steps * a.shape[0], *a.shape[1:]), a.format)
+        for suffix, a in (("errors", d), ("inputs", x))
+    ]
+    count = _state(q, v, "count", (1,), Fixed(False, steps.bit_length(), 0))
+    attrs = {k: made.attrs[k] for k in ("format", "chunks", "limit") if k in made.attrs}
+    q.emit("matmul_dw_gather", d, x, w, *kept, count, optimizer=move, operands=2, gather=steps, **attrs)
