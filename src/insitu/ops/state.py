@@ -264,11 +264,9 @@ def _gather_counts(op: Op) -> Counts:
     """On average: a step's share of the gradient and of the weights that move, and what is kept of it."""
     k = op.attrs["gather"]
     made = _fused_counts("matmul_dw")(stored.gathered(op))
-    share = Counts(
-        {p: -(-n // k) for p, n in made.macs.items()}, {p: -(-n // k) for p, n in made.other.items()}
-    )
-    kept = op.inputs[0].size + op.inputs[1].size
-    return Counts(share.macs, share.other | {Phase.GRADIENT: kept}, -(-made.random // k))
+    other = {phase: -(-n // k) for phase, n in made.other.items()}
+    other[Phase.GRADIENT] = op.inputs[0].size + op.inputs[1].size
+    return Counts({phase: -(-n // k) for phase, n in made.macs.items()}, other, -(-made.random // k))
 
 
 register(
