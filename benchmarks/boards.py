@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,14 +47,16 @@ def exported(
     *,
     precision: str = WORDS,
     steps: int = STEPS,
+    rule_options: Mapping[str, Any] | None = None,
     **options: str,
 ) -> Exported:
     """The project of a run that learns one sample at a time from first values, written under a folder.
 
     Args:
-        options: of the network, beside ReLU.
+        rule_options: of the rule; ``options``: of the network, beside ReLU.
     """
     fields = {"data": data, "network": network, "rule": rule, "precision": precision, "batch": 1}
+    fields["rule_options"] = dict(rule_options or {})
     config = Path(place) / "run.yaml"
     config.write_text(
         yaml.safe_dump(fields | {"network_options": {"activation": "relu", **options}}), "utf-8"

@@ -33,8 +33,15 @@ STASH = "edge-latent-free-8"
 NETWORK = "mlp-784-500-500-10"
 NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")
-BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16"), ("mnist", "lenet5"))
+BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 256))
+"""Data, network, and features of smaller heads."""
 EPOCHS, COUNTED = (1, 3, 6), 500
+SHORT = "edge-latent-free-4:error_exponent=static,headroom=1,head=8"
+VARIANTS: tuple[tuple[str, str, str, tuple[tuple[str, int], ...]], ...] = (
+    *((NETWORK, f"4 bits, {n} gathered", f"{SHORT},gather={n}", ()) for n in (1, 8, 16, 64)),
+    *((net, f"8 bits, heads of {n}", WORDS, (("limit", n),)) for net in NETWORKS[1:] for n in (256, 64)),
+)
+"""Network, what it is called, precision and options of etch."""
 
 
 def triggers() -> list[dict[str, Any]]:
@@ -98,21 +105,31 @@ def point(network: str, rule: str, target: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def variants() -> list[dict[str, Any]]:
+    """Bytes of training and inference by the plan."""
+    rows = []
+    for network, named, precision, options in VARIANTS:
+        found = assess(Point(network, "etch", precision, TARGETS[0], options=options, activation="relu"))
+        kept = {"training": found.peak_bytes, "inference": found.inference.peak_bytes}
+        rows.append({"network": network, "variant": named} | kept)
+    return rows
+
+
 def boards() -> list[dict[str, Any]]:
     """Training and inference built for the Cortex-M4, by the symbols of the program."""
     rows = []
-    for data, network in BOARDS:
-        for rule, precision in (("etch", WORDS), ("bp-stash", STASH)):
+    for data, network, *heads in BOARDS:
+        cases = [("etch", WORDS, {}), ("bp-stash", STASH, {})]
+        cases[1:1] = [("etch", WORDS, {"limit": n}) for n in heads]
+        for rule, precision, options in cases:
             with tempfile.TemporaryDirectory() as place:
-                found = on_board(exported(place, data, network, rule, precision=precision, steps=2), "m4")
-            rows.append(
-                {
-                    "network": network,
-                    "rule": rule,
-                    "memory": found.memory,
-                    "inference": found.inference_memory,
-                }
-            )
+                made = exported(
+                    place, data, network, rule, precision=precision, steps=2, rule_options=options
+                )
+                found = on_board(made, "m4")
+            named = f"{rule}, heads of {options['limit']}" if options else rule
+            kept = {"memory": found.memory, "inference": found.inference_memory}
+            rows.append({"network": network, "rule": named} | kept)
     return rows
 
 
@@ -122,7 +139,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default)
     args = parser.parse_args()
     points = [point(n, r, t) for n in NETWORKS for r in ("etch", "bp-stash") for t in TARGETS]
-    record = {"points": points, "boards": boards(), "triggers": triggers()}
+    record = {"points": points, "variants": variants(), "boards": boards(), "triggers": triggers()}
     print(json.dumps(record, indent=1))
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

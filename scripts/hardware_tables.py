@@ -167,18 +167,22 @@ def own_rule_table() -> str:
         "22 nm accelerator",
     )
     boards = [
-        (r["network"], f"`{r['rule']}`", f"{r['memory']:,}", f"{_plain_inference(found, r):,}",
-         f"{r['memory'] / _plain_inference(found, r):.3f}")
+        (r["network"], f"`{r['rule']}`", f"{r['memory']:,}", f"{r['inference']:,}",
+         f"{r['memory'] / r['inference']:.3f}")
         for r in found["boards"]
     ]  # fmt: skip
+    variants = [
+        (
+            r["network"],
+            r["variant"],
+            f"{r['inference']:,}",
+            f"{r['training']:,} ({r['training'] / r['inference']:.3f})",
+        )
+        for r in found["variants"]
+    ]
+    planned = markdown(("network", "`etch`", "inference, bytes", "training"), variants)
     built = markdown(("built for the Cortex-M4", "rule", "training, bytes", "inference", "ratio"), boards)
-    return "\n".join((memory, markdown(columns, rows), built))
-
-
-def _plain_inference(found: Any, row: Row) -> int:
-    """Of the network alone: the build without learning of a rule without heads."""
-    kept: int = _pick(found["boards"], network=row["network"], rule="bp-stash")["inference"]
-    return kept
+    return "\n".join((memory, planned, markdown(columns, rows), built))
 
 
 def theory_table() -> str:

@@ -78,6 +78,23 @@ def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_pat
 
 
 @on_boards
+def test_a_build_without_learning_has_no_room_for_heads_or_gathered_samples(tmp_path: Path) -> None:
+    from insitu.experiment.export import export, on_board
+
+    built = {}
+    for rule, precision in (("bp", ""), ("etch", ":error_exponent=static,gather=4")):
+        config = tmp_path / f"{rule}.yaml"
+        config.write_text(
+            f"{{data: digits, network: mlp-64-12-10, rule: {rule}, batch: 1, limit_train: 20, limit_test: 10,"
+            f" precision: 'edge-latent-free-8{precision}'}}"
+        )
+        built[rule] = on_board(export(config, tmp_path / rule, steps=2), "m4")
+    heads_and_samples = 10 * 12 + 2 * 10 + 4 * (64 + 12 + 12 + 10)
+    assert built["etch"].inference_memory == built["bp"].inference_memory
+    assert built["etch"].memory > built["etch"].inference_memory + heads_and_samples
+
+
+@on_boards
 def test_the_smallest_build_of_lenet_has_equal_bits_in_12_kilobytes(real_data: Path, tmp_path: Path) -> None:
     from insitu.experiment.export import export, on_board
 

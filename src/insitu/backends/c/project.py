@@ -96,11 +96,12 @@ class Program:
 
     @cached_property
     def places(self) -> dict[str, Place]:
-        """Where each resident lies: ``state`` where a step writes it, else ``rom``."""
+        """Where each resident lies: ``state`` where a step writes it, else ``rom``; first what inference reads."""
         written = {v.name for step in self.steps for op in step.ops for v in op.written}
+        read = {v.name for v in self.inference.residents}
         ends = {"state": 0, "rom": 0}
         found = {}
-        for name, value in self.residents.items():
+        for name, value in sorted(self.residents.items(), key=lambda item: item[0] not in read):
             region = "state" if name in written else "rom"
             found[name] = Place(region, ends[region])
             ends[region] += aligned(value.bytes)
@@ -115,9 +116,10 @@ class Program:
                 out[place.offset : place.offset + len(data)] = data
         return bytes(out)
 
-    def size(self, region: str) -> int:
-        """Bytes of a region."""
-        places = [(p, self.residents[n]) for n, p in self.places.items() if p.region == region]
+    def size(self, region: str, *, inference: bool = False) -> int:
+        """Bytes of a region; or of the part of it that inference reads."""
+        names = [v.name for v in self.inference.residents] if inference else list(self.residents)
+        places = [(self.places[n], self.residents[n]) for n in names if self.places[n].region == region]
         return max((p.offset + aligned(v.bytes) for p, v in places), default=0)
 
     @property
@@ -243,7 +245,8 @@ def header(source: Source) -> str:
         "TRAINING_ARENA_BYTES": p.training_arena,
         "INFERENCE_ARENA_BYTES": p.inference_arena,
         "WORKSPACE_BYTES": aligned(source.workspace),
-        "STATE_BYTES": p.size("state"),
+        "TRAINING_STATE_BYTES": p.size("state"),
+        "INFERENCE_STATE_BYTES": max(p.size("state", inference=True), ALIGN),
         "ROM_BYTES": p.size("rom"),
         "SAMPLE_BYTES": x.bytes,
         "BATCH": p.steps[0].batch,

@@ -59,6 +59,9 @@ void insitu_unpack(const insitu_array *w, uint32_t start, uint32_t count, const 
             for (; i + 8u <= count; i += 8u)
                 eight(w->data + ((start + i) >> 3) * bits, bits, w->form == INSITU_SIGNED, to + i);
     }
+    if (insitu_bytes(w))
+        for (; i < count; i++)
+            to[i] = (int8_t)insitu_byte(w->data, start + i, w->form == INSITU_SIGNED);
     for (; i < count; i++)
         to[i] = (int8_t)insitu_get(w, start + i);
     if (read != NULL && read->how == INSITU_HIGH_BITS) {
