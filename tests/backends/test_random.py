@@ -58,6 +58,8 @@ def policy(draw: Random) -> str:
         fields.append("generator=lfsr")
     if draw.random() < 0.2:
         fields.append("error_exponent=static")
+        if draw.random() < 0.7:
+            fields.append(f"gather={draw.randint(2, 3)}")  # refused for updates that do not gather
     return f"{name}:{','.join(fields)}"
 
 
