@@ -22,7 +22,7 @@ def _update(q: Quantizer, op: Op) -> None:
     w = q.moves[v]
     if g.exponent is not None and (g.exponent.shape or g.sign < 0):
         raise q.refuse("its gradient has an exponent per sample, so the samples cannot be added")
-    steps = 1 if isinstance(w.format, Float) else _steps(q, g)
+    steps = 1 if isinstance(w.format, Float) else _steps(q)
     move = _latent(q, v, g, optimizer) if isinstance(w.format, Float) else _stored(q, v, w, g, optimizer)
     if steps > 1:
         _gather(q, v, w, g, move, steps)
@@ -92,8 +92,8 @@ def _state(q: Quantizer, v: Value, suffix: str, shape: Shape, fmt: Format) -> Va
     return made
 
 
-def _steps(q: Quantizer, g: Now) -> int:
-    """Steps whose gradient is gathered."""
+def _steps(q: Quantizer) -> int:
+    """Steps whose gradient moves the weight at once."""
     made = next((op for op in q.step.ops if q.op.inputs[1] in op.outputs), None)
     return 1 if made is None else gathered_steps(q, made)
 
