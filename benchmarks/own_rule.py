@@ -36,12 +36,8 @@ TARGETS = ("stm32l4r5", "accelerator-22nm")
 BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 256))
 """Data, network, and features of smaller heads."""
 EPOCHS, COUNTED = (1, 3, 6), 500
-SHORT = "edge-latent-free-4:error_exponent=static,headroom=1,head=8"
-VARIANTS: tuple[tuple[str, str, str, tuple[tuple[str, int], ...]], ...] = (
-    *((NETWORK, f"4 bits, {n} gathered", f"{SHORT},gather={n}", ()) for n in (1, 8, 16, 64)),
-    *((net, f"8 bits, heads of {n}", WORDS, (("limit", n),)) for net in NETWORKS[1:] for n in (256, 64)),
-)
-"""Network, what it is called, precision and options of etch."""
+VARIANTS = tuple((net, f"8 bits, heads of {n}", (("limit", n),)) for net in NETWORKS[1:] for n in (256, 64))
+"""Network, what it is called, and options of etch."""
 
 
 def triggers() -> list[dict[str, Any]]:
@@ -108,8 +104,8 @@ def point(network: str, rule: str, target: str) -> dict[str, Any]:
 def variants() -> list[dict[str, Any]]:
     """Bytes of training and inference by the plan."""
     rows = []
-    for network, named, precision, options in VARIANTS:
-        found = assess(Point(network, "etch", precision, TARGETS[0], options=options, activation="relu"))
+    for network, named, options in VARIANTS:
+        found = assess(Point(network, "etch", WORDS, TARGETS[0], options=options, activation="relu"))
         kept = {"training": found.peak_bytes, "inference": found.inference.peak_bytes}
         rows.append({"network": network, "variant": named} | kept)
     return rows

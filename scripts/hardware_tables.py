@@ -15,6 +15,7 @@ from insitu.report.units import bytes_text, count_text, energy_text
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCHMARKS = ROOT / "benchmarks" / "results"
+STUDIES = ROOT / "docs" / "results"
 GOLDEN = ROOT / "tests" / "hardware" / "golden" / "zigzag.json"
 UNKNOWN = "–"
 
@@ -171,16 +172,17 @@ def own_rule_table() -> str:
          f"{r['memory'] / r['inference']:.3f}")
         for r in found["boards"]
     ]  # fmt: skip
-    variants = [
-        (
-            r["network"],
-            r["variant"],
-            f"{r['inference']:,}",
-            f"{r['training']:,} ({r['training'] / r['inference']:.3f})",
-        )
-        for r in found["variants"]
+    variants = [(r["network"], r["variant"], r["inference"], r["training"]) for r in found["variants"]]
+    variants += [
+        (r["network"], r["label"].removeprefix("etch "), r["inference_bytes"], r["peak_bytes"]["total"])
+        for name in ("own-rule-mnist-long", "own-rule-fashion", "own-rule-fashion-conv", "own-rule-cifar")
+        for r in json.loads((STUDIES / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+        if "gathered" in r["label"] or (r["network"].startswith("cnn") and r["label"] == "etch 8-bit")
     ]
-    planned = markdown(("network", "`etch`", "inference, bytes", "training"), variants)
+    planned = markdown(
+        ("network", "`etch`", "inference, bytes", "training"),
+        [(net, what, f"{less:,}", f"{more:,} ({more / less:.3f})") for net, what, less, more in variants],
+    )
     built = markdown(("built for the Cortex-M4", "rule", "training, bytes", "inference", "ratio"), boards)
     return "\n".join((memory, planned, markdown(columns, rows), built))
 

@@ -167,6 +167,26 @@ def test_a_picked_row_costs_its_own_elements() -> None:
         assert read[op.inputs[1]] == 2  # one label a sample
 
 
+def test_gathered_steps_cost_their_share() -> None:
+    """Of K rows that are kept one is written a step, and the weights move at every K-th."""
+    net, found = net_for("mlp-20-15-12-5", "bp"), []
+    for gather in (1, 4):
+        policy = make(f"edge-latent-free-8:error_exponent=static,gather={gather}")
+        assert policy is not None
+        (emitted,) = emit_phases(make_rule("bp"), net, 2)
+        step = lower(quantize(emitted, policy, net.params))
+        (op,) = (
+            op for op in step.ops if op.kind.startswith("matmul_dw_") and op.written[0].name == "fc1.weight"
+        )
+        (update,) = (w for w in works(op) if w.phase == "update")
+        found.append((op, update))
+    (plain, once), (gathered, share) = found
+    assert works(plain)[0].macs == works(gathered)[0].macs
+    assert (share.amount, share.other) == (once.amount // 4, once.other // 4)
+    d, x = gathered.inputs[:2]
+    assert [n for _, n in share.writes] == [d.size, x.size, 1]
+
+
 TORCH = cases(["mlp-20-15-12-5", "cnn-8-16"])
 
 

@@ -351,7 +351,10 @@ MOVES = (
 
 
 def _moved(op: Op) -> Iterator[Work]:
-    """The change of a parameter (and of the optimiser's state), once its gradient is there."""
+    """The change of a parameter (and of the optimiser's state), once its gradient is there.
+
+    Of gathered steps a step's share: its own row is kept, and read again once in ``gather`` steps.
+    """
     if op.kind not in MOVES:
         return
     weight, *state = op.written
@@ -362,8 +365,10 @@ def _moved(op: Op) -> Iterator[Work]:
     fused = op.kind in PRODUCTS  # the product itself reads and writes the weights
     own = () if fused else (weight,)
     gradient = tuple(v for v in op.inputs if v not in op.written) if op.kind == "update" else ()
-    other, size = counts.other.get(Phase.UPDATE, 0), weight.size
-    reads, writes = whole(*own, *gradient, *state), whole(*own, *state)
+    share = op.attrs.get("gather", 1)
+    other, size = counts.other.get(Phase.UPDATE, 0), -(-weight.size // share)
+    kept = tuple((v, -(-v.size // share)) for v in state)
+    reads, writes = (*whole(*own, *gradient), *kept), (*whole(*own), *kept)
     yield Work("update", "update", size, macs, other, (bits, bits), real, None, reads, writes)
 
 

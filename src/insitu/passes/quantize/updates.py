@@ -10,7 +10,7 @@ from insitu.ops.stored import Latent, Stored
 from insitu.passes.quantize.core import Quantizer, lowers
 from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
-from insitu.step.ir import Format, Init, Op, Role, Shape, Value
+from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
 
 
 @lowers("update")
@@ -113,4 +113,5 @@ def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: Stored | Latent, ste
     ]
     count = _state(q, v, "count", (1,), Fixed(False, steps.bit_length(), 0))
     attrs = {k: made.attrs[k] for k in ("format", "chunks", "limit") if k in made.attrs}
-    q.emit("matmul_dw_gather", d, x, w, *kept, count, optimizer=move, operands=2, gather=steps, **attrs)
+    attrs |= {"optimizer": move, "operands": 2, "gather": steps}
+    q.emit("matmul_dw_gather", d, x, w, *kept, count, phase=Phase.GRADIENT, **attrs)
