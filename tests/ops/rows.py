@@ -275,6 +275,16 @@ POOLS: dict[str, tuple[Operand, tuple[int, ...], dict[str, Any]]] = {
 }
 
 
+def unpool_gate_row(tag: str, shape: tuple[int, ...], pooled: tuple[int, ...], attrs: dict[str, Any]) -> Row:
+    """The adjoint of an average pool of a ReLU's output."""
+
+    def through(d: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return gradient(lambda z: F.avg_pool2d(z.relu(), *attrs.values()), d, y)
+
+    parts = attrs["kernel"][0] * attrs["kernel"][1]
+    return Row("unpool_gate", tag, (pooled, shape), through, {**attrs, "parts": parts})
+
+
 def pool_rows(tag: str) -> list[Row]:
     """Max and average pooling and their adjoints in one geometry."""
     operand, shape, attrs = POOLS[tag]
@@ -303,8 +313,10 @@ def pool_rows(tag: str) -> list[Row]:
                 flat[plane, at] += e
         return flat.view(shape)
 
+    side_by_side = size is None and attrs["kernel"] == attrs["stride"] and attrs["padding"] == (0, 0)
     return [
         Row("max_pool", tag, (operand,), maximum, attrs, needs=(0,)),
+        *([unpool_gate_row(tag, shape, pooled, attrs)] if side_by_side else []),
         Row(
             "max_unpool",
             tag,

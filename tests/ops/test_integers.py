@@ -106,6 +106,7 @@ ROWS = [
         ((U8, (2, 3, 5, 6)),),
         {"format": Fixed(True, 12, 0), "kernel": (3, 2), "stride": (1, 2), "padding": (1, 1)},
     ),
+    Row("unpool_gate", "", ((S8, (2, 3, 2, 2)), (U8, (2, 3, 5, 6))), {"parts": 1, **POOL}),
     Row("sum_unpool", "", ((S8, (2, 3, 2, 2)),), {"shape": (2, 3, 4, 6), "format": S8, **POOL}),
     Row(
         "sum_unpool",
@@ -217,6 +218,7 @@ ROWS = [
         ((S8, (2, 3, 4, 6)),),
         {"kernel": None, "stride": None, "padding": None, "size": (2, 3)},
     ),
+    Row("max_pool", "lean", ((S8, (2, 3, 4, 6)),), {"positions": False, "size": None, **POOL}),
     Row(
         "sum_to_channels", "limit", ((S8, (9, 4)),), {"format": Fixed(True, 7, 0), "chunks": 1, "limit": True}
     ),

@@ -295,6 +295,45 @@ def test_positions_that_are_given_are_left_alone() -> None:
     assert kinds(fuse.gate_before_unpool(step)) == kinds(step)
 
 
+def gate_after_spread(*, again: bool = False, stride: int = 2) -> Step:
+    """gate(avg_unpool(d), h) behind a max pool of h; the spread error may have another use, or windows overlap."""
+    b = Builder("small", 1, F32)
+    x = b.input("x", (1, 3, 4, 4), Role.ACTIVATION)
+    window = {"kernel": (2, 2), "stride": (stride, stride), "padding": (0, 0)}
+    small = 4 // stride if stride == 2 else 3
+    d = b.input("d", (1, 3, small, small), Role.ERROR)
+    error = {"role": Role.ERROR, "phase": Phase.ERROR}
+    h = b.emit1("activate", x, fn="relu", name="h", **FORWARD)
+    y, _ = b.emit("max_pool", h, kernel=(2, 2), stride=(2, 2), padding=(0, 0), name="y", **FORWARD)
+    e = b.emit1("avg_unpool", d, shape=(1, 3, 4, 4), **window, **error)
+    b.output(b.emit1("gate", e, h, fn="relu", name="gated", **error), y)
+    if again:
+        b.output(b.emit1("sign", e, **error))
+    return b.finish()
+
+
+def test_a_spread_error_is_made_where_the_activation_lay() -> None:
+    step = gate_after_spread()
+    fused = lower(step)
+    assert kinds(fused) == ["activate", "max_pool", "unpool_gate"]
+    assert taken(fused)["gated"] == "h"
+    x, d = torch.randn(1, 3, 4, 4), torch.randn(1, 3, 2, 2)
+    before, after = (TorchExecutor(s, {}).run([x.clone(), d.clone()]) for s in (step, fused))
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize("step", [gate_after_spread(again=True), gate_after_spread(stride=1)])
+def test_a_spread_error_stays_where_it_must(step: Step) -> None:
+    assert kinds(fuse.unpool_into_gate(step)) == kinds(step)
+
+
+def test_positions_that_nothing_reads_are_not_made() -> None:
+    (pool,) = [op for op in fuse.drop_positions(gate_after_spread()).ops if op.kind == "max_pool"]
+    assert len(pool.outputs) == 1
+    step = gate_after_unpool()
+    assert str(fuse.drop_positions(step)) == str(step)
+
+
 # --- order and views ----------------------------------------------------------------------------------------
 
 

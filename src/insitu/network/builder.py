@@ -146,9 +146,13 @@ class Builder(StepBuilder):
 
     def forward_all(self) -> list[Trace]:
         """Emits the forward pass of the whole network; a trace per block."""
+        return self.forward_chain(self.net.blocks, self.x)
+
+    def forward_chain(self, blocks: Sequence[Block], x: Value) -> list[Trace]:
+        """Emits the forward pass of consecutive blocks; a trace per block."""
         traces: list[Trace] = []
-        for block in self.net.blocks:
-            traces.append(self.forward(block, traces[-1].output if traces else self.x))
+        for block in blocks:
+            traces.append(self.forward(block, traces[-1].output if traces else x))
         return traces
 
     def resume(self, trace: Trace, count: int | None = None) -> Trace:
@@ -279,6 +283,19 @@ class Builder(StepBuilder):
             self._learn(op, cotangents)
         errors = pending.get(trace.input)
         return self.add_cotangents(errors) if want_input and errors else None
+
+    def backward_chain(self, traces: Sequence[Trace], error: Value, *, at: Value | None = None) -> None:
+        """Back-propagation through consecutive blocks; nothing is passed to what lies before them.
+
+        Args:
+            error: ∂L/∂(value ``at`` of the last block).
+            at: its output where ``None``.
+        """
+        below: Value | None = error
+        for k in reversed(range(len(traces))):
+            assert below is not None
+            entry = at if k == len(traces) - 1 else None
+            below = self.backward(traces[k], below, at=entry, want_input=k > 0)
 
     def _differentiable(self, trace: Trace, want_input: bool) -> set[Value]:
         """Values of the block through which an error must pass."""

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from insitu.numbers.formats import unsigned
-from insitu.ops.common import error_attrs, or_zero, require
+from insitu.ops.common import error_attrs, or_zero, per_output, require
 from insitu.ops.conv import plane
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
 
@@ -46,7 +46,8 @@ POOL = ("kernel", "stride", "padding", "size")
 def _max_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     (x,) = inputs
     shape = pooled_shape(x, attrs)
-    return [(shape, x.format), (shape, unsigned(x.shape[2] * x.shape[3]))]
+    found = [(shape, x.format), (shape, unsigned(x.shape[2] * x.shape[3]))]
+    return found if attrs.get("positions", True) else found[:1]
 
 
 def _integer_type(bits: int) -> Any:
@@ -58,13 +59,15 @@ def _integer_type(bits: int) -> Any:
 def _max_torch(op: Op, _rt: Any) -> Any:
     import torch
 
-    kind = _integer_type(op.outputs[1].format.bits)
     size = op.attrs.get("size")
     if size is not None:
         pool, arguments = torch.ops.aten.adaptive_max_pool2d.default, [size]
     else:
         pool = torch.ops.aten.max_pool2d_with_indices.default
         arguments = [op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]]
+    if len(op.outputs) == 1:
+        return lambda x: pool(x, *arguments)[0]
+    kind = _integer_type(op.outputs[1].format.bits)
 
     def forward(x: Any) -> Any:
         y, index = pool(x, *arguments)
@@ -82,7 +85,7 @@ def _max_adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Any
 register(
     OpRecord(
         kind="max_pool",
-        doc="y_BCPQ and the position of each maximum; by kernel, stride, padding, or adaptive to a size",
+        doc="y_BCPQ and the position of each maximum (unless `positions` is false); by kernel, stride, padding, or size",
         infer=_max_infer,
         torch=_max_torch,
         counts=_reads,
@@ -173,5 +176,54 @@ register(
         infer=lambda inputs, attrs: [(tuple(attrs["shape"]), inputs[0].format)],
         torch=_avg_unpool_torch,
         counts=_spread,
+    )
+)
+
+
+def tiles(attrs: Any) -> bool:
+    """Do the windows of a pool lie side by side?"""
+    return attrs["kernel"] == attrs["stride"] and not any(attrs["padding"])
+
+
+def _unpool_gate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+    d, kept = inputs
+    require(
+        pooled_shape(kept, attrs) == d.shape and tiles(attrs),
+        f"error {list(d.shape)} is not that of windows side by side in {list(kept.shape)}",
+    )
+    return [(kept.shape, or_zero(d.format))]
+
+
+def _unpool_gate_torch(op: Op, _rt: Any) -> Any:
+    import torch
+
+    gate = torch.ops.aten.threshold_backward.grad_input
+    (rows, columns), (p, q) = op.attrs["kernel"], op.inputs[0].shape[2:]
+    parts = op.attrs["parts"]
+
+    def windows(plane: Any) -> Any:
+        inner = plane.narrow(2, 0, p * rows).narrow(3, 0, q * columns)
+        return inner.unflatten(3, (q, columns)).unflatten(2, (p, rows))
+
+    def run(d: Any, kept: Any) -> Any:
+        out = torch.zeros_like(kept) if op.inplace is None else kept
+        inner = windows(out)
+        part = (d / parts if parts != 1 else d)[:, :, :, None, :, None].expand(inner.shape)
+        gate(part, windows(kept), 0, grad_input=inner)
+        out[:, :, p * rows :] = 0
+        out[..., q * columns :] = 0
+        return out
+
+    return run
+
+
+register(
+    OpRecord(
+        kind="unpool_gate",
+        doc="e_BCHW = d_BCPQ / parts spread over windows side by side, where the ReLU's output is above 0; else 0",
+        infer=_unpool_gate_infer,
+        torch=_unpool_gate_torch,
+        counts=per_output,
+        inplace=(1,),
     )
 )

@@ -1,11 +1,14 @@
-"""Fusion: gradients into updates, gates before unpools, and outputs in place of operands that die."""
+"""Fusion: gradients into updates, gates with unpools, and outputs in place of operands that die."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
+from insitu.numbers.formats import Fixed
 from insitu.ops.linear import Then
 from insitu.ops.pointwise import FUNCTIONS
+from insitu.ops.pool import tiles
 from insitu.ops.state import FUSED
 from insitu.step.ir import Op, Phase, Step, Value
 from insitu.step.liveness import roots, storages
@@ -131,6 +134,44 @@ def _pooled(
     return moved.outputs[0], {stash: [], pool: [pool, moved]}
 
 
+def unpool_into_gate(step: Step) -> Step:
+    """``gate(avg_unpool(d), h)`` of a ReLU becomes ``unpool_gate(d, h)``, which can take h's place: no second map."""
+    made, used = makers(step), users(step)
+    fused: dict[Op, Op] = {}
+    gone: set[Op] = set()
+    for gate in step.ops:
+        if gate.kind != "gate" or gate.attrs["fn"] != "relu":
+            continue
+        spread, h = gate.inputs
+        unpool = made.get(spread)
+        if unpool is None or unpool.kind not in ("avg_unpool", "sum_unpool"):
+            continue
+        a = unpool.attrs
+        if a.get("size") is not None or not tiles(a) or used[spread] != [gate] or spread in step.outputs:
+            continue
+        attrs = {k: a[k] for k in ("kernel", "stride", "padding")}
+        attrs["parts"] = prod(a["kernel"]) if unpool.kind == "avg_unpool" else 1
+        fused[gate] = replace(gate, kind="unpool_gate", inputs=(unpool.inputs[0], h), attrs=attrs)
+        gone.add(unpool)
+    ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
+    return replace(step, ops=ops).verify()
+
+
+def drop_positions(step: Step) -> Step:
+    """Max pools whose positions nothing reads do not make them."""
+    used = users(step)
+
+    def lean(op: Op) -> Op:
+        if op.kind != "max_pool" or len(op.outputs) == 1:
+            return op
+        y, position = op.outputs
+        if position in used or position in step.outputs:
+            return op
+        return replace(op, outputs=(y,), attrs={**op.attrs, "positions": False})
+
+    return replace(step, ops=tuple(map(lean, step.ops))).verify()
+
+
 def in_place(step: Step) -> Step:
     """Marks outputs that take over the storage of an operand at its last use.
 
@@ -155,7 +196,7 @@ def in_place(step: Step) -> Step:
         for k in op.record.inplace:
             operand, out = op.inputs[k], op.outputs[0]
             taken = storage(operand)
-            same = operand.shape == out.shape and operand.format == out.format
+            same = operand.shape == out.shape and _as_wide(operand, out)
             shared = any(storage(v) is taken for j, v in enumerate(op.inputs) if j != k)
             if same and not shared and death[taken] == i and taken not in whole and taken not in returned:
                 ops[i] = replace(op, inplace=k)
@@ -164,3 +205,10 @@ def in_place(step: Step) -> Step:
                     returned.add(taken)
                 break
     return replace(step, ops=tuple(ops)).verify()
+
+
+def _as_wide(a: Value, b: Value) -> bool:
+    """Are elements of the two equally wide, so that one may be written where the other lay?"""
+    if isinstance(a.format, Fixed) and isinstance(b.format, Fixed):
+        return a.format.bits == b.format.bits
+    return a.format == b.format

@@ -140,4 +140,5 @@ def lower(step: Step, view: str = "fused") -> Step:
     if view != "fused":
         raise StepError(f"view {view!r} is unknown; use one of {', '.join(VIEWS)}")
     fused = fuse.gate_before_unpool(fuse.fuse_updates(fuse.fuse_requant(step)))
+    fused = fuse.drop_positions(fuse.unpool_into_gate(fused))
     return min((fuse.in_place(s) for s in candidates(fused)), key=peak_bytes)

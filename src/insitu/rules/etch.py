@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder, Trace
-from insitu.network.graph import Network
+from insitu.network.graph import Block, Network
 from insitu.rules.local import check_limit, decoder, pooled, walk_back
 from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Op, Phase, Role, Value
@@ -45,6 +45,9 @@ class Etch:
     gate: bool = True
     vote: int = 0
     limit: int = 2048
+    depth: int = 1
+    tap: Literal["activation", "output"] = "activation"
+    shared: bool = False
 
     name: ClassVar[str] = "etch"
     forward_only: ClassVar[bool] = True
@@ -63,27 +66,49 @@ class Etch:
     def emit(self, net: Network, b: Builder) -> None:
         ask_labels(self.name, b, "its margins are between classes")
         h = b.x
-        for block in net.blocks[:-1]:
-            trace = b.forward(block, h, to_activation=True)
-            with b.at(block.name):
-                error = self._signal(b, trace.activation)
-            b.backward(trace, error, at=self._entry(trace), want_input=False)
-            h = b.resume(trace).output
-        last = b.forward(net.blocks[-1], h)
-        b.backward(last, self._error(b, last.output, last.ops, output=True), want_input=False)
+        *hidden, last = self._groups(net)
+        for group in hidden:
+            traces = self._forward(b, group, h)
+            end = traces[-1]
+            with b.at(end.block.name):
+                error = self._signal(b, self._tap(end))
+            b.backward_chain(traces, error, at=self._entry(end))
+            h = b.resume(end).output
+        traces = b.forward_chain(last, h)
+        end = traces[-1]
+        b.backward_chain(traces, self._error(b, end.output, end.ops, output=True))
 
     def emit_inference(self, net: Network, b: Builder) -> None:
-        h, found, voters = b.x, [], net.blocks[:-1][-self.vote :] if self.vote else ()
-        for block in net.blocks[:-1]:
-            trace = b.forward(block, h, to_activation=True)
-            if block in voters:
-                with b.at(block.name):
-                    found.append(self._scores(b, trace.activation))
-            h = b.resume(trace).output
-        scores = b.forward(net.blocks[-1], h).output
+        h, found = b.x, []
+        *hidden, last = self._groups(net)
+        for n, group in enumerate(hidden):
+            end = self._forward(b, group, h)[-1]
+            if n >= len(hidden) - self.vote:
+                with b.at(end.block.name):
+                    found.append(self._scores(b, self._tap(end)))
+            h = b.resume(end).output
+        scores = b.forward_chain(last, h)[-1].output
         for more in reversed(found):
             scores = b.emit1("add", scores, more, **_FORWARD)
         b.output(scores)
+
+    def _groups(self, net: Network) -> list[tuple[Block, ...]]:
+        """The chain cut into groups that learn from one head; the last is the shorter."""
+        found = [net.blocks[i : i + self.depth] for i in range(0, len(net.blocks), self.depth)]
+        if self.shared and len(found) > 1:
+            *found, below, last = found
+            found.append(below + last)
+        return found
+
+    def _forward(self, b: Builder, group: tuple[Block, ...], h: Value) -> list[Trace]:
+        """The forward pass of a group as far as its head reads."""
+        traces = b.forward_chain(group[:-1], h)
+        h = traces[-1].output if traces else h
+        return [*traces, b.forward(group[-1], h, to_activation=self.tap == "activation")]
+
+    def _tap(self, end: Trace) -> Value:
+        """What the head of a group reads."""
+        return end.activation if self.tap == "activation" else end.output
 
     def _signal(self, b: Builder, h: Value) -> Value:
         """The error at a block's activation; a trained head learns too."""
@@ -131,6 +156,8 @@ class Etch:
         return error
 
     def _entry(self, trace: Trace) -> Value:
-        """Where the error enters a block: behind its activation, or in front of it."""
+        """Where the error enters a group: behind its activation, or in front of it."""
+        if self.tap == "output":
+            return trace.output
         made = next(op for op in reversed(trace.ops) if trace.activation in op.outputs)
         return trace.activation if self.gate or made.kind != "activate" else made.inputs[0]

@@ -229,7 +229,7 @@ def _scatter(parts_BCPQRS: Ints, shape: Any, a: Mapping[str, Any]) -> Ints:
     return out[:, :, py : py + shape[2], px : px + shape[3]]
 
 
-def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, Ints]:
+def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, ...]:
     """The largest of each window and its flat position in the plane: of equal ones the first, row by row."""
     kernel, stride, padding = pool_geometry(op)
     v = _windows(x - _FLOOR, kernel, stride, padding)  # what pads the plane is less than every element
@@ -239,7 +239,7 @@ def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, Ints]:
     p, q = np.indices(best.shape[2:])
     row = p * stride[0] + best // kernel[1] - padding[0]
     column = q * stride[1] + best % kernel[1] - padding[1]
-    return y, row * x.shape[3] + column
+    return (y, row * x.shape[3] + column)[: len(op.outputs)]
 
 
 _FLOOR = -(1 << 40)
@@ -288,6 +288,11 @@ def activate(op: Op, _clock: Clock, x: Ints) -> Ints:
 
 def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
     return np.where(y > 0, d, 0)
+
+
+def unpool_gate(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+    spread = np.broadcast_to(d[..., None, None], (*d.shape, *op.attrs["kernel"]))
+    return np.where(y > 0, _scatter(spread, y.shape, op.attrs), 0)
 
 
 def stash(_op: Op, _clock: Clock, x: Ints) -> Ints:
@@ -585,7 +590,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         *(matmul, matmul_dx, matmul_dw, sum_to_channels, project, select_rows),
         *(fixed_random, random_project, random_rows),
         *(conv2d, conv2d_dx, conv2d_dw, max_pool, max_unpool, sum_pool, sum_unpool),
-        *(activate, gate, stash, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
+        *(activate, gate, unpool_gate, stash, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
         *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
         *(softmax_error, difference_error, margin_error, violated, less_first_half, update),
     )

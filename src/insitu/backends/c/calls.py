@@ -250,9 +250,9 @@ def _pooled(
 
 
 def _max_pool(em: Emitter, op: Op) -> Calls:
-    (x,), (y, position) = op.inputs, op.outputs
+    (x,), (y, *position) = op.inputs, op.outputs
     n = _pooled(em, x.shape, y.shape, *pool_geometry(op))
-    return _call("max_pool", *em.arrays((x, y, position)), n)
+    return _call("max_pool", em.array(x), em.array(y), em.array(position[0]) if position else NULL, n)
 
 
 def _max_unpool(em: Emitter, op: Op) -> Calls:
@@ -270,6 +270,12 @@ def _sum_unpool(em: Emitter, op: Op) -> Calls:
     (d,), (e,), a = op.inputs, op.outputs, op.attrs
     n = _pooled(em, e.shape, d.shape, a["kernel"], a["stride"], a["padding"])
     return _call("sum_unpool", em.array(d), em.array(e), n)
+
+
+def _unpool_gate(em: Emitter, op: Op) -> Calls:
+    (d, y), (e,), a = op.inputs, op.outputs, op.attrs
+    n = _pooled(em, y.shape, d.shape, a["kernel"], a["stride"], a["padding"])
+    return _call("unpool_gate", *em.arrays((d, y, e)), n)
 
 
 def _activate(em: Emitter, op: Op) -> Calls:
@@ -394,6 +400,7 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "max_unpool": _max_unpool,
     "sum_pool": _sum_pool,
     "sum_unpool": _sum_unpool,
+    "unpool_gate": _unpool_gate,
     "activate": _activate,
     "gate": _plain(),
     "stash": _plain(),

@@ -186,6 +186,7 @@ void insitu_max_unpool(const insitu_array *d, const insitu_array *position, cons
 void insitu_sum_pool(const insitu_array *x, const insitu_array *y, const insitu_conv *n, const insitu_fit *end,
                      const insitu_clock *clock);
 void insitu_sum_unpool(const insitu_array *d, const insitu_array *e, const insitu_conv *n);
+void insitu_unpool_gate(const insitu_array *d, const insitu_array *y, const insitu_array *e, const insitu_conv *n);
 
 /* --- element by element ------------------------------------------------------------------------------------------ */
 

@@ -26,7 +26,8 @@ void insitu_max_pool(const insitu_array *x, const insitu_array *y, const insitu_
                     }
                 }
                 insitu_set(y, at, best);
-                insitu_set(position, at, (int32_t)where);
+                if (position != NULL)
+                    insitu_set(position, at, (int32_t)where);
             }
         }
     }
