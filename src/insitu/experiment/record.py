@@ -64,13 +64,18 @@ class Moment(Record):
 
 
 class Curve(Record):
-    """One seed's run: a point per evaluation; a loss that is no finite number is ``None``."""
+    """One seed's run: a point per evaluation; a loss that is no finite number is ``None``.
+
+    ``triggered``: share of the samples since the evaluation before for which each trigger fired, by its layer and in
+    order; ``None`` for rules that learn from every sample.
+    """
 
     seed: int
     samples: list[int]
     train_loss: list[float | None]
     test_loss: list[float | None]
     test_accuracy: list[float | None]
+    triggered: list[dict[str, float]] | None = None
 
 
 class Hardware(Record):
