@@ -263,6 +263,11 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
         ["cost", "resnet20", "--results", "{results}", "--accuracy", "0.9", "--target", "gap8"],
         ["gap8", "did you mean 'gap9'"],
     ),
+    (
+        "shares of results",
+        ["cost", "resnet20", "--results", "{results}", "--triggers", "1"],
+        ["leave out --triggers"],
+    ),
     ("no results", ["cost", SMALL, "--results", "none.json", "--accuracy", "0.9"], ["none.json"]),
     ("accuracy", ["cost", SMALL, "--results", "{results}", "--accuracy", "95"], ["--accuracy", "1"]),
     ("check network", ["check", "lenet6"], ["did you mean lenet5"]),

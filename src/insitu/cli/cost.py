@@ -96,6 +96,8 @@ def cost(
     points = _points(
         network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
     )
+    if results is not None and triggers is not None:
+        raise ConfigError("--results takes the shares that its runs have counted; leave out --triggers")
     if results is not None:
         _to_accuracy(results, accuracy, sorted({p.target for p in points}), network, out, as_json, quiet)
         return

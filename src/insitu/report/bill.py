@@ -253,6 +253,10 @@ def whole_text(found: Sequence[Whole], accuracy: float) -> str:
     rows = [_whole_cells(whole) for whole in found]
     refused = [f"{w.label} on {w.target}: {w.refused}" for w in found if w.refused]
     parts = [f"to {percent(accuracy)} of the test samples\n", _table(columns, rows)]
+    shares = {
+        w.label: ", ".join(f"{k} {percent(s)}" for k, s in w.triggers.items()) for w in found if w.triggers
+    }
+    parts += ["samples that trigger\n" + "".join(f"{k}: {v}\n" for k, v in shares.items())] if shares else []
     return "\n".join(parts + (["refused\n" + "\n".join(refused) + "\n"] if refused else []))
 
 
