@@ -82,7 +82,7 @@ class Hardware(Record):
     """What a training sample takes on a target; ``None`` where the target does not say.
 
     Energy is in pJ (low, central, high), ``run_energy_uj`` that of all training samples of a seed (central),
-    ``problem`` why the target cannot hold the step.
+    ``problem`` why the target cannot hold the step. A rule with triggers is taken to learn from every sample.
     """
 
     target: str
