@@ -198,14 +198,20 @@ def own_rule_accuracy_table() -> str:
         mine = [_pick(found, accuracy=accuracy, label=label, target=t) for t in OWN_TARGETS]
         some, of = mine[0]["reached"]
         samples = f"{mine[0]['samples']:,.0f}" if mine[0]["samples"] else f"{some} of {of} seeds"
-        cells = (
-            f"{r['energy_uj'] / 1e6:,.2f} ({r['ratio']:.2f})" if r["energy_uj"] and r["ratio"] else UNKNOWN
-            for r in mine
-        )
+        cells = (_energy_and_ratio(r) for r in mine)
         shares = " / ".join(f"{100 * s:.1f} %" for s in mine[0]["triggers"].values())
         rows.append((f"{100 * accuracy:.1f} %", label, samples, shares or "all", *cells))
     columns = (f"{name}, J (× `bp-stash`)" for name in OWN_TARGETS.values())
     return markdown(("accuracy", "rule", "samples", "of them trigger (block 1 / 2 / 3)", *columns), rows)
+
+
+def _energy_and_ratio(row: Row) -> str:
+    """In J, and over the reference's with its band (90 % of the draws of the cost table), where there is one."""
+    if row["ratio"] is None:
+        return UNKNOWN
+    low, high = (f"{x:.2f}" for x in row["ratio_band"])
+    band = f"; {low} to {high}" if low != high else ""
+    return f"{row['energy_uj'] / 1e6:,.2f} ({row['ratio']:.2f}{band})"
 
 
 def theory_table() -> str:

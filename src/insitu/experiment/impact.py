@@ -186,8 +186,11 @@ class Impact:
 
     @property
     def triggers(self) -> dict[str, float]:
-        """Share of the samples for which each trigger fires, over all phases."""
-        return {name: share for bill in self.bills for name, share in bill.triggers.items()}
+        """Share of the samples for which each trigger fires; of a rule with phases, ``phase:`` in front of its name."""
+        named = [f"{k}:" if len(self.bills) > 1 else "" for k in range(len(self.bills))]
+        return {
+            k + name: share for k, bill in zip(named, self.bills) for name, share in bill.triggers.items()
+        }
 
     @property
     def problem(self) -> str | None:
