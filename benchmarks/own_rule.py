@@ -2,31 +2,28 @@
 
     python benchmarks/own_rule.py [--out benchmarks/results/own_rule.json]
 
-Bytes are of the plan, and on the Cortex-M4 of the build. Triggers: etch learns MNIST in C (folder INSITU_DATA), and the
-integer reference counts on samples that it has not seen. Energy per sample: the forward pass in full, what learns times
-the share of the samples that trigger its block.
+Bytes are of the plan, and on the Cortex-M4 of the build. Accuracies after every epoch, and the share of the samples
+that triggered each block, are those of `insitu reproduce own-rule-energy` and `own-rule-energy-hinge`, as docs/results
+has them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import re
 import tempfile
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from boards import exported
-from insitu.backends.c.host import Engine
-from insitu.experiment.config import RunConfig
+from insitu.experiment import whole
 from insitu.experiment.export import on_board
 from insitu.experiment.impact import Point, assess
-from insitu.experiment.program import Feed, as_integers, c_program, unpacked
-from insitu.experiment.setup import Setup
-from insitu.run.integer import Clock, run
+from insitu.hardware.stability import claim
+from insitu.hardware.target import find
 
 WORDS = "edge-latent-free-8:error_exponent=static,headroom=1"
 STASH = "edge-latent-free-8"
@@ -35,70 +32,64 @@ NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")
 BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 256))
 """Data, network, and features of smaller heads."""
-EPOCHS, COUNTED = (1, 3, 6), 500
+STUDIES = Path(__file__).resolve().parents[1] / "docs" / "results"
+STUDY, HINGE = (STUDIES / f"{name}.json" for name in ("own-rule-energy", "own-rule-energy-hinge"))
+ETCH, BASE = "etch 8-bit", "bp-stash 8-bit"
+ACCURACIES = (0.975, 0.98, 0.983)
 VARIANTS = tuple((net, f"8 bits, heads of {n}", (("limit", n),)) for net in NETWORKS[1:] for n in (256, 64))
 """Network, what it is called, and options of etch."""
 
 
-def triggers() -> list[dict[str, Any]]:
-    """Share of unseen samples that trigger each block, after some epochs, and test accuracy."""
-    config = RunConfig(
-        data="mnist", network=NETWORK, rule="etch", precision=WORDS, batch=1, engine="c", epochs=max(EPOCHS),
-        network_options={"activation": "relu"}, optimizer={"lr": 0.01}, schedule={"kind": "cosine", "final": 0.05},
-    )  # fmt: skip
-    setup = Setup.of(config)
-    program = c_program(setup, 1)
-    engine, step = Engine(program), program.steps[0]
-    errors = tuple(op.outputs[0] for op in step.ops if op.kind == "violated")
-    watched = replace(step, outputs=(*step.outputs, *errors))
-    data, test = setup.data.train, setup.data.test
-    given = {v.name: v for v in step.inputs}
-    shape = setup.net.input_shape
-    x = Feed(given["x"], data.x.reshape(-1, *shape))
-    y = Feed(given["label"], data.y)
-    rng, count, rows = np.random.default_rng(1), len(data.x), []
-    for epoch in range(1, max(EPOCHS) + 1):
-        for part in np.array_split(rng.permutation(count), 20):
-            t = (epoch - 1) * count
-            engine.set_clock(config.optimizer.lr * config.schedule.factor(t / (count * max(EPOCHS))), t)
-            index = part.reshape(-1, 1)
-            engine.learn(x.batches(index), y.batches(index))
-        if epoch not in EPOCHS:
-            continue
-        state = {
-            name: unpacked(program.residents[name], engine.state[place.offset :])
-            for name, place in program.places.items()
-        }
-        fired = np.zeros(len(errors))
-        for i in range(COUNTED):
-            copy = {name: np.array(a) for name, a in state.items()}
-            sample = as_integers(given["x"], test.x[i].reshape(1, *shape))
-            found = run(watched, copy, sample, test.y[i : i + 1].astype(np.int64), Clock(0.01, 1, 0))
-            fired += [bool((e != 0).any()) for e in found]
-        rows.append({"epochs": epoch, "triggered": (fired / COUNTED).round(4).tolist()})
-    return rows
+def epochs() -> list[dict[str, Any]]:
+    """Share of the samples that triggered each block of etch in each epoch, mean over the seeds."""
+    curves = next(row.curves for row in whole.load(STUDY).rows if row.label == ETCH)
+    found = []
+    for epoch, several in enumerate(zip(*(c.triggered or () for c in curves), strict=True), 1):
+        shares = {name: round(fmean(s[name] for s in several), 4) for name in several[0]}
+        found.append({"epochs": epoch, "triggered": shares})
+    return found
 
 
-def point(network: str, rule: str, target: str) -> dict[str, Any]:
-    """Bytes of training and inference, and energy of the forward pass and of learning by block, in uJ."""
-    found = assess(Point(network, rule, WORDS if rule == "etch" else STASH, target, activation="relu"))
-    bill = found.bills[0]
-    forward = [r for r in bill.rows if r.phase in ("forward", "rounding") and "matmul_dx" not in r.op]
-    learning = [r for r in bill.rows if r not in forward]
-    blocks: dict[str, list[Any]] = {}
-    for row in learning:
-        digits = re.findall(r"\d+", row.layer or "")
-        blocks.setdefault(digits[0] if digits else "last", []).append(row)
-
-    def energy(rows: list[Any]) -> float | None:
-        band = bill.energy_of(rows)
-        return None if band is None else band.central / 1e6
-
+def point(network: str, rule: str, target: str, triggers: tuple[float, ...] = ()) -> dict[str, Any]:
+    """Bytes of training and inference, and energy of a sample and of inference, in uJ."""
+    precision = WORDS if rule == "etch" else STASH
+    found = assess(Point(network, rule, precision, target, activation="relu", triggers=triggers))
+    energy, inference = found.energy, found.inference.energy
     return {
-        "network": network, "rule": rule, "target": target, "training": found.peak_bytes,
-        "inference": found.inference.peak_bytes, "forward_uj": energy(forward),
-        "learning_uj": {k: energy(v) for k, v in blocks.items()},
+        "network": network, "rule": rule, "target": target, "triggers": list(triggers),
+        "training": found.peak_bytes, "inference": found.inference.peak_bytes,
+        "energy_uj": None if energy is None else energy.central / 1e6,
+        "inference_uj": None if inference is None else inference.central / 1e6,
+        "problem": found.problem,
     }  # fmt: skip
+
+
+def to_accuracy() -> list[dict[str, Any]]:
+    """Energy of whole runs up to an accuracy, and over that of BP with a one-bit stash: central, and the 5th and 95th
+    percentile over the cost table's bands."""
+    return [row for accuracy in ACCURACIES for target in TARGETS for row in _to(accuracy, target)]
+
+
+def _to(accuracy: float, target: str) -> Iterator[dict[str, Any]]:
+    found, uses = [], {}
+    for study in map(whole.load, (STUDY, HINGE)):
+        rows = {row.label: row for row in study.rows}
+        for w in whole.to_accuracy(study, NETWORK, accuracy, [target]):
+            asked = whole.point_of(rows[w.label], target, whole.options_of(study, rows[w.label]))
+            impact = assess(replace(asked, triggers=tuple(w.triggers.values())))
+            uses[w.label] = {use: n * (w.samples or 0) for use, n in impact.uses.items()}
+            found.append(w)
+    base = next(w.energy_pj for w in found if w.label == BASE)
+    for w in found:
+        energy, known = w.energy_pj, w.energy_pj is not None and base is not None
+        spread = claim(w.label, BASE, uses, find(target)).ratio if known else None
+        yield {
+            "accuracy": accuracy, "target": target, "label": w.label, "samples": w.samples,
+            "reached": list(w.reached), "triggers": dict(w.triggers),
+            "energy_uj": energy.central / 1e6 if energy else None,
+            "ratio": energy.central / base.central if energy and base else None,
+            "ratio_band": [spread[0], spread[2]] if spread else None,
+        }  # fmt: skip
 
 
 def variants() -> list[dict[str, Any]]:
@@ -135,7 +126,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=default)
     args = parser.parse_args()
     points = [point(n, r, t) for n in NETWORKS for r in ("etch", "bp-stash") for t in TARGETS]
-    record = {"points": points, "variants": variants(), "boards": boards(), "triggers": triggers()}
+    by_epoch = epochs()
+    points += [point(NETWORK, "etch", t, tuple(e["triggered"].values())) for e in by_epoch for t in TARGETS]
+    record = {
+        "points": points, "variants": variants(), "boards": boards(), "epochs": by_epoch, "to_accuracy": to_accuracy(),
+    }  # fmt: skip
     print(json.dumps(record, indent=1))
     args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

@@ -135,9 +135,8 @@ def instructions_table() -> str:
 
 
 def own_rule_table() -> str:
-    """Bytes of etch beside bp-stash, and energy per sample at measured shares of triggered samples."""
+    """Bytes of etch beside bp-stash."""
     found = stored("own_rule")
-    last = found["triggers"][-1]["triggered"]
     rows = []
     for network in dict.fromkeys(p["network"] for p in found["points"]):
         both = [
@@ -146,27 +145,6 @@ def own_rule_table() -> str:
         shares = [f"{p['training']:,} ({p['training'] / p['inference']:.3f})" for p in both]
         rows.append((network, f"{both[0]['inference']:,}", *shares))
     memory = markdown(("network", "inference, bytes", "`etch`, training", "`bp-stash`, training"), rows)
-    rows = []
-    for row in found["triggers"]:
-        cells = [" / ".join(f"{100 * x:.1f} %" for x in row["triggered"])]
-        for target in ("stm32l4r5", "accelerator-22nm"):
-            mine, theirs = (
-                _pick(found["points"], network="mlp-784-500-500-10", rule=r, target=target)
-                for r in ("etch", "bp-stash")
-            )
-            blocks = dict(zip(("1", "2", "3"), row["triggered"], strict=True))
-            spent = mine["forward_uj"] + sum(
-                e * blocks.get(k, max(last)) for k, e in mine["learning_uj"].items()
-            )
-            whole = theirs["forward_uj"] + sum(theirs["learning_uj"].values())
-            cells.append(f"{spent:,.1f} uJ of {whole:,.1f} ({spent / whole:.2f})")
-        rows.append((str(row["epochs"]), *cells))
-    columns = (
-        "MNIST, epochs",
-        "samples that trigger block 1 / 2 / 3",
-        "energy a sample, Cortex-M4",
-        "22 nm accelerator",
-    )
     boards = [
         (r["network"], f"`{r['rule']}`", f"{r['memory']:,}", f"{r['inference']:,}",
          f"{r['memory'] / r['inference']:.3f}")
@@ -184,7 +162,56 @@ def own_rule_table() -> str:
         [(net, what, f"{less:,}", f"{more:,} ({more / less:.3f})") for net, what, less, more in variants],
     )
     built = markdown(("built for the Cortex-M4", "rule", "training, bytes", "inference", "ratio"), boards)
-    return "\n".join((memory, planned, markdown(columns, rows), built))
+    return "\n".join((memory, planned, built))
+
+
+OWN_NETWORK = "mlp-784-500-500-10"
+OWN_TARGETS = {"stm32l4r5": "Cortex-M4", "accelerator-22nm": "22 nm accelerator"}
+
+
+def own_rule_energy_table() -> str:
+    """Energy of a sample of etch at the shares of every epoch, beside a sample that triggers everything."""
+    found = stored("own_rule")
+
+    def cells(triggers: list[float]) -> Iterable[str]:
+        for target in OWN_TARGETS:
+            mine = _pick(found["points"], rule="etch", target=target, triggers=triggers, network=OWN_NETWORK)
+            theirs = _pick(found["points"], rule="bp-stash", target=target, network=OWN_NETWORK)
+            spent, whole = mine["energy_uj"], theirs["energy_uj"]
+            yield f"{spent:,.1f} ({spent / whole:.2f})"
+
+    rows = [
+        (str(e["epochs"]), " / ".join(f"{100 * s:.1f} %" for s in e["triggered"].values()),
+         *cells(list(e["triggered"].values())))
+        for e in found["epochs"]
+    ]  # fmt: skip
+    rows.append(("worst case", "100 %", *cells([])))
+    columns = (f"{name}, µJ a sample (× `bp-stash`)" for name in OWN_TARGETS.values())
+    return markdown(("MNIST, epoch", "samples that trigger block 1 / 2 / 3", *columns), rows)
+
+
+def own_rule_accuracy_table() -> str:
+    """Energy to an accuracy, and over that of BP with a one-bit stash."""
+    found = stored("own_rule")["to_accuracy"]
+    rows = []
+    for accuracy, label in dict.fromkeys((r["accuracy"], r["label"]) for r in found):
+        mine = [_pick(found, accuracy=accuracy, label=label, target=t) for t in OWN_TARGETS]
+        some, of = mine[0]["reached"]
+        samples = f"{mine[0]['samples']:,.0f}" if mine[0]["samples"] else f"{some} of {of} seeds"
+        cells = (_energy_and_ratio(r) for r in mine)
+        shares = " / ".join(f"{100 * s:.1f} %" for s in mine[0]["triggers"].values())
+        rows.append((f"{100 * accuracy:.1f} %", label, samples, shares or "all", *cells))
+    columns = (f"{name}, J (× `bp-stash`)" for name in OWN_TARGETS.values())
+    return markdown(("accuracy", "rule", "samples", "of them trigger (block 1 / 2 / 3)", *columns), rows)
+
+
+def _energy_and_ratio(row: Row) -> str:
+    """In J, and over the reference's with its band (90 % of the draws of the cost table), where there is one."""
+    if row["ratio"] is None:
+        return UNKNOWN
+    low, high = (f"{x:.2f}" for x in row["ratio_band"])
+    band = f"; {low} to {high}" if low != high else ""
+    return f"{row['energy_uj'] / 1e6:,.2f} ({row['ratio']:.2f}{band})"
 
 
 def theory_table() -> str:
@@ -412,6 +439,8 @@ def parts() -> dict[str, str]:
         "mlperf": mlperf_table(),
         "instructions": instructions_table(),
         "own_rule_hardware": own_rule_table(),
+        "own_rule_energy": own_rule_energy_table(),
+        "own_rule_accuracy": own_rule_accuracy_table(),
         "theory": theory_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),

@@ -57,6 +57,33 @@ def test_options_reach_the_rule_and_the_network(capsys: Capture) -> None:
     assert normed["norm"] == "rms"
 
 
+ETCH = ["cost", SMALL, "--rule", "etch", "--precision", f"{EDGE}:error_exponent=static"]
+
+
+def test_triggers_are_stated_and_taken(capsys: Capture) -> None:
+    """Nobody has measured: every sample, and the bill says so."""
+    worst = said(capsys, *ETCH)
+    assert (
+        "learns from samples that trigger: fc1.head 100.0 %, output 100.0 %; every sample is the worst"
+        in worst
+    )
+    text = said(capsys, *ETCH, "--triggers", "0.25,0.125", "--explain")
+    assert "learns from samples that trigger: fc1.head 25.0 %, output 12.5 %\n" in text
+    assert "in use  of the steps\n" in text and "of the steps\n" not in said(capsys, *ETCH, "--explain")
+    values = json.loads(said(capsys, *ETCH, "--triggers", "0.25", "--json"))
+    assert values["triggers"] == "fc1.head=0.25 output=0.25" and values["writes_per_weight"] == 0.25
+    assert values["bills"][0]["triggers"] == {"fc1.head": 0.25, "output": 0.25}
+    assert values["references"]["bp"]["triggers"] is None
+
+
+def test_beside_others_the_shares_are_of_the_rules_that_wait(capsys: Capture) -> None:
+    words = [*ETCH[:3], "bp,etch", *ETCH[4:], "--triggers", "0.25,0.125"]
+    text = said(capsys, *words)
+    assert "\nsamples that trigger, 1 of all\netch: fc1.head=0.25 output=0.125\n" in text
+    shares = [p["triggers"] for p in json.loads(said(capsys, *words, "--json"))["points"]]
+    assert shares == [None, "fc1.head=0.25 output=0.125"]
+
+
 def test_cost_writes_a_folder(tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "new" / "folder"
     assert main(["cost", SMALL, "--json", "--out", str(out)]) == 0
@@ -203,6 +230,23 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("option without value", ["cost", SMALL, "--option", "segments"], ["'segments'", "name=value"]),
     ("option that is no value", ["cost", SMALL, "--option", "segments=["], ["segments=[", "write"]),
     ("unknown option", ["cost", SMALL, "--rule", "dfa", "--option", "x=1"], ["'x'", "feedback"]),
+    (
+        "shares",
+        [*ETCH, "--triggers", "0.1,0.2,0.3"],
+        ["3 trigger shares", "are 2: fc1.head, output", "one of each"],
+    ),
+    ("share", [*ETCH, "--triggers", "6"], ["trigger share 6 is no share", "0 to 1"]),
+    ("no number", [*ETCH, "--triggers", "x"], ["--triggers 'x'", "such as"]),
+    (
+        "no triggers",
+        ["cost", SMALL, "--rule", "bp,dfa", "--triggers", "0.1"],
+        ["bp, dfa", "leave out --triggers"],
+    ),
+    (
+        "shares of several",
+        [*ETCH[:3], "bp,etch", *ETCH[4:], "--triggers", "1,1,1"],
+        ["are 2: fc1.head, output"],
+    ),
     ("refused", ["cost", "resnet8", "--rule", "pepita"], ["pepita cannot train"]),
     ("too large", ["cost", "mlp-784-1000-10", "--target", "accelerator-22nm-sram"], ["no store", "use"]),
     ("wrong unit", ["cost", SMALL, "--target", "{unit}"], ["unit.yaml:3: clock.unit: 'Hz'", "write MHz"]),
@@ -218,6 +262,11 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
         "target of results",
         ["cost", "resnet20", "--results", "{results}", "--accuracy", "0.9", "--target", "gap8"],
         ["gap8", "did you mean 'gap9'"],
+    ),
+    (
+        "shares of results",
+        ["cost", "resnet20", "--results", "{results}", "--triggers", "1"],
+        ["leave out --triggers"],
     ),
     ("no results", ["cost", SMALL, "--results", "none.json", "--accuracy", "0.9"], ["none.json"]),
     ("accuracy", ["cost", SMALL, "--results", "{results}", "--accuracy", "95"], ["--accuracy", "1"]),

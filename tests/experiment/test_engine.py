@@ -13,6 +13,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from insitu.backends.c.project import Source, generated
 from insitu.cli import app
 from insitu.errors import ConfigError
 from insitu.experiment.command import train_command
@@ -290,3 +291,50 @@ def test_the_program_of_a_run() -> None:
     batches = integer_batches(setup, program, 3)
     assert [(x.shape, y.shape) for x, y in batches] == [((4, 64), (4,))] * 3
     assert np.array_equal(batches[1][1], setup.data.train.y[4:8])
+
+
+# --- triggers ----------------------------------------------------------------------------------------------------
+
+ETCH: dict[str, Any] = {"rule": "etch", "batch": 1, "precision": f"{FREE}:error_exponent=static"}
+
+
+def test_triggers_are_counted_alike(tmp_path: Path) -> None:
+    """By both engines, per epoch, whatever the batch; two epochs in one figure are their mean."""
+    by_epoch, _ = both(tmp_path / "a", **ETCH)
+    found = by_epoch.curve.triggered
+    assert found is not None and [list(shares) for shares in found] == [["fc1.head", "output"]] * 2
+    assert all(0 < share <= 1 for shares in found for share in shares.values())
+    assert found[1]["output"] < found[0]["output"]
+    together, _ = both(tmp_path / "b", eval_epochs=2, **ETCH)
+    assert together.curve.triggered == [
+        pytest.approx({k: (found[0][k] + found[1][k]) / 2 for k in found[0]}),
+    ]
+    both(tmp_path / "c", **{**ETCH, "batch": 7})
+    (event, *_) = rows(tmp_path / "a" / "c")
+    assert event["triggered"] == found[0]
+
+
+def test_a_margin_that_is_never_met_triggers_at_every_sample(tmp_path: Path) -> None:
+    outcome, _ = both(tmp_path, **ETCH, rule_options={"margin": 100.0}, epochs=1)
+    assert outcome.curve.triggered == [{"fc1.head": 1.0, "output": 1.0}]
+
+
+@pytest.mark.parametrize("order", [("torch", "c"), ("c", "torch"), ("c", "c")])
+def test_counts_of_triggers_outlive_an_interruption(order: tuple[str, str], tmp_path: Path) -> None:
+    plain = {**ETCH, "checkpoint_steps": 40, "eval_epochs": 2}
+    whole = train(config(engine="c", **plain), tmp_path / "whole")
+    stopped_after(200, config(engine=order[0], **plain), tmp_path / "run")
+    again = train(config(engine=order[1], **plain), tmp_path / "run", resume=True)
+    assert again.curve.triggered == whole.curve.triggered is not None
+
+
+def test_rules_that_learn_from_every_sample_count_nothing(tmp_path: Path) -> None:
+    outcome, _ = both(tmp_path, rule="bp")
+    assert outcome.curve.triggered is None and "triggered" not in rows(tmp_path / "c")[0]
+
+
+def test_a_project_holds_no_counters() -> None:
+    setup = Setup.of(config(engine="c", **ETCH))
+    program = c_program(setup, 1)
+    assert not any("insitu_host" in text for text in generated(Source(program)).values())
+    assert "insitu_host_fired(net, 1u" in generated(Source(program, counted=True))["insitu_net.c"]

@@ -224,3 +224,16 @@ def test_the_python_api() -> None:
     found = insitu.cost(SMALL, rule="drtp", target="accelerator-22nm")
     assert isinstance(found, Impact) and found.point == Point(SMALL, "drtp", target="accelerator-22nm")
     assert summary_of(found) == summary_of(cost(SMALL, rule="drtp", target="accelerator-22nm"))
+
+
+def test_phases_have_triggers_of_their_own() -> None:
+    """One share for all of them, or one of each in the order of the phases."""
+    point = Point("mlp-64-32-16-10", "greedy", loss="hinge")
+    worst = assess(point)
+    names = list(worst.triggers)
+    assert len(worst.bills) > 1 and len(names) >= len(worst.bills) and names[0].startswith("0:")
+    assert set(assess(replace(point, triggers=(0.5,))).triggers.values()) == {0.5}
+    shares = tuple(1 / (k + 2) for k in range(len(names)))
+    found = assess(replace(point, triggers=shares))
+    assert tuple(found.triggers.values()) == shares
+    assert found.macs < worst.macs and found.peak_bytes == worst.peak_bytes

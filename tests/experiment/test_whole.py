@@ -11,7 +11,7 @@ import pytest
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.impact import Point, assess
 from insitu.experiment.record import Curve, Results, Row
-from insitu.experiment.whole import Whole, load, options_of, point_of, samples_to, to_accuracy
+from insitu.experiment.whole import Whole, load, options_of, point_of, samples_to, shares_to, to_accuracy
 from insitu.hardware.bill import Band
 from tests.report import factory
 
@@ -79,6 +79,42 @@ def test_energy_is_that_of_all_samples() -> None:
     assert bp.seconds is not None and drtp.seconds is not None
     seconds = assess(Point(NET, "bp", "float32", batch=4)).seconds
     assert seconds is not None and bp.seconds == pytest.approx(200 * seconds.central)
+
+
+def counted(accuracies: Sequence[float | None], *shares: float) -> Curve:
+    """One whose first layer triggered for these shares of the samples, and its output for half of them."""
+    triggered = [{"fc1.head": share, "output": share / 2} for share in shares]
+    return curve(accuracies).model_copy(update={"triggered": triggered})
+
+
+def test_shares_of_triggers_are_those_up_to_the_accuracy() -> None:
+    fast, slow = counted(FAST, 0.8, 0.4, 0.1), counted(SLOW, 0.9, 0.6, 0.3)
+    assert shares_to([fast], 0.9) == pytest.approx((0.6, 0.3))
+    assert shares_to([fast], 0.5) == (0.8, 0.4)
+    assert shares_to([fast, slow], 0.9) == pytest.approx((3.0 / 5, 1.5 / 5))  # 200 and 300 samples
+    assert shares_to([counted(NEVER, 0.9, 0.6, 0.3)], 0.9) == pytest.approx((0.6, 0.3))  # to the end
+    assert shares_to([fast, curve(FAST)], 0.9) == () == shares_to([curve(FAST)], 0.9)
+
+
+def test_energy_takes_the_shares_that_were_counted() -> None:
+    """Each epoch at its own share; the bill is linear in it at batch 1."""
+    etch = row("etch", batch=1, curves=[counted(FAST, 0.8, 0.4, 0.1)])
+    worst = etch.model_copy(update={"label": "worst", "curves": [curve(FAST)]})
+    found = {w.label: w for w in to_accuracy(results(etch, worst), NET, 0.9, ["stm32l4r5"])}
+    parts = [assess(Point(NET, "etch", triggers=(s, s / 2))).energy for s in (0.8, 0.4)]
+    expected = [100 * band.central for band in parts if band is not None]
+    measured = found["etch"].energy_pj
+    assert measured is not None and measured.central == pytest.approx(sum(expected))
+    assert found["etch"].triggers == pytest.approx({"fc1.head": 0.6, "output": 0.3})
+    every = assess(Point(NET, "etch")).energy
+    assert every is not None and found["worst"].energy_pj == every.times(200)
+    assert found["worst"].triggers == {"fc1.head": 1.0, "output": 1.0}
+
+
+def test_the_loss_that_makes_a_trigger_is_that_of_the_runs() -> None:
+    bp = row("bp", batch=1, curves=[curve(FAST).model_copy(update={"triggered": [{"output": 0.5}] * 3})])
+    (found,) = to_accuracy(results(bp, loss="hinge"), NET, 0.9, ["stm32l4r5"])
+    assert found.triggers == {"output": 0.5} and found.refused is None
 
 
 def test_who_never_gets_there_has_no_energy_and_comes_last() -> None:

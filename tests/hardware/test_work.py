@@ -168,7 +168,7 @@ def test_a_picked_row_costs_its_own_elements() -> None:
 
 
 def test_gathered_steps_cost_their_share() -> None:
-    """Of K rows that are kept one is written a step, and the weights move at every K-th."""
+    """An execution keeps its error and its input; the weights move once in so many, by the operands of them all."""
     net, found = net_for("mlp-20-15-12-5", "bp"), []
     for gather in (1, 4):
         policy = make(f"edge-latent-free-8:error_exponent=static,gather={gather}")
@@ -178,13 +178,21 @@ def test_gathered_steps_cost_their_share() -> None:
         (op,) = (
             op for op in step.ops if op.kind.startswith("matmul_dw_") and op.written[0].name == "fc1.weight"
         )
-        (update,) = (w for w in works(op) if w.phase == "update")
-        found.append((op, update))
-    (plain, once), (gathered, share) = found
-    assert works(plain)[0].macs == works(gathered)[0].macs
-    assert (share.amount, share.other) == (once.amount // 4, once.other // 4)
+        found.append((op, works(op)))
+    (plain, once), (gathered, (kept, *moves)) = found
     d, x = gathered.inputs[:2]
-    assert [n for _, n in share.writes] == [d.size, x.size, 1]
+    assert kept.every == 1 and [n for _, n in kept.writes] == [d.size, x.size, 1]
+    assert [n for _, n in kept.reads] == [d.size, x.size, 1] and kept.phase == "gradient"
+    assert [w.every for w in once] == [1] * 3 and [w.every for w in moves] == [4] * 3
+    assert macs_by_phase(once) == macs_by_phase(moves)
+    weight = plain.written[0].size
+    for (product, update, words), products in ((once, 1), (moves, 4)):
+        assert product.product is not None and product.product.added
+        assert product.product.made.elements == update.amount == weight
+        assert product.macs == products * once[0].macs and words.amount == sum(plain.inputs[2].shape)
+    (all_d, n), (all_x, m) = ((v, v.size) for v in gathered.inputs[3:5])
+    assert moves[0].product is not None and (n, m) == (4 * d.size, 4 * x.size)
+    assert (moves[0].product.stationary.value, moves[0].product.streamed.value) == (all_d, all_x)
 
 
 TORCH = cases(["mlp-20-15-12-5", "cnn-8-16"])

@@ -58,6 +58,14 @@ def cost(
     activation: Annotated[
         str | None, typer.Option(help="Of all hidden layers; default: the network's own.")
     ] = None,
+    triggers: Annotated[
+        str | None,
+        typer.Option(
+            "--triggers",
+            help="Shares of the samples that trigger a rule such as etch, 0 to 1: one, or one per trigger in order, "
+            "comma-separated. Default: 1, the worst case.",
+        ),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="The rows behind the figures, and their sources.")
     ] = False,
@@ -83,15 +91,19 @@ def cost(
 
     Example: insitu cost mlp-784-1000-10 --rule drtp --precision edge-latent-free-8 --target stm32l4r5
     """
-    from insitu.experiment.impact import ask_names
+    from insitu.experiment.impact import ask_names, with_triggers
 
     points = _points(
         network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
     )
+    if results is not None and triggers is not None:
+        raise ConfigError("--results takes the shares that its runs have counted; leave out --triggers")
     if results is not None:
         _to_accuracy(results, accuracy, sorted({p.target for p in points}), network, out, as_json, quiet)
         return
     ask_names(points)
+    if triggers is not None:
+        points = with_triggers(points, _shares(triggers))
     if len(points) == 1 and not sweep:
         _one(points[0], explain, out, as_json, quiet)
     else:
@@ -139,6 +151,15 @@ def _option(text: str) -> tuple[str, Any]:
     except yaml.YAMLError:
         raise ConfigError(
             f"--option {text!r}: {value!r} is no value; write a number, a word or true"
+        ) from None
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(word) for word in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--triggers {text!r} holds no numbers; write shares of the samples, such as 0.06,0.03,0.03"
         ) from None
 
 

@@ -24,7 +24,7 @@ from insitu.ops.stored import Latent
 from insitu.run.checkpoint import Progress
 from insitu.run.state import State, extend_state
 from insitu.run.trainer import Arrays, EmitPhase, Settings, Trainer
-from insitu.step.ir import Op, Value
+from insitu.step.ir import Op, Step, Value
 
 STRETCH = 1024
 """Training steps in one call of C at most: between calls an interrupt is heard."""
@@ -108,6 +108,12 @@ class EngineTrainer(Trainer):
     def _residents(self) -> dict[str, Value]:
         return super()._residents() | {n: v for n, v in self.program.residents.items() if n in self.state}
 
+    def _fired(self) -> Iterator[Any]:
+        return (engine.fired for engine in self._engines.values())
+
+    def _trained(self) -> Step:
+        return self.program.steps[self.progress.phase]
+
     # --- training --------------------------------------------------------------------------------------------
 
     def _prepare(self) -> None:
@@ -121,6 +127,7 @@ class EngineTrainer(Trainer):
             self._learn(order, spans)
             if s.checkpoint_steps and p.step % s.checkpoint_steps == 0:
                 self._publish()
+                self._tally()
                 p.seconds += time.perf_counter() - started
                 self.on_checkpoint(self.state, p)
                 self.on_event({"kind": "progress", "step": p.step, "samples": p.samples})

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import accumulate, pairwise
 from statistics import fmean
 from typing import Any
 
-from insitu.errors import InsituError
+from insitu.errors import ConfigError, InsituError
 from insitu.experiment.memory import idle, moments
 from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Moment
 from insitu.hardware.bill import Band, Bill, Use, fields, total
-from insitu.hardware.cost import capacity_bytes
+from insitu.hardware.cost import capacity_bytes, shares_of
 from insitu.hardware.cost import cost as bill_of
 from insitu.hardware.target import Array, Processor, find
 from insitu.network import zoo
@@ -32,6 +33,7 @@ from insitu.passes.plan import Layout
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule, phases
 from insitu.step.ir import Role, Step
+from insitu.step.triggers import triggers_of
 
 BASELINES = ("bp", "bp-checkpoint", "bp-stash")
 """What a rule's saving is measured against: BP, BP that recomputes, and BP that keeps one bit of an activation."""
@@ -51,6 +53,8 @@ class Point:
             fold.
         optimizer, loss: as for training.
         activation: of all hidden layers; ``None``: the network's own.
+        triggers: shares of the samples, 0 to 1, for which the triggers of the rule fire, in order over its phases; one
+            for all of them, or nothing: every sample, the worst case.
     """
 
     network: str
@@ -63,6 +67,7 @@ class Point:
     optimizer: str = "sgd"
     loss: str = "xent"
     activation: str | None = None
+    triggers: tuple[float, ...] = ()
 
     @property
     def name(self) -> str:
@@ -180,6 +185,14 @@ class Impact:
         return min(known, key=lambda band: band.central, default=None)
 
     @property
+    def triggers(self) -> dict[str, float]:
+        """Share of the samples for which each trigger fires; of a rule with phases, ``phase:`` in front of its name."""
+        named = [f"{k}:" if len(self.bills) > 1 else "" for k in range(len(self.bills))]
+        return {
+            k + name: share for k, bill in zip(named, self.bills) for name, share in bill.triggers.items()
+        }
+
+    @property
     def problem(self) -> str | None:
         """Why the target cannot hold it; ``None`` where it can."""
         target = self.inference.target
@@ -280,17 +293,57 @@ def assess(point: Point) -> Impact:
         InsituError: a name, the rule, the precision or the target refuses.
     """
     target = find(point.target)
-    return impact_of(point, program(replace(point, target="")), target)
+    return impact_of(point, program(replace(point, target="", triggers=())), target)
 
 
 def impact_of(point: Point, made: Program, target: Processor | Array) -> Impact:
     """The bills of a program.
 
     Raises:
+        ConfigError: the point's shares of triggers do not fit.
         StepError: it does not fit a target without a store.
     """
-    bills = tuple(bill_of(step, layout, target) for step, layout in zip(made.steps, made.layouts))
+    shares = _by_step(made.steps, point.triggers)
+    bills = tuple(
+        bill_of(step, layout, target, triggers=mine)
+        for step, layout, mine in zip(made.steps, made.layouts, shares)
+    )
     return Impact(point, bills, bill_of(made.inference, made.inference_layout, target), made)
+
+
+def _by_step(steps: Sequence[Step], given: tuple[float, ...]) -> list[tuple[float, ...]]:
+    """The shares of the triggers of each step; what does not fit is left to be refused by the bill."""
+    counts = [len(triggers_of(step)) for step in steps]
+    if len(given) == sum(counts):
+        ends = list(accumulate(counts, initial=0))
+        return [given[first:end] for first, end in pairwise(ends)]
+    return [given if n or not any(counts) else () for n in counts]
+
+
+def with_triggers(points: Sequence[Point], shares: tuple[float, ...]) -> list[Point]:
+    """The points with shares of triggers, those of rules that learn from every sample without.
+
+    Raises:
+        ConfigError: no point has a trigger, or one has another number of them.
+    """
+    found = [replace(point, triggers=shares if _waits(point, shares) else ()) for point in points]
+    if not any(point.triggers for point in found):
+        named = ", ".join(dict.fromkeys(point.rule for point in points))
+        raise ConfigError(f"trigger shares for {named}: every sample is learned from; leave out --triggers")
+    return found
+
+
+def _waits(point: Point, shares: tuple[float, ...]) -> bool:
+    """Does a point's learning wait for triggers? What is refused anyway is left to say why itself."""
+    try:
+        steps = program(replace(point, target="", triggers=())).steps
+    except InsituError:
+        return True
+    if not any(map(triggers_of, steps)):
+        return False
+    for step, mine in zip(steps, _by_step(steps, shares)):
+        shares_of(step, mine)
+    return True
 
 
 def ask_names(points: Iterable[Point]) -> None:
@@ -317,7 +370,7 @@ def references(point: Point) -> dict[str, Impact]:
     found = {}
     for rule in BASELINES:
         try:
-            found[rule] = assess(replace(point, rule=rule, options=()))
+            found[rule] = assess(replace(point, rule=rule, options=(), triggers=()))
         except InsituError:
             continue
     return found
@@ -339,7 +392,7 @@ def sweep(points: Sequence[Point], jobs: int = 1) -> list[dict[str, Any]]:
     """
     groups: dict[Point, list[int]] = {}
     for i, point in enumerate(points):
-        groups.setdefault(replace(point, target=""), []).append(i)
+        groups.setdefault(replace(point, target="", triggers=()), []).append(i)
     rows: dict[int, dict[str, Any]] = {}
     tasks = [[points[i] for i in numbers] for numbers in groups.values()]
     with workers(jobs) as pool:
@@ -375,6 +428,7 @@ COLUMNS = (
         "writes_per_weight",
     ),
     "lifetime_samples",
+    "triggers",
 )
 """Columns of a sweep; per sample where it makes sense."""
 
@@ -415,6 +469,7 @@ def summary_of(found: Impact) -> dict[str, Any]:
         "area_um2": found.bill.area and found.bill.area.central,
         "writes_per_weight": found.most_writes,
         "lifetime_samples": found.lifetime_samples and found.lifetime_samples.central,
+        "triggers": " ".join(f"{name}={share:g}" for name, share in found.triggers.items()) or None,
     }
     if energy is not None:
         row |= {"energy_pj": energy.central, "energy_pj_low": energy.low, "energy_pj_high": energy.high}

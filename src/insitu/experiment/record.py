@@ -64,20 +64,25 @@ class Moment(Record):
 
 
 class Curve(Record):
-    """One seed's run: a point per evaluation; a loss that is no finite number is ``None``."""
+    """One seed's run: a point per evaluation; a loss that is no finite number is ``None``.
+
+    ``triggered``: share of the samples since the evaluation before for which each trigger fired, by its layer and in
+    order; ``None`` for rules that learn from every sample.
+    """
 
     seed: int
     samples: list[int]
     train_loss: list[float | None]
     test_loss: list[float | None]
     test_accuracy: list[float | None]
+    triggered: list[dict[str, float]] | None = None
 
 
 class Hardware(Record):
     """What a training sample takes on a target; ``None`` where the target does not say.
 
     Energy is in pJ (low, central, high), ``run_energy_uj`` that of all training samples of a seed (central),
-    ``problem`` why the target cannot hold the step.
+    ``problem`` why the target cannot hold the step. A rule with triggers is taken to learn from every sample.
     """
 
     target: str

@@ -373,6 +373,7 @@ def outcome_of(setup: Setup, trainer: Trainer, progress: Progress, out: Path | N
         train_loss=[r["train_loss"] for r in rows],
         test_loss=[r["test_loss"] for r in rows],
         test_accuracy=[r["test_accuracy"] for r in rows],
+        triggered=[r["triggered"] for r in rows] if all("triggered" in r for r in rows) and rows else None,
     )
     diverged = any(r["diverged"] for r in rows)
     return Outcome(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from operator import sub
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -31,6 +32,7 @@ class Whole:
         energy_pj, seconds: of all those samples.
         to_bp: energy over that of BP in the same precision; ``None`` without one.
         refused: why the target cannot run it.
+        triggers: share of those samples for which each trigger fired, as the runs counted it (1 where they did not).
     """
 
     label: str
@@ -43,6 +45,7 @@ class Whole:
     seconds: float | None = None
     to_bp: float | None = None
     refused: str | None = None
+    triggers: Mapping[str, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for JSON."""
@@ -72,12 +75,31 @@ def load(path: Path) -> Results:
 
 def samples_to(curves: Iterable[Curve], accuracy: float) -> tuple[float | None, tuple[int, int]]:
     """Mean samples until the first evaluation at or above an accuracy, and how many of the seeds got there."""
-    firsts = [
-        next((n for n, a in zip(c.samples, c.test_accuracy) if a is not None and a >= accuracy), None)
-        for c in curves
-    ]
-    known = [n for n in firsts if n is not None]
-    return (fmean(known) if known and len(known) == len(firsts) else None), (len(known), len(firsts))
+    stops = [(c, evaluations_to(c, accuracy)) for c in curves]
+    known = [c.samples[n - 1] for c, n in stops if n is not None]
+    return (fmean(known) if known and len(known) == len(stops) else None), (len(known), len(stops))
+
+
+def evaluations_to(curve: Curve, accuracy: float) -> int | None:
+    """Evaluations until the first at or above an accuracy, that one included."""
+    reached = (n for n, a in enumerate(curve.test_accuracy, 1) if a is not None and a >= accuracy)
+    return next(reached, None)
+
+
+def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[float, ...]:
+    """Share of the samples up to an accuracy (or to the end) for which each trigger fired, over all seeds; nothing
+    where a run has not counted."""
+    fired: dict[str, float] = {}
+    seen = 0
+    for curve in curves:
+        if curve.triggered is None:
+            return ()
+        samples = curve.samples[: evaluations_to(curve, accuracy)]
+        for n, shares in zip(map(sub, samples, (0, *samples)), curve.triggered):
+            seen += n
+            for name, share in shares.items():
+                fired[name] = fired.get(name, 0.0) + n * share
+    return tuple(n / seen for n in fired.values())
 
 
 def point_of(row: Row, target: str, options: Mapping[str, str]) -> Point:
@@ -107,7 +129,7 @@ def to_accuracy(results: Results, network: str, accuracy: float, targets: Sequen
 
 
 def options_of(results: Results, row: Row) -> dict[str, str]:
-    """What the runs of a row did with batch norms and activations, as options of a :class:`Point`.
+    """What the runs of a row did with batch norms and activations, and their loss, as options of a :class:`Point`.
 
     Raises:
         CheckpointError: the results are not those of a comparison.
@@ -121,14 +143,16 @@ def options_of(results: Results, row: Row) -> dict[str, str]:
         ) from None
     spec = next((s for s in config.rules if s.name == row.label), None)
     found = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
-    return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)}
+    loss = {} if config.loss == "xent" else {"loss": config.loss}
+    return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)} | loss
 
 
 def _whole(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -> Whole:
     samples, reached = samples_to(row.curves, accuracy)
     blank = Whole(row.label, row.precision, target, samples, reached)
     try:
-        impact = assess(point_of(row, target, options))
+        point = replace(point_of(row, target, options), triggers=shares_to(row.curves, accuracy))
+        impact = assess(point)
     except InsituError as error:
         return replace(blank, refused=str(error))
     return run_cost(blank, impact)
@@ -143,6 +167,7 @@ def run_cost(blank: Whole, impact: Impact) -> Whole:
         energy_pj=energy.times(samples) if energy is not None and samples is not None else None,
         seconds=seconds.central * samples if seconds is not None and samples is not None else None,
         refused=impact.problem,
+        triggers=impact.triggers,
     )
 
 

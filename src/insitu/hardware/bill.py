@@ -9,10 +9,10 @@ has a sum that it is part of.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 from insitu.hardware.target import Entry, Target
 from insitu.hardware.work import Work
@@ -22,6 +22,8 @@ Use = tuple[str, ...]
 """Ids of entries whose product is paid: ``("memory.sram.read",)``, ``("cycles.dense", "energy.cycle")``."""
 
 Uses = Mapping[Use, float]
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def priced(entries: Mapping[str, Entry], uses: Uses) -> Band | None:
 
 @dataclass(frozen=True)
 class Row:
-    """What one op costs in one phase. All numbers are of one step (a batch).
+    """What one op costs in one phase. All numbers are of one step (a batch), on average over many.
 
     Attributes:
         index: of the op in the step.
@@ -79,21 +81,23 @@ class Row:
         uses: what it pays for, in pJ once multiplied by the entries.
         cycles: ``None`` where unknown; ``cycle_uses``: the entries that they stand on, of a processor.
         utilisation: of an array's multipliers, for products on an array.
+        share: of the steps in which it is done, 0 to 1; the numbers above have it in them.
     """
 
     index: int
     op: str
     layer: str | None
     phase: str
-    macs: Mapping[str, int] = field(default_factory=dict)
-    other: Mapping[str, int] = field(default_factory=dict)
-    random: int = 0
-    reads: Mapping[str, int] = field(default_factory=dict)
-    writes: Mapping[str, int] = field(default_factory=dict)
+    macs: Mapping[str, float] = field(default_factory=dict)
+    other: Mapping[str, float] = field(default_factory=dict)
+    random: float = 0
+    reads: Mapping[str, float] = field(default_factory=dict)
+    writes: Mapping[str, float] = field(default_factory=dict)
     uses: Uses = field(default_factory=dict)
     cycles: Band | None = ZERO
     cycle_uses: Uses = field(default_factory=dict)
     utilisation: float | None = None
+    share: float = 1.0
 
     @classmethod
     def of(cls, index: int, op: Op, part: Work, **paid: Any) -> Row:
@@ -107,6 +111,27 @@ class Row:
             other={part.label: part.other} if part.other else {},
             random=part.amount if part.kind == "random" else 0,
             **paid,
+        )
+
+    def times(self, share: float) -> Row:
+        """The row of an op that is done in a share of the steps."""
+        if share == 1.0:
+            return self
+
+        def part(found: Mapping[K, float]) -> dict[K, float]:
+            return {key: n * share for key, n in found.items()}
+
+        return replace(
+            self,
+            macs=part(self.macs),
+            other=part(self.other),
+            random=self.random * share,
+            reads=part(self.reads),
+            writes=part(self.writes),
+            uses=part(self.uses),
+            cycles=self.cycles and self.cycles.times(share),
+            cycle_uses=part(self.cycle_uses),
+            share=self.share * share,
         )
 
 
@@ -139,6 +164,8 @@ class Bill:
         writes_per_weight: of each parameter, how often each of its words is written per sample.
         spilled: bytes of what lives in the store behind an array's memory, by role.
         omits: what the figures leave out.
+        triggers: what learning waits for, and the share of the samples that it is taken to fire for (1 where nobody
+            has measured: the worst case); nothing of a rule that learns from every sample.
     """
 
     step: str
@@ -152,6 +179,7 @@ class Bill:
     writes_per_weight: Mapping[str, float]
     spilled: Mapping[Role, int]
     omits: tuple[str, ...]
+    triggers: Mapping[str, float] = field(default_factory=dict)
     code_bytes: int | None = None
 
     @property
@@ -203,20 +231,20 @@ class Bill:
         return None if self.area_uses is None else self.priced(self.area_uses)
 
     @property
-    def macs(self) -> dict[str, int]:
+    def macs(self) -> dict[str, float]:
         """Multiply-accumulates of the step by phase."""
         return self._summed(lambda row: {row.phase: sum(row.macs.values())})
 
-    def widths(self) -> dict[str, int]:
+    def widths(self) -> dict[str, float]:
         """Multiply-accumulates of the step by the widths of their operands."""
         return self._summed(lambda row: row.macs)
 
-    def traffic(self) -> tuple[dict[str, int], dict[str, int]]:
+    def traffic(self) -> tuple[dict[str, float], dict[str, float]]:
         """Bits read and written in the step, by memory level."""
         return self._summed(lambda row: row.reads), self._summed(lambda row: row.writes)
 
-    def _summed(self, part: Callable[[Row], Mapping[str, int]]) -> dict[str, int]:
-        found: dict[str, int] = {}
+    def _summed(self, part: Callable[[Row], Mapping[str, float]]) -> dict[str, float]:
+        found: dict[str, float] = {}
         for row in self.rows:
             for key, n in part(row).items():
                 if n:
@@ -295,6 +323,7 @@ def fields(bill: Bill) -> dict[str, Any]:
         "fabric": dict(bill.fabric) if bill.fabric is not None else None,
         "writes_per_weight_per_sample": dict(bill.writes_per_weight),
         "lifetime_samples": _plain(bill.lifetime_samples),
+        "triggers": dict(bill.triggers),
         "unknown": bill.missing(),
         "omits": list(bill.omits),
         "rows": list(_rows(bill)),
@@ -321,6 +350,7 @@ def _rows(bill: Bill) -> Iterator[dict[str, Any]]:
             "energy_pj": _plain(bill.priced(row.uses)),
             "cycles": _plain(row.cycles),
             "utilisation": row.utilisation,
+            "share": row.share,
         }
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import ceil
 
-from insitu.errors import StepError
+from insitu.errors import ConfigError, StepError
 from insitu.hardware import array as arrays
 from insitu.hardware import processor as processors
 from insitu.hardware.bill import Bill, Row, Use, Uses
 from insitu.hardware.placement import Placement, placements
 from insitu.hardware.target import Array, Processor, Target
-from insitu.hardware.work import ACCUMULATOR, Work, works
+from insitu.hardware.work import ACCUMULATOR, Work, period, works
 from insitu.passes.plan import Layout
 from insitu.step.ir import Op, Role, Step, Value
 from insitu.step.liveness import storages
+from insitu.step.triggers import silences, triggers_of
 
 PARAMETERS = (Role.WEIGHT, Role.HEAD)
 FIXED = frozenset({Role.WEIGHT, Role.HEAD, Role.FEEDBACK})
@@ -40,24 +42,36 @@ OMITS = {
 }
 
 
-def cost(step: Step, layout: Layout, target: Processor | Array, *, first: str = "energy") -> Bill:
-    """What one execution of a step costs.
+def cost(
+    step: Step,
+    layout: Layout,
+    target: Processor | Array,
+    *,
+    triggers: Sequence[float] = (),
+    first: str = "energy",
+) -> Bill:
+    """What one execution of a step costs, on average where learning waits for a trigger or gathers.
 
     Args:
         step: as executed: quantized and lowered.
         layout: its memory plan.
         target: see :func:`insitu.hardware.target.find`.
+        triggers: share of the samples, 0 to 1, for which each trigger of the step fires, in order; one for all of
+            them, or nothing: every sample, the worst case.
         first: what an array's mapping and placement minimise, ``energy`` or ``store`` (traffic to the store). With
             ``energy``, more bits never take less energy, nor does a smaller memory. With ``store``, a bigger memory
             never causes more traffic to the store, and more bits never less. One choice cannot promise both.
 
     Raises:
+        ConfigError: shares of another number of triggers, or that are none.
         StepError: the step does not fit an array that has no store; names the peak, the op and the remedy.
     """
-    parts = [(i, op, part) for i, op in enumerate(step.ops) for part in works(op)]
+    shares = shares_of(step, triggers)
+    often = _often(step, shares)
+    parts = [(i, op, part, often[op] / part.every) for i, op in enumerate(step.ops) for part in works(op)]
     spilled: dict[Role, int] = {}
     if isinstance(target, Processor):
-        rows = tuple(processors.row(target, i, op, part) for i, op, part in parts)
+        rows = tuple(processors.row(target, i, op, part).times(share) for i, op, part, share in parts)
     else:
         rows, placement = _on_array(step, parts, target, first)
         spilled = _spilled(step, placement)
@@ -70,13 +84,44 @@ def cost(step: Step, layout: Layout, target: Processor | Array, *, first: str = 
         table_bytes=_table_bytes(step),
         area_uses=_area(target),
         fabric=_fabric(target, learns=any(op.written for op in step.ops)),
-        writes_per_weight=_writes(step),
+        writes_per_weight=_writes(step, often),
         spilled=spilled,
         omits=(*OMITS["both"], *OMITS[target.kind]),
+        triggers=shares,
     )
 
 
-Parts = list[tuple[int, Op, Work]]
+def shares_of(step: Step, given: Sequence[float]) -> dict[str, float]:
+    """The share of the samples that each trigger of a step fires for; ``given``: as of :func:`cost`.
+
+    Raises:
+        ConfigError: their number is another one, or a share is outside 0 to 1.
+    """
+    names = tuple(triggers_of(step))
+    if len(given) not in (0, 1, len(names)) or (given and not names):
+        blocks = f"{len(names)}: {', '.join(names)}" if names else "none, every sample is learned from"
+        raise ConfigError(
+            f"{len(given)} trigger share{'s' * (len(given) != 1)} for {step.name}, whose triggers are {blocks}; give "
+            + ("one for all, or one of each in that order" if names else "no shares")
+        )
+    for share in given:
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(f"trigger share {share:g} is no share of the samples; use 0 to 1")
+    return dict(zip(names, given if len(given) == len(names) else (*given, 1.0)[:1] * len(names)))
+
+
+def _often(step: Step, shares: Mapping[str, float]) -> dict[Op, float]:
+    """In which share of the steps each op has work: at most the sum over its triggers and the samples of a batch."""
+    fires = {op: shares[name] for name, op in triggers_of(step).items()}
+    silent = silences(step)
+    return {
+        op: min(1.0, step.batch * sum(fires[t] for t in silent[op])) if op in silent else 1.0
+        for op in step.ops
+    }
+
+
+Parts = list[tuple[int, Op, Work, float]]
+"""Index of an op, the op, a part of it, and the share of the steps in which that is done."""
 
 
 def _on_array(step: Step, parts: Parts, target: Array, first: str) -> tuple[tuple[Row, ...], Placement]:
@@ -88,7 +133,9 @@ def _on_array(step: Step, parts: Parts, target: Array, first: str) -> tuple[tupl
     for placement in placements(step, capacity, pinned=pinned):
         if store is None and not placement.whole:
             raise StepError(_too_big(step, target))
-        rows = tuple(arrays.row(target, how, i, op, part, placement) for i, op, part in parts)
+        rows = tuple(
+            arrays.row(target, how, i, op, part, placement).times(share) for i, op, part, share in parts
+        )
         found.append((arrays.merit(target, first, rows), rows, placement))
     _, rows, placement = min(found, key=lambda item: item[0])
     return rows, placement
@@ -134,13 +181,13 @@ def _table_bytes(step: Step) -> int:
     return sum(ceil(len(t) * max(bits, *(n.bit_length() for n in t)) / 8) for t, bits in tables)
 
 
-def _writes(step: Step) -> dict[str, float]:
+def _writes(step: Step, often: Mapping[Op, float]) -> dict[str, float]:
     """How often each word of each parameter is written per sample."""
-    found: dict[Value, int] = {v: 0 for v in step.residents if v.role in PARAMETERS}
+    found: dict[Value, float] = {v: 0 for v in step.residents if v.role in PARAMETERS}
     for op in step.ops:
         for value in op.written:
             if value in found:
-                found[value] += 1
+                found[value] += often[op] / period(op)
     return {v.name: n / step.batch for v, n in found.items()}
 
 

@@ -10,10 +10,11 @@ output, FY FX the kernel.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 from insitu.numbers.formats import Float, Quantized
+from insitu.ops.stored import gathered
 from insitu.step.ir import Format, Op, Phase, Value
 
 PHASES = (*(p.value for p in Phase), "random", "rounding")
@@ -99,6 +100,7 @@ class Work:
         product: the loop nest, of products.
         reads, writes: values that are streamed and how many elements of each; of a product, what it reads beside its
             operands (biases, magnitudes of a sign view, run-time exponents).
+        every: it is done once in so many executions of the op (gathered updates).
     """
 
     phase: str
@@ -111,6 +113,7 @@ class Work:
     product: Product | None = None
     reads: Streams = ()
     writes: Streams = ()
+    every: int = 1
 
     @property
     def label(self) -> str:
@@ -122,6 +125,8 @@ def works(op: Op) -> list[Work]:
     """The parts of an op; nothing for views."""
     if op.record.alias:
         return []
+    if op.kind == "matmul_dw_gather":
+        return [_kept(op), *(replace(w, every=period(op)) for w in works(gathered(op)))]
     return [
         w for w in (*_main(op), *_moved(op), *_random(op), *_rounded(op)) if w.amount or w.reads or w.writes
     ]
@@ -272,7 +277,6 @@ PRODUCTS = {
     "matmul": _matmul,
     "matmul_dx": _matmul_dx,
     "matmul_dw": _matmul_dw,
-    "matmul_dw_gather": _matmul_dw,
     "matmul_dw_update": _matmul_dw,
     "project": _project,
     "random_project": _project,
@@ -344,17 +348,13 @@ MOVES = (
     "bn_dgamma_update",
     "update",
     "matmul_dw_update",
-    "matmul_dw_gather",
     "conv2d_dw_update",
 )
 """Ops that move a parameter by a gradient."""
 
 
 def _moved(op: Op) -> Iterator[Work]:
-    """The change of a parameter (and of the optimiser's state), once its gradient is there.
-
-    Of gathered steps a step's share: its own row is kept, and read again once in ``gather`` steps.
-    """
+    """The change of a parameter (and of the optimiser's state), once its gradient is there."""
     if op.kind not in MOVES:
         return
     weight, *state = op.written
@@ -365,11 +365,22 @@ def _moved(op: Op) -> Iterator[Work]:
     fused = op.kind in PRODUCTS  # the product itself reads and writes the weights
     own = () if fused else (weight,)
     gradient = tuple(v for v in op.inputs if v not in op.written) if op.kind == "update" else ()
-    share = op.attrs.get("gather", 1)
-    other, size = counts.other.get(Phase.UPDATE, 0), -(-weight.size // share)
-    kept = tuple((v, -(-v.size // share)) for v in state)
+    other, kept = counts.other.get(Phase.UPDATE, 0), whole(*state)
     reads, writes = (*whole(*own, *gradient), *kept), (*whole(*own), *kept)
-    yield Work("update", "update", size, macs, other, (bits, bits), real, None, reads, writes)
+    yield Work("update", "update", weight.size, macs, other, (bits, bits), real, None, reads, writes)
+
+
+def period(op: Op) -> int:
+    """Executions of an update, each with an error, in which it moves its parameter once."""
+    return int(op.attrs.get("gather", 1))
+
+
+def _kept(op: Op) -> Work:
+    """What every execution of a gathered update does: its error and its input are copied to their place."""
+    d, x, _, errors, inputs, count = op.inputs
+    bits, amount = max(d.format.bits, x.format.bits), d.size + x.size
+    reads, writes = whole(d, x, count), ((errors, d.size), (inputs, x.size), (count, 1))
+    return Work(op.phase.value, "elementwise", amount, 0, amount, (bits, bits), reads=reads, writes=writes)
 
 
 def _random(op: Op) -> Iterator[Work]:
@@ -406,9 +417,9 @@ def _rounded(op: Op) -> Iterator[Work]:
         yield Work("rounding", "rounding", size, 0, size, (bits, bits))
 
 
-def macs_by_phase(parts: Iterable[Work]) -> Mapping[str, int]:
-    """Multiply-accumulates, summed by phase."""
-    found: dict[str, int] = {}
+def macs_by_phase(parts: Iterable[Work]) -> Mapping[str, float]:
+    """Multiply-accumulates of an execution, summed by phase."""
+    found: dict[str, float] = {}
     for part in parts:
-        found[part.phase] = found.get(part.phase, 0) + part.macs
+        found[part.phase] = found.get(part.phase, 0) + part.macs / part.every
     return found

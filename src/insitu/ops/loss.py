@@ -138,6 +138,7 @@ for _name, _function in LOSSES.items():
             torch=_torch(_function),
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
             inplace=(0,),
+            trigger=_name == "hinge",
         )
     )
 
@@ -193,6 +194,7 @@ register(
         infer=_violation_infer,
         torch=_violation_torch,
         counts=of_violations,
+        trigger=True,
     )
 )
 

@@ -84,6 +84,7 @@ for _name, _doc, _lower in (
             infer=_error_infer,
             torch=_lower,
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+            trigger=_name == "margin_error",
         )
     )
 
@@ -108,6 +109,7 @@ register(
         infer=_error_infer,
         torch=_violated_torch,
         counts=of_violations,
+        trigger=True,
     )
 )
 

@@ -61,6 +61,11 @@ class Optimizer:
         """Suffixes of the arrays that it keeps per weight."""
         return _STATES[self.kind]
 
+    @property
+    def still(self) -> bool:
+        """Does nothing move where the gradient is zero?"""
+        return self.kind in ("sgd", "sign") and not self.weight_decay
+
     def __str__(self) -> str:
         parts = [self.kind]
         if self.kind in ("momentum", "nesterov"):

@@ -119,6 +119,11 @@ class Stored:
     def random(self) -> bool:
         return self.kind in ("stochastic", "niti", "dst", "rotating")
 
+    @property
+    def still(self) -> bool:
+        """Does nothing move where the gradient is zero? Of the updates that C ends at once then (``insitu_still``)."""
+        return self.kind in ("stochastic", "threshold")
+
     def shift(self, lr: float, e: int) -> int:
         """The k of ``g · 2**-k``."""
         return nearest_shift(lr * self.ratio) - e + (self.stride - 1)
@@ -145,6 +150,10 @@ class Latent:
 
     whole = False
     random = False
+
+    @property
+    def still(self) -> bool:
+        return bool(self.optimizer.still)
 
     def states(self, shape: Shape) -> tuple[tuple[str, Shape, Format], ...]:
         return tuple((s, shape, F32) for s in self.optimizer.states)

@@ -136,6 +136,7 @@ def _facts(impact: Impact) -> str:
         lines.append(f"area: {band_text(bill.area.times(1e-6), lambda v: f'{v:.3g} mm²')}")
     if bill.fabric is not None:
         lines.append("fabric: " + ", ".join(f"{n:,} {name.upper()}" for name, n in bill.fabric.items()))
+    lines += _triggers(impact.triggers)
     lines.append(f"writes per weight per sample: {impact.most_writes:.3g} at most")
     if (life := impact.lifetime_samples) is not None:
         lines.append(f"lifetime of the store: {band_text(life, count_text)} samples")
@@ -147,13 +148,23 @@ def _facts(impact: Impact) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _triggers(shares: Mapping[str, float]) -> list[str]:
+    """What learning waits for, and what was taken for it."""
+    if not shares:
+        return []
+    shown = ", ".join(f"{name} {percent(share)}" for name, share in shares.items())
+    worst = "; every sample is the worst case, --triggers takes measured shares"
+    return [f"learns from samples that trigger: {shown}{worst * all(s == 1 for s in shares.values())}"]
+
+
 # --- the rows behind a number --------------------------------------------------------------------------------
 
 
 def explain_text(bill: Bill) -> str:
     """Every row, and every entry of the cost table that they stand on."""
     total = _central(bill.energy)
-    rows = [_row_cells(bill, row, total) for row in bill.rows]
+    waits = any(row.share != 1 for row in bill.rows)
+    rows = [(*_row_cells(bill, row, total), *([percent(row.share)] if waits else [])) for row in bill.rows]
     columns = (
         "op",
         "layer",
@@ -167,7 +178,7 @@ def explain_text(bill: Bill) -> str:
         "share",
         "cycles",
     )
-    columns = (*columns, "in use")
+    columns = (*columns, "in use", *(["of the steps"] if waits else []))
     entries = [_entry_cells(bill, name, entry) for name, entry in bill.cites().items()]
     cited = _table(("entry", "value", "low", "high", "unit", "confidence", "source"), entries)
     used = {entry.source for entry in bill.cites().values()}
@@ -217,8 +228,10 @@ def points_text(rows: Sequence[Mapping[str, Any]], claims: Sequence[Claim] = ())
         "× inf.",
         "time",
     )
-    shown = [_point_cells(row) for row in rows if row["peak_bytes"] is not None]
-    parts = [_table(columns, shown)] if shown else []
+    shown = [row for row in rows if row["peak_bytes"] is not None]
+    parts = [_table(columns, map(_point_cells, shown))] if shown else []
+    shares = dict.fromkeys(f"{r['rule']}: {r['triggers']}" for r in shown if r["triggers"])
+    parts += ["samples that trigger, 1 of all\n" + "\n".join(shares) + "\n"] if shares else []
     refused = [f"{r['rule']}, {r['precision']}, {r['target']}: {r['refused']}" for r in rows if r["refused"]]
     parts += ["refused\n" + "\n".join(refused) + "\n"] if refused else []
     parts += ["ranking\n" + "\n".join(map(str, claims)) + "\n"] if claims else []
@@ -240,6 +253,10 @@ def whole_text(found: Sequence[Whole], accuracy: float) -> str:
     rows = [_whole_cells(whole) for whole in found]
     refused = [f"{w.label} on {w.target}: {w.refused}" for w in found if w.refused]
     parts = [f"to {percent(accuracy)} of the test samples\n", _table(columns, rows)]
+    shares = {
+        w.label: ", ".join(f"{k} {percent(s)}" for k, s in w.triggers.items()) for w in found if w.triggers
+    }
+    parts += ["samples that trigger\n" + "".join(f"{k}: {v}\n" for k, v in shares.items())] if shares else []
     return "\n".join(parts + (["refused\n" + "\n".join(refused) + "\n"] if refused else []))
 
 

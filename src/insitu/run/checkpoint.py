@@ -29,6 +29,7 @@ class Progress:
         position: samples of the current epoch already used.
         phase, phase_start: of the rule's schedule, and the step at which it began.
         loss_sum, loss_samples: of the current epoch, for its mean training loss.
+        fired: samples that each trigger of the step has fired for since the last evaluation.
         seconds: training time so far, evaluation excluded.
         best: best validation score, ``None`` before the first; ``stale``: evaluations since.
         history: a row per evaluation.
@@ -43,6 +44,7 @@ class Progress:
     phase_start: int = 0
     loss_sum: float = 0.0
     loss_samples: int = 0
+    fired: list[int] = field(default_factory=list)
     seconds: float = 0.0
     best: float | None = None
     stale: int = 0

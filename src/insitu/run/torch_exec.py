@@ -11,7 +11,7 @@ import torch
 from insitu.errors import StepError
 from insitu.numbers.formats import Bit
 from insitu.run.state import State, integer_samples
-from insitu.step.ir import Role, Step, Value
+from insitu.step.ir import Op, Role, Step, Value
 
 _LABELS = {8: torch.uint8, 16: torch.uint16, 32: torch.int32}
 
@@ -58,6 +58,8 @@ class TorchExecutor:
         self.step = step
         self.state = state
         self.runtime = Runtime(lr=0.0, seed=seed, t=0, real=dtype, device=torch.device(device))
+        self.fired: list[int] = []
+        """Samples that each trigger of the step has fired for since it was cleared."""
         self._slots: dict[Value, int] = {}
         values = (*step.inputs, *step.residents, *(out for op in step.ops for out in op.outputs))
         for value in values:
@@ -76,13 +78,29 @@ class TorchExecutor:
             frees = tuple(self._slots[v] for v, end in last.items() if end == i and v not in kept)
             program.append(
                 _Instruction(
-                    op.record.torch(op, self.runtime),
+                    self._function_of(op),
                     tuple(self._slots[v] for v in op.inputs),
                     tuple(self._slots[v] for v in op.outputs),
                     frees,
                 )
             )
         return program
+
+    def _function_of(self, op: Op) -> Callable[..., Any]:
+        """The torch function of an op; that of a trigger counts the samples that it fires for."""
+        run = op.record.torch(op, self.runtime)
+        if not op.record.trigger:
+            return run
+        at = len(self.fired)
+        self.fired.append(0)
+
+        def counted(*inputs: Any) -> Any:
+            found = run(*inputs)
+            error = found[0] if isinstance(found, tuple) else found
+            self.fired[at] += int(error.any(1).sum())
+            return found
+
+        return counted
 
     def _compile(self) -> Callable[[list[torch.Tensor], list[torch.Tensor], bool], list[torch.Tensor]]:
         """The program as one Python function, a line per op: at batch 1 interpreting it costs as much as torch."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from insitu.run.checkpoint import Progress
 from insitu.run.state import State, extend_state, real_value
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step, Value
+from insitu.step.triggers import triggers_of
 
 Emit = Callable[[int], Step]
 """The lowered step for a batch size."""
@@ -236,6 +237,7 @@ class Trainer:
             p.position = end
             if s.checkpoint_steps and p.step % s.checkpoint_steps == 0:
                 p.seconds += time.perf_counter() - started
+                self._tally()
                 self.on_checkpoint(self.state, p)
                 self.on_event({"kind": "progress", "step": p.step, "samples": p.samples})
                 started = time.perf_counter()
@@ -263,8 +265,33 @@ class Trainer:
         """Of the learning rate, by the schedule of the phase."""
         return self.settings.schedule(self.phases.within(self.progress.samples / self.settings.total))
 
+    def _tally(self) -> None:
+        """Takes what the triggers have counted into the progress."""
+        p = self.progress
+        for fired in self._fired():
+            p.fired = [a + int(b) for a, b in zip(p.fired or [0] * len(fired), fired)]
+            fired[:] = [0] * len(fired)
+
+    def _fired(self) -> Iterator[Any]:
+        """The counts of the triggers, by whatever runs the steps."""
+        return (e.fired for (kind, _, _), e in self._executors.items() if kind == "train")
+
+    def _trained(self) -> Step:
+        """The training step."""
+        return self._executor("train", self.settings.batch, self.progress.phase).step
+
+    def _triggered(self) -> dict[str, float]:
+        """Share of the samples since the last evaluation for which each trigger fired; of rules of one phase."""
+        p = self.progress
+        fired, p.fired = p.fired, []
+        if not fired or self.phases.count > 1:
+            return {}
+        seen = p.samples - (p.history[-1]["samples"] if p.history else 0)
+        return {name: n / seen for name, n in zip(triggers_of(self._trained()), fired)}
+
     def _close_epoch(self) -> None:
         s, p = self.settings, self.progress
+        self._tally()
         measured = p.loss_samples == p.position  # an engine may train without making the loss
         train_loss = p.loss_sum / max(p.loss_samples, 1) if measured else None
         p.epoch += 1
@@ -296,6 +323,8 @@ class Trainer:
             loss, score = self.evaluate(self.validation)
             row |= {"validation_loss": _finite(loss), "validation_accuracy": score}
             self._watch(-loss if score is None else score)
+        if triggered := self._triggered():
+            row["triggered"] = triggered
         if self.probe is not None:
             row["alignment"] = self.probe(self.state)
         return row

@@ -170,6 +170,7 @@ class OpRecord:
         writes: ``(number of inputs, attrs) -> indices`` of the inputs that the op changes.
         alias: the first output is a view of the first input.
         inplace: inputs whose storage the first output may take over at their last use.
+        trigger: the first output is an error that can be all zero for a sample (see :mod:`insitu.step.triggers`).
     """
 
     kind: str
@@ -181,6 +182,7 @@ class OpRecord:
     writes: Callable[[int, Mapping[str, Any]], tuple[int, ...]] = lambda _n, _attrs: ()
     alias: bool = False
     inplace: tuple[int, ...] = ()
+    trigger: bool = False
 
 
 OPS: dict[str, OpRecord] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import Any
 
 from insitu.backends.c.emit import NULL, Emitter, Text, integer, stream_of
@@ -19,7 +20,8 @@ def calls(em: Emitter) -> list[str]:
     Raises:
         ConfigError: an op, a format or an update has no kernel; names op, layer and remedy.
     """
-    lines = []
+    lines: list[str] = []
+    triggers = count()
     for op in em.step.ops:
         if op.record.alias:
             continue
@@ -31,6 +33,9 @@ def calls(em: Emitter) -> list[str]:
             )
         where = f"{op.where.layer or ''} {op.phase.value}, {op.where.source or ''}".strip(" ,")
         lines += [f"    /* {where} */", *(f"    {{ {call}; }}" for call in make(em, op))]
+        if em.counted and op.record.trigger:
+            e = op.outputs[0]
+            lines.append(f"    insitu_host_fired(net, {next(triggers)}u, {em.array(e)}, {e.shape[0]}u);")
     return lines
 
 

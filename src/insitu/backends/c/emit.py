@@ -92,12 +92,14 @@ class Emitter:
     Attributes:
         places: of every storage root by name.
         constants: shared by all steps of a project.
+        counted: a call of the host behind every trigger, which counts the samples that it fires for.
     """
 
     step: Step
     places: Mapping[str, Place]
     constants: Constants
     workspace: int = 0
+    counted: bool = False
 
     def __post_init__(self) -> None:
         self.owner = roots(self.step)

@@ -21,6 +21,7 @@ from insitu.backends.c.emit import base_shift
 from insitu.backends.c.project import RUNTIME, Golden, Program, Source, generated, tested
 from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
+from insitu.step.triggers import triggers_of
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-ffp-contract=off")
 FAST = ("-O3", "-fPIC")
@@ -118,8 +119,11 @@ def _compile(texts: Mapping[str, str], folder: Path, flags: Sequence[str], archi
 def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path, list[Stored | Latent]]:
     """The program as a shared library, and its updates in order."""
     flags = (*FAST, *features()) if flags is None else tuple(flags)
-    source = Source(program)
-    texts = generated(source) | {"host.c": (RUNTIME / "host" / "host.c").read_text(encoding="utf-8")}
+    source = Source(program, counted=True)
+    host = {path.name: path.read_text(encoding="utf-8") for path in (RUNTIME / "host").glob("host.*")}
+    texts = generated(source) | host
+    texts["insitu_net.c"] = '#include "host.h"\n' + texts["insitu_net.c"]
+    texts["host.c"] = f"#define INSITU_TRIGGERS {max(_triggers(program), 1)}u\n" + texts["host.c"]
     archive = kernels(flags)
     key = repr((sorted(texts.items()), str(archive))).encode()
 
@@ -127,6 +131,11 @@ def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path,
         _compile(texts, folder, (*flags, "-shared"), archive, path)
 
     return _kept("program", ".so", key, make), source.constants.moves
+
+
+def _triggers(program: Program) -> int:
+    """The largest number of triggers of a step."""
+    return max(len(triggers_of(step)) for step in program.steps)
 
 
 def self_test(program: Program, found: Golden, flags: Sequence[str] = SANITIZED) -> str:
@@ -159,6 +168,7 @@ class Engine:
         self.c = ctypes.CDLL(str(path))
         self.c.insitu_host_new.restype = ctypes.c_void_p
         self.c.insitu_host_state.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.c.insitu_host_triggers.restype = ctypes.POINTER(ctypes.c_uint32)
         self.host = ctypes.c_void_p(self.c.insitu_host_new())
         self.set_clock(self.program.lr, 0)
 
@@ -179,6 +189,13 @@ class Engine:
             if self.sizes["state"]
             else np.empty(0, np.uint8)
         )
+
+    @cached_property
+    def fired(self) -> npt.NDArray[np.uint32]:
+        """Samples that each trigger of a step has fired for since it was cleared; a view."""
+        count = _triggers(self.program)
+        pointer = self.c.insitu_host_triggers(self.host)
+        return np.ctypeslib.as_array(pointer, (count,)) if count else np.empty(0, np.uint32)
 
     def set_clock(self, lr: float, t: int) -> None:
         """The learning rate and the number of training steps done."""

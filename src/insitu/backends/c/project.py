@@ -133,9 +133,10 @@ class Program:
 
 @dataclass
 class Source:
-    """The generated text and what was found on the way."""
+    """The generated text and what was found on the way; ``counted``: as of :class:`Emitter`, never in a project."""
 
     program: Program
+    counted: bool = False
     constants: Constants = field(default_factory=Constants)
     workspace: int = 0
     shared: int = 0
@@ -143,7 +144,7 @@ class Source:
     def function(self, step: Step, layout: Layout) -> list[str]:
         """The calls of a step."""
         transient = {name: Place("arena", offset) for name, offset in layout.offsets.items()}
-        emitter = Emitter(step, {**transient, **self.program.places}, self.constants)
+        emitter = Emitter(step, {**transient, **self.program.places}, self.constants, counted=self.counted)
         lines = calls(emitter)
         self.workspace = max(self.workspace, emitter.workspace)
         return lines

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The program as a library on a host: memory of its own, and loops over many samples.
+ * The program as a library on a host: memory of its own, loops over many samples, and how many of them triggered.
  */
 #include <stdlib.h>
 
-#include "insitu_net.h"
+#include "host.h"
 
 typedef struct {
     insitu_net net;
     uint32_t arena[(INSITU_ARENA_BYTES + 3u) / 4u];
     uint32_t state[(INSITU_STATE_BYTES + 3u) / 4u];
+    uint32_t fired[INSITU_TRIGGERS];
 } insitu_host;
 
 insitu_host *insitu_host_new(void);
@@ -20,6 +21,7 @@ uint32_t insitu_host_time(const insitu_host *host);
 void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps);
 void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores);
 uint32_t insitu_host_size(uint32_t which);
+uint32_t *insitu_host_triggers(insitu_host *host);
 
 insitu_host *insitu_host_new(void)
 {
@@ -52,6 +54,23 @@ void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, cons
         insitu_learn_phase(&host->net, phase, x + (size_t)i * INSITU_BATCH_BYTES, label + (size_t)i * INSITU_LABEL_BYTES);
     }
 }
+
+/* The network is the first part of its host. */
+void insitu_host_fired(insitu_net *net, uint32_t trigger, const insitu_array *e, uint32_t batch)
+{
+    insitu_host *const host = (insitu_host *)(void *)net;
+    const uint32_t classes = e->size / batch;
+
+    for (uint32_t b = 0; b < batch; b++) {
+        uint32_t c = 0;
+        while (c < classes && insitu_get(e, b * classes + c) == 0) {
+            c++;
+        }
+        host->fired[trigger] += c < classes;
+    }
+}
+
+uint32_t *insitu_host_triggers(insitu_host *host) { return host->fired; }
 
 void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores)
 {
