@@ -102,6 +102,7 @@ CASES: list[dict[str, Any]] = [
     {"rule": "bp", "precision": "niti-int8"},
     {"rule": "bp", "precision": "w1a8-free:update=bop"},
     {"rule": "bp", "precision": "w8a8-free:update=rotating,window=4"},
+    {"rule": "bp", "precision": "w4a8-free:update=carry,carry=4"},
     {"rule": "bp", "precision": "w8a8:activation_exponent=dynamic"},
     {"rule": "bp", "precision": "w8a8-free:rounding=stochastic"},
     {"rule": "etch", "batch": 1, "precision": "edge-latent-free-4:error_exponent=static,gather=7"},

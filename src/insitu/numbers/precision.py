@@ -27,7 +27,7 @@ from insitu.errors import ConfigError
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, PowerOfTwo
 from insitu.numbers.rounding import Rounding
 
-UPDATES = ("stochastic", "threshold", "rotating", "bop", "dst", "integer-sgd", "niti")
+UPDATES = ("stochastic", "threshold", "carry", "rotating", "bop", "dst", "integer-sgd", "niti")
 MASTERS = ("f32", "f16")
 PARTS = ("weight", "activation", "error", "feedback", "head", "bias", "input", "output")
 
@@ -45,13 +45,18 @@ class Precision:
             stored word is the only copy.
         master: the copy's format in the latent regime, ``f32`` or ``f16``.
         update: how a stored word moves (latent-free): ``stochastic`` rounding of the step; ``threshold``: rounding
-            to nearest, of use with ``hidden`` bits; ``rotating``: evidence accumulators that move from slice to slice;
+            to nearest, of use with ``hidden`` bits; ``carry``: what rounding leaves is carried on to the next weight of a
+            group and kept, a byte per group (error feedback of groups); ``rotating``: evidence accumulators that move from slice to slice;
             ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
             NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
         hidden: low bits of the stored word that the forward pass does not read.
         generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
             anew for every tensor and step): less hardware.
         step_bits: of ``niti``.
+        carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution whole
+            kernels, as few as have so many weights.
+        band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to nearest) to 8
+            (towards zero).
         slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
         evidence: of ``rotating``: least accumulator that moves a weight, in units of the accumulated step.
         gamma, flip: of ``bop``: the average moves by 2**-gamma of the difference; it flips from ``flip`` on, in units
@@ -86,6 +91,8 @@ class Precision:
     hidden: int = 0
     generator: str = "counter"
     step_bits: int = 2
+    carry: int = 9
+    band: int = 8
     slices: int = 8
     window: int = 64
     evidence: int = 2
@@ -176,6 +183,8 @@ OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather")
 _RANGES = (
     ("hidden", 0, 24),
     ("step_bits", 1, 8),
+    ("carry", 1, 32),
+    ("band", 4, 8),
     ("slices", 1, 4096),
     ("window", 1, 1 << 20),
     ("evidence", 1, 127),

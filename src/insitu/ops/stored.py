@@ -28,6 +28,9 @@ from insitu.step.ir import Counts, Format, Op, Phase, Shape
 EVIDENCE = Fixed(True, 7, 0)
 """Format of the accumulators of ``rotating``."""
 
+REMAINDER = Fixed(True, 7, 0)
+"""Format of the remainders of ``carry``, in 2**-7 of a weight's step."""
+
 AVERAGE = Fixed(True, 15, 0)
 """Format of the gradient average of ``bop``."""
 
@@ -48,6 +51,9 @@ class Stored:
     ``dst``          sign(x) (floor|x| + 1 with chance tanh(κ · fraction))
     ``bop``          m += (x - m) 2**-gamma, rounded to nearest (x in 8 more bits); w = -w where m has w's sign and
                      |m| >= flip
+    ``carry``        with t = x + the remainder of the group: 0 within ± band / 8, else the whole number that leaves the
+                     rest of t nearest to that bound inside of it; the rest is the group's remainder for the next
+                     weight, and its high bits (:data:`REMAINDER`) for the next step; random bits stand for its low ones
     ``rotating``     rows of one slice at a time sum x, rounded stochastically, for ``window`` steps; then each of
                      its weights moves by one against a sum of at least ``evidence``, and the sums are cleared
 
@@ -60,6 +66,8 @@ class Stored:
     ratio: float
     stream: str
     step_bits: int = 2
+    carry: int = 1
+    band: int = 8
     slices: int = 1
     window: int = 1
     evidence: int = 1
@@ -73,6 +81,7 @@ class Stored:
     def __str__(self) -> str:
         extra = {
             "niti": f" bits={self.step_bits}",
+            "carry": f" {self.carry} band={self.band}",
             "rotating": f" slices={self.slices} window={self.window} evidence={self.evidence}",
             "bop": f" gamma={self.gamma} flip={self.flip}",
             "dst": f" kappa={self.kappa:g}",
@@ -89,9 +98,15 @@ class Stored:
         """Suffix, shape and format of what it keeps beside the weights."""
         if self.kind == "bop":
             return (("average", shape, AVERAGE),)
+        if self.kind == "carry":
+            return (("remainder", (shape[0], self.groups(shape)), REMAINDER),)
         if self.kind == "rotating":
             return (("evidence", (self.slice_rows(shape), *shape[1:]), EVIDENCE),)
         return ()
+
+    def groups(self, shape: Shape) -> int:
+        """Groups of a row that share a remainder."""
+        return -(-prod(shape[1:]) // self.carry)
 
     def slice_rows(self, shape: Shape) -> int:
         """Rows of a slice."""
@@ -117,12 +132,12 @@ class Stored:
 
     @property
     def random(self) -> bool:
-        return self.kind in ("stochastic", "niti", "dst", "rotating")
+        return self.kind in ("stochastic", "carry", "niti", "dst", "rotating")
 
     @property
     def still(self) -> bool:
         """Does nothing move where the gradient is zero? Of the updates that C ends at once then (``insitu_still``)."""
-        return self.kind in ("stochastic", "threshold")
+        return self.kind in ("stochastic", "threshold", "carry")
 
     def shift(self, lr: float, e: int) -> int:
         """The k of ``g · 2**-k``."""
@@ -264,6 +279,41 @@ def _rotating(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, sums: A
         sums.zero_()
 
 
+def carried(o: Stored, k: int, w: Any, g: Any, rest: Any, words: Any) -> None:
+    """Moves w by ``carry``; arrays of 64-bit integers, of NumPy or torch.
+
+    Args:
+        k: the shift, at most 32.
+        w, g: weights, which change, and gradient, [rows, columns].
+        rest: the remainders [rows, groups], which change.
+        words: a random 32-bit word per group, of the same shape.
+    """
+    bits = REMAINDER.bits - 1
+    s = max(k, bits)
+    low, half = s - bits, (o.band << s) // 8
+    t = (rest << low) + (words >> (32 - low))
+    for j in range(o.carry):
+        part, x = w[:, j :: o.carry], g[:, j :: o.carry] << (s - k)
+        within = t[:, : x.shape[1]]  # the last group of a row may be shorter
+        within += x
+        step = (((within - half) >> s) + 1).clip(min=0) - (((-half - 1 - within) >> s) + 1).clip(min=0)
+        within -= step << s
+        part[:] = (part - o.stride * step).clip(o.format.least, o.format.greatest)
+    rest[:] = t >> low
+
+
+def _carry(o: Stored, rt: Any, w: Any, g: Any, e: int, words: _Words, rest: Any) -> None:
+    import torch
+
+    flat = w.reshape(w.shape[0], -1).long()
+    drawn = torch.from_numpy(words.words).to(w.device)
+    shared = drawn[: words.count, None] ^ drawn[words.count :][:: o.carry]
+    kept = rest.long()
+    carried(o, min(o.shift(rt.lr, e), 32), flat, g.reshape(flat.shape).long(), kept, shared)
+    w.copy_(flat.view(w.shape))
+    rest.copy_(kept)
+
+
 def _move_latent(o: Latent, rt: Any, w: Any, g: Any, e: int, state: Sequence[Any]) -> None:
     """Plain float32 operations, one rounding each, so that NumPy gives the same bits."""
     real = g.float() * float(np.float32(o.unit * 2.0**e))
@@ -336,6 +386,8 @@ def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callab
             _by_channels(o, rt, w, gradient(*given), e, words)
         elif o.kind == "bop":
             _bop(o, rt, w, gradient(*given), e, state[0])
+        elif o.kind == "carry":
+            _carry(o, rt, w, gradient(*given), e, words, state[0])
         elif o.kind == "rotating":
             rows = o.active(shape, rt.t)
             cut = _rows_of(op.kind, given, rows) if operands == 2 else None
@@ -468,5 +520,5 @@ def counts(o: Move, shape: Shape) -> Counts:
         return Counts(
             macs={Phase.UPDATE: MACS_PER_WEIGHT[o.optimizer.kind] * size}, other={Phase.UPDATE: size}
         )
-    words = shape[0] + (prod(shape[1:]) if len(shape) > 1 else 0)
+    words = shape[0] + ((prod(shape[1:]) if o.kind != "carry" else o.groups(shape)) if len(shape) > 1 else 0)
     return Counts(other={Phase.UPDATE: 3 * size}, random=words if o.random else 0)

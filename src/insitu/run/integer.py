@@ -27,7 +27,7 @@ from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding, addend, dropped
 from insitu.ops.quant import EXPONENT, Read, feedback_integers
-from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, jump_table, real_step
+from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, carried, jump_table, real_step
 from insitu.step.ir import Op, Role, Step, Value
 
 Ints = npt.NDArray[np.int64]
@@ -515,6 +515,8 @@ def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tu
         _latent(o, clock, w, g, e, state)
     elif o.kind == "bop":
         _bop(o, clock, w, g, e, state[0])
+    elif o.kind == "carry":
+        _carry(o, clock, w, g, e, state[0])
     elif o.kind == "rotating":
         _rotating(o, clock, w, g, e, state[0])
     else:
@@ -562,6 +564,12 @@ def _bop(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, m: Ints) -> None:
     x = saturate(shift_right(g, o.shift(clock.lr, e) - 8, "half-up"), AVERAGE)
     m[:] = saturate(m + shift_right(x - m, o.gamma, "half-up"), AVERAGE)
     w[:] = np.where(m * w >= o.flip, -w, w)
+
+
+def _carry(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, rest: Ints) -> None:
+    drawn = o.words(clock.seed, clock.t, len(w) + prod(w.shape[1:]))
+    words = drawn[: len(w), None] ^ drawn[None, len(w) :: o.carry]
+    carried(o, min(o.shift(clock.lr, e), 32), w.reshape(len(w), -1), g.reshape(len(w), -1), rest, words)
 
 
 def _rotating(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, sums: Ints) -> None:

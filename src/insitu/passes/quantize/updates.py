@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from insitu.numbers.formats import Fixed, Float, Quantized
@@ -11,6 +12,10 @@ from insitu.passes.quantize.core import Quantizer, lowers
 from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
+
+
+GROUP = 64
+"""Weights that can share a remainder: a block of columns of the C kernels on a microcontroller."""
 
 
 @lowers("update")
@@ -65,8 +70,17 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
         raise q.refuse(
             f"words of {w.format} are not evenly spaced; use a -latent precision for powers of two"
         )
+    kernel = prod(v.shape[2:])
+    carry = -(-p.carry // kernel) * kernel if how == "carry" else 1
+    if carry > GROUP:
+        raise q.refuse(
+            f"a group of {carry} weights (whole kernels of {kernel}) shares a remainder, {GROUP} at most can; "
+            "use update: stochastic, or a smaller carry"
+        )
     return Stored(
         kind=how,
+        carry=carry,
+        band=p.band,
         format=w.format,
         ratio=g.unit / w.unit,
         stream=f"{v.name}.update",

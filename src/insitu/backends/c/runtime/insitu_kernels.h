@@ -69,7 +69,7 @@ typedef struct {
 } insitu_conv;
 
 enum { INSITU_MOVE_STOCHASTIC, INSITU_MOVE_THRESHOLD, INSITU_MOVE_NITI, INSITU_MOVE_INTEGER_SGD, INSITU_MOVE_DST,
-       INSITU_MOVE_BOP, INSITU_MOVE_ROTATING, INSITU_MOVE_LATENT };
+       INSITU_MOVE_BOP, INSITU_MOVE_ROTATING, INSITU_MOVE_CARRY, INSITU_MOVE_LATENT };
 
 /* How weights move by a gradient. */
 typedef struct {
@@ -88,6 +88,7 @@ typedef struct {
     int8_t word_decay; /* INSITU_MOVE_INTEGER_SGD; -1: none */
     uint8_t lfsr;      /* random words from the shift register */
     uint8_t half;      /* the real weight is rounded to float16 */
+    uint8_t carry, band; /* INSITU_MOVE_CARRY: weights that share a remainder, its bound in eighths of a step */
 } insitu_move;
 
 /* --- words, random numbers, rounding ------------------------------------------------------------------------ */

@@ -33,11 +33,10 @@ static int by_windows(insitu_mover *m, const insitu_array *d, const insitu_array
     uint32_t columns = n->c * n->r * n->s, plane = n->p * n->q, start, count, row;
     int32_t sums[INSITU_BLOCK];
 
-    if (n->batch != 1u || n->groups != 1u || !insitu_bytes(d) || !insitu_bytes(x) || plane > ROOM / 32u)
+    if (n->batch != 1u || n->groups != 1u || !insitu_bytes(d) || !insitu_bytes(x) || plane > ROOM / 64u)
         return 0;
     for (start = 0; start < columns; start += count) {
-        count = ROOM / plane < INSITU_BLOCK ? ROOM / plane : INSITU_BLOCK;
-        count = columns - start < count ? columns - start : count;
+        count = insitu_move_count(m, ROOM / plane < INSITU_BLOCK ? ROOM / plane : INSITU_BLOCK, columns - start);
         gather(x->data, n, start, count);
         insitu_move_columns(m, start, count);
         for (row = m->first; row < m->stop; row++) {
@@ -69,7 +68,7 @@ void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const
     }
 #endif
     for (start = 0; start < columns; start += count) {
-        count = columns - start < INSITU_BLOCK ? columns - start : INSITU_BLOCK;
+        count = insitu_move_count(&m, INSITU_BLOCK, columns - start);
         insitu_move_columns(&m, start, count);
         for (row = m.first; row < m.stop; row++) {
             insitu_move_row(&m, row);

@@ -199,6 +199,9 @@ typedef struct {
     int32_t base, k; /* shift to the right of all, of this row */
     float unit;      /* of real weights */
     uint8_t random, vector, last; /* last: of a window */
+    uint32_t place, group; /* INSITU_MOVE_CARRY: in the group, whose remainder is t when the step is 2^s */
+    uint32_t s;
+    int64_t t;
     uint32_t words[INSITU_BLOCK];
 } insitu_mover;
 
@@ -212,6 +215,8 @@ void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_arra
 int insitu_still(const insitu_array *d, const insitu_move *move);
 /* Blocks come in order, rows of a block too. */
 void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count);
+/* Columns of a block, of `left`, `most` at most: groups are not cut. */
+uint32_t insitu_move_count(const insitu_mover *m, uint32_t most, uint32_t left);
 void insitu_move_row(insitu_mover *m, uint32_t row);
 void insitu_move_real(const insitu_mover *m, uint32_t i, int32_t g);
 /* Weight (row, m->start + j) moves by the gradient g. */

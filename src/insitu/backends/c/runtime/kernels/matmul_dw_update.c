@@ -275,10 +275,12 @@ static void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *
     int32_t sums[INSITU_BLOCK];
 
     for (start = 0; start < n->inputs; start += count) {
-        count = n->inputs - start < INSITU_BLOCK ? n->inputs - start : INSITU_BLOCK;
+        count = insitu_move_count(m, INSITU_BLOCK, n->inputs - start);
         insitu_move_columns(m, start, count);
         for (row = m->first; row < m->stop; row++) {
             insitu_move_row(m, row);
+            if (n->batch == 1u && m->move->how == INSITU_MOVE_CARRY && insitu_get(d, row) == 0)
+                continue;
             if (fast) {
                 insitu_combine(d->data + row, n->outputs, d->form == INSITU_SIGNED, x->data + start, n->inputs,
                                x->form == INSITU_SIGNED, n->batch, count, sums);

@@ -2,6 +2,9 @@
 /* How one weight moves by its gradient. */
 #include "internal.h"
 
+/* Of a step of a weight a remainder keeps so many bits (and a sign). */
+#define REMAINDER_BITS 7u
+
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock)
@@ -21,7 +24,7 @@ void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_arra
     m->vector = vector;
     m->last = 0;
     m->random = move->how == INSITU_MOVE_STOCHASTIC || move->how == INSITU_MOVE_NITI || move->how == INSITU_MOVE_DST ||
-                move->how == INSITU_MOVE_ROTATING;
+                move->how == INSITU_MOVE_ROTATING || move->how == INSITU_MOVE_CARRY;
     m->start = 0;
 #ifndef INSITU_NO_REAL
     if (move->how == INSITU_MOVE_LATENT)
@@ -51,12 +54,17 @@ int insitu_still(const insitu_array *d, const insitu_move *move)
 {
     uint32_t i;
 
-    if (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD)
+    if (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD && move->how != INSITU_MOVE_CARRY)
         return 0;
     for (i = 0; i < d->size; i++)
         if (insitu_bytes(d) ? d->data[i] != 0u : insitu_get(d, i) != 0)
             return 0;
     return 1;
+}
+
+uint32_t insitu_move_count(const insitu_mover *m, uint32_t most, uint32_t left)
+{
+    return left <= most ? left : m->move->how == INSITU_MOVE_CARRY ? most - most % m->move->carry : most;
 }
 
 void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
@@ -87,12 +95,39 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
     if (m->move->channels != NULL && m->move->how != INSITU_MOVE_NITI && m->move->how != INSITU_MOVE_BOP &&
         m->move->how != INSITU_MOVE_ROTATING)
         m->k += m->move->channels[row];
+    if (m->move->how == INSITU_MOVE_CARRY) {
+        m->place = 0;
+        m->group = row * ((m->columns + m->move->carry - 1u) / m->move->carry) + m->start / m->move->carry;
+        m->k = m->k < 32 ? m->k : 32;
+        m->s = m->k < (int32_t)REMAINDER_BITS ? REMAINDER_BITS : (uint32_t)m->k;
+    }
     if (!m->random)
         return;
     if (m->move->lfsr)
         m->row_word = m->row_state = insitu_lfsr(m->row_state);
     else
         m->row_word = insitu_mix(insitu_mix(row + m->key) ^ m->salt);
+}
+
+/* What is left of a group's steps is carried to its next weight. */
+static int64_t carried(insitu_mover *m, uint32_t j, int32_t g, uint32_t word)
+{
+    uint32_t s = m->s, low = s - REMAINDER_BITS;
+    int64_t half = (int64_t)((uint64_t)m->move->band << s >> 3), t, change = 0;
+
+    if (m->place == 0u)
+        m->t = insitu_left(insitu_get(m->state, m->group), low) + (int64_t)(low == 0u ? 0u : word >> (32u - low));
+    t = m->t + insitu_left(g, (uint32_t)((int32_t)s - m->k));
+    if (t >= half)
+        change = insitu_asr64(t - half, s) + 1;
+    else if (t < -half)
+        change = -insitu_asr64(-half - 1 - t, s) - 1;
+    m->t = t - insitu_left(change, s);
+    if (++m->place == m->move->carry || m->start + j + 1u == m->columns) {
+        insitu_set(m->state, m->group++, (int32_t)insitu_asr64(m->t, low));
+        m->place = 0;
+    }
+    return change;
 }
 
 static int64_t size_of(int64_t x)
@@ -170,6 +205,9 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
         change = towards_zero(g, m->k);
         if (move->word_decay >= 0)
             change += towards_zero(insitu_get(m->w, i), move->word_decay);
+        break;
+    case INSITU_MOVE_CARRY:
+        change = carried(m, j, g, word);
         break;
     case INSITU_MOVE_DST:
         change = jumps(m, g, word);

@@ -21,7 +21,7 @@ void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_ar
         m.base = (int32_t)insitu_bit_length(largest) - move->step_bits + (move->stride - 1);
     }
     for (start = 0; start < columns; start += count) {
-        count = columns - start < INSITU_BLOCK ? columns - start : INSITU_BLOCK;
+        count = insitu_move_count(&m, INSITU_BLOCK, columns - start);
         insitu_move_columns(&m, start, count);
         for (row = m.first; row < m.stop; row++) {
             insitu_move_row(&m, row);
