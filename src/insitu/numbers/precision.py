@@ -67,6 +67,8 @@ class Precision:
         decay: of ``integer-sgd``: a weight loses w / 2**decay at a step; ``None`` nothing.
         error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
             hand; ``static``: one binary point for the whole run.
+        error_clip: with ``static``: the difference of two rows of a head, which is what the error of a violated margin
+            becomes, saturates at 2**-error_clip of the largest possible one: more fine bits for the usual ones.
         rounding: of activations; ``error_rounding`` of errors.
         scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
         per_channel: weights have a power of two of their own per output channel, up to 4 bits below the largest one's.
@@ -103,6 +105,7 @@ class Precision:
     decay: int | None = None
     error_exponent: str = "dynamic"
     activation_exponent: str = "static"
+    error_clip: int = 0
     rounding: str = "half-up"
     error_rounding: str = "half-up"
     scales: str = "power-of-two"
@@ -191,6 +194,7 @@ _RANGES = (
     ("gamma", 1, 14),
     ("flip", 1, 1 << 14),
     ("gather", 1, 1024),
+    ("error_clip", 0, 4),
     ("decay", 1, 30),
     ("headroom", 0, 8),
     ("accumulator", 8, 32),

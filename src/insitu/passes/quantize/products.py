@@ -94,7 +94,8 @@ def _error_below(q: Quantizer, op: Op) -> None:
     few = violators(q, d.value)
     if few:  # of all rows so many count, and nothing finer than their largest sum can be needed
         bound = few * reach
-        was = unit * 2.0 ** max(bound.bit_length() + 1 - kind(q.precision.error, "error").bits, 0)
+        wide = bound.bit_length() + 1 - q.precision.error_clip
+        was = unit * 2.0 ** max(wide - kind(q.precision.error, "error").bits, 0)
     attrs = _geometry(op) | ({"shape": op.attrs["shape"]} if "shape" in op.attrs else {})
     if view == "sign":
         attrs["view"] = "sign"

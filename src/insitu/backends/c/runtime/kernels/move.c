@@ -222,6 +222,44 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
     insitu_set(m->w, i, insitu_saturate(w - change * move->stride, move->low, move->high));
 }
 
+/* The same as `carried` in 32 bits, a group after the other: most often no weight moves. */
+static void carry_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
+{
+    const insitu_move *move = m->move;
+    uint32_t s = m->s, low = s - REMAINDER_BITS, left = (uint32_t)((int32_t)s - m->k), j = 0, stop;
+    int32_t half = (int32_t)((uint32_t)move->band << s >> 3), t, change;
+
+    while (j < count) {
+        t = (int32_t)((uint32_t)insitu_get(m->state, m->group) << low);
+        t += (int32_t)(low == 0u ? 0u : (m->row_word ^ m->words[j]) >> (32u - low));
+        stop = count - j < move->carry ? count : j + move->carry;
+        for (; j < stop; j++) {
+            t += (int32_t)((uint32_t)insitu_clip(g[j], move->least, move->most) << left);
+            if (INSITU_RARE((uint32_t)(t + half) >= 2u * (uint32_t)half)) {
+                uint32_t i = row * m->columns + m->start + j;
+
+                change = t >= half ? insitu_asr(t - half, s) + 1 : -insitu_asr(-half - 1 - t, s) - 1;
+                t -= (int32_t)((uint32_t)change << s);
+                change = insitu_get(m->w, i) - change * (int32_t)move->stride;
+                insitu_set(m->w, i, insitu_clip(change, move->low, move->high));
+            }
+        }
+        insitu_set(m->state, m->group++, insitu_asr(t, low));
+    }
+}
+
+/* Can carry_sums do it? A sum of a group's steps and its remainder stay below 2^30. */
+static int carries(const insitu_mover *m, const int32_t *g, uint32_t count)
+{
+    uint32_t j, any = 0, left = (uint32_t)((int32_t)m->s - m->k);
+
+    if (m->move->how != INSITU_MOVE_CARRY || m->s > 24u || left > 24u)
+        return 0;
+    for (j = 0; j < count; j++)
+        any |= (uint32_t)(g[j] < 0 ? -(g[j] + 1) : g[j]);
+    return any >> (28u - left) == 0u;
+}
+
 void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
 {
     const insitu_move *move = m->move;
@@ -231,6 +269,10 @@ void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t 
 
     if (m->w->bits != 8u || m->w->form != INSITU_SIGNED || move->stride != 1u || m->k < 1 || m->k > 30 ||
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_NITI && move->how != INSITU_MOVE_THRESHOLD)) {
+        if (carries(m, g, count)) {
+            carry_sums(m, row, g, count);
+            return;
+        }
         for (j = 0; j < count; j++)
             insitu_move_weight(m, row, j, g[j]);
         return;
