@@ -73,6 +73,7 @@ class Precision:
         scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
         per_channel: weights have a power of two of their own per output channel, up to 4 bits below the largest one's.
         headroom: doublings that weights and activations may grow beyond their first values.
+        activation_headroom: of activations alone; as ``headroom`` where ``None``.
         accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
             end) instead of being refused.
         layers: overrides of ``weight``, ``activation``, ``hidden`` by layer pattern (``fc*``), first match counts.
@@ -111,6 +112,7 @@ class Precision:
     scales: str = "power-of-two"
     per_channel: bool = False
     headroom: int = 2
+    activation_headroom: int | None = None
     accumulator: int = 32
     saturate: bool = False
     layers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -197,6 +199,7 @@ _RANGES = (
     ("error_clip", 0, 4),
     ("decay", 1, 30),
     ("headroom", 0, 8),
+    ("activation_headroom", 0, 8),
     ("accumulator", 8, 32),
 )
 

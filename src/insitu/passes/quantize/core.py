@@ -171,7 +171,8 @@ class Quantizer:
         if name is not None and name in self.ranges:
             low, high = self.ranges[name]
             widest = max(abs(low) if signed else 0.0, abs(high)) or 1.0
-            widest *= 2.0 ** min(policy.headroom, max(bits - 4, 0))
+            room = policy.headroom if policy.activation_headroom is None else policy.activation_headroom
+            widest *= 2.0 ** min(room, max(bits - 4, 0))
         else:
             widest = WIDEST
         unit = power(widest / 2 ** (bits - signed))
