@@ -31,7 +31,13 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert np.array_equal(mine, theirs)
 
 
-CONV_POLICIES = ("edge-latent-free-8", "edge-latent-free-2", "edge-latent-free-4:update=carry", "w4a8", "nitro")
+CONV_POLICIES = (
+    "edge-latent-free-8",
+    "edge-latent-free-2",
+    "edge-latent-free-4:update=carry",
+    "w4a8",
+    "nitro",
+)
 """In CI; niti-int8, edge-latent-free-4, w2a4 and w8a8 were equal on both networks too."""
 
 

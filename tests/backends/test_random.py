@@ -53,7 +53,9 @@ def policy(draw: Random) -> str:
     if draw.random() < 0.3:
         fields.append(f"rounding={draw.choice(['floor', 'half-up', 'stochastic'])}")
     if free and draw.random() < 0.4:
-        fields.append(f"update={draw.choice(['threshold', 'dst', 'niti', 'integer-sgd', 'rotating', 'carry'])}")
+        fields.append(
+            f"update={draw.choice(['threshold', 'dst', 'niti', 'integer-sgd', 'rotating', 'carry'])}"
+        )
     if draw.random() < 0.2:
         fields.append("generator=lfsr")
     if draw.random() < 0.2:

@@ -45,8 +45,9 @@ class Precision:
             stored word is the only copy.
         master: the copy's format in the latent regime, ``f32`` or ``f16``.
         update: how a stored word moves (latent-free): ``stochastic`` rounding of the step; ``threshold``: rounding
-            to nearest, of use with ``hidden`` bits; ``carry``: what rounding leaves is carried on to the next weight of a
-            group and kept, a byte per group (error feedback of groups); ``rotating``: evidence accumulators that move from slice to slice;
+            to nearest, of use with ``hidden`` bits; ``carry``: what rounding leaves is carried on to the next
+            weight of a group and kept, a byte per group (error feedback of groups); ``rotating``: evidence
+            accumulators that move from slice to slice;
             ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
             NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
         hidden: low bits of the stored word that the forward pass does not read.
@@ -55,8 +56,8 @@ class Precision:
         step_bits: of ``niti``.
         carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution whole
             kernels, as few as have so many weights.
-        band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to nearest) to 8
-            (towards zero).
+        band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to
+            nearest) to 8 (towards zero).
         slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
         evidence: of ``rotating``: least accumulator that moves a weight, in units of the accumulated step.
         gamma, flip: of ``bop``: the average moves by 2**-gamma of the difference; it flips from ``flip`` on, in units

@@ -85,7 +85,7 @@ def _max_adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Any
 register(
     OpRecord(
         kind="max_pool",
-        doc="y_BCPQ and the position of each maximum (unless `positions` is false); by kernel, stride, padding, or size",
+        doc="y_BCPQ, and the position of each maximum unless `positions` is false; by kernel, stride, padding, or size",
         infer=_max_infer,
         torch=_max_torch,
         counts=_reads,

@@ -36,10 +36,7 @@ class Backprop:
 
     def emit(self, net: Network, b: Builder) -> None:
         traces = b.forward_all()
-        error: Value | None = b.output_error(traces[-1].output)
-        for k in reversed(range(len(traces))):
-            assert error is not None
-            error = b.backward(traces[k], error, want_input=k > 0)
+        b.backward_chain(traces, b.output_error(traces[-1].output))
 
 
 Segments = list[tuple[Block, ...]]
@@ -173,10 +170,7 @@ class StashedBackprop:
                     self._keep(layer, trace, kept[layer.name], bits, b)
             traces.append(trace)
             h = trace.output
-        error: Value | None = b.output_error(h)
-        for k in reversed(range(len(traces))):
-            assert error is not None
-            error = b.backward(_reading(traces[k], bits), error, want_input=k > 0)
+        b.backward_chain([_reading(trace, bits) for trace in traces], b.output_error(h))
 
     def _keep(self, layer: Layer, trace: Trace, how: _Bits, bits: dict[Value, Value], b: Builder) -> None:
         """The bits of a layer's output, as soon as it exists."""

@@ -84,10 +84,7 @@ class DynamicBlocks:
     def _learn(self, b: Builder, traces: list[Trace], *, last: bool) -> None:
         """Back-propagation inside a group."""
         end = traces[-1]
-        error: Value | None = b.output_error(end.output) if last else self._head(b, end)
-        for k in reversed(range(len(traces))):
-            assert error is not None
-            error = b.backward(traces[k], error, at=traces[k].output, want_input=k > 0)
+        b.backward_chain(traces, b.output_error(end.output) if last else self._head(b, end))
 
     def _head(self, b: Builder, end: Trace) -> Value:
         """The error of the boundary's classifier, which learns too."""

@@ -36,6 +36,7 @@ class Etch:
         gate: the error stops at units that are off; ``False``: it moves them too.
         vote: heads of so many of the last hidden blocks whose scores are added to the network's own prediction.
         limit: features of a head at most; larger maps are average-pooled.
+        shared: the last hidden block has no head of its own: it learns from the output layer's error.
     """
 
     margin: float = 1.0
@@ -45,8 +46,6 @@ class Etch:
     gate: bool = True
     vote: int = 0
     limit: int = 2048
-    depth: int = 1
-    tap: Literal["activation", "output"] = "activation"
     shared: bool = False
 
     name: ClassVar[str] = "etch"
@@ -66,49 +65,35 @@ class Etch:
     def emit(self, net: Network, b: Builder) -> None:
         ask_labels(self.name, b, "its margins are between classes")
         h = b.x
-        *hidden, last = self._groups(net)
-        for group in hidden:
-            traces = self._forward(b, group, h)
-            end = traces[-1]
-            with b.at(end.block.name):
-                error = self._signal(b, self._tap(end))
-            b.backward_chain(traces, error, at=self._entry(end))
-            h = b.resume(end).output
+        hidden, last = self._parts(net)
+        for block in hidden:
+            trace = b.forward(block, h, to_activation=True)
+            with b.at(block.name):
+                error = self._signal(b, trace.activation)
+            b.backward(trace, error, at=self._entry(trace), want_input=False)
+            h = b.resume(trace).output
         traces = b.forward_chain(last, h)
         end = traces[-1]
         b.backward_chain(traces, self._error(b, end.output, end.ops, output=True))
 
     def emit_inference(self, net: Network, b: Builder) -> None:
         h, found = b.x, []
-        *hidden, last = self._groups(net)
-        for n, group in enumerate(hidden):
-            end = self._forward(b, group, h)[-1]
+        hidden, last = self._parts(net)
+        for n, block in enumerate(hidden):
+            trace = b.forward(block, h, to_activation=True)
             if n >= len(hidden) - self.vote:
-                with b.at(end.block.name):
-                    found.append(self._scores(b, self._tap(end)))
-            h = b.resume(end).output
+                with b.at(block.name):
+                    found.append(self._scores(b, trace.activation))
+            h = b.resume(trace).output
         scores = b.forward_chain(last, h)[-1].output
         for more in reversed(found):
             scores = b.emit1("add", scores, more, **_FORWARD)
         b.output(scores)
 
-    def _groups(self, net: Network) -> list[tuple[Block, ...]]:
-        """The chain cut into groups that learn from one head; the last is the shorter."""
-        found = [net.blocks[i : i + self.depth] for i in range(0, len(net.blocks), self.depth)]
-        if self.shared and len(found) > 1:
-            *found, below, last = found
-            found.append(below + last)
-        return found
-
-    def _forward(self, b: Builder, group: tuple[Block, ...], h: Value) -> list[Trace]:
-        """The forward pass of a group as far as its head reads."""
-        traces = b.forward_chain(group[:-1], h)
-        h = traces[-1].output if traces else h
-        return [*traces, b.forward(group[-1], h, to_activation=self.tap == "activation")]
-
-    def _tap(self, end: Trace) -> Value:
-        """What the head of a group reads."""
-        return end.activation if self.tap == "activation" else end.output
+    def _parts(self, net: Network) -> tuple[Sequence[Block], Sequence[Block]]:
+        """The blocks with a head of their own, and those that learn from the output's error."""
+        own = max(len(net.blocks) - (2 if self.shared else 1), 0)
+        return net.blocks[:own], net.blocks[own:]
 
     def _signal(self, b: Builder, h: Value) -> Value:
         """The error at a block's activation; a trained head learns too."""
@@ -156,8 +141,6 @@ class Etch:
         return error
 
     def _entry(self, trace: Trace) -> Value:
-        """Where the error enters a group: behind its activation, or in front of it."""
-        if self.tap == "output":
-            return trace.output
+        """Where the error enters a block: behind its activation, or in front of it."""
         made = next(op for op in reversed(trace.ops) if trace.activation in op.outputs)
         return trace.activation if self.gate or made.kind != "activate" else made.inputs[0]

@@ -13,7 +13,6 @@ from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
 
-
 GROUP = 64
 """Weights that can share a remainder: a block of columns of the C kernels on a microcontroller."""
 
