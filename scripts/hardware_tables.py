@@ -215,34 +215,103 @@ def _energy_and_ratio(row: Row) -> str:
 
 
 def theory_table() -> str:
-    """Triggers until silence beside the bound of theorem 1."""
+    """Triggers until silence beside the bounds of theorems 1 and 5; a hidden layer by epoch."""
     rows = [
         (
+            what,
             str(r["seed"]),
             str(len(r["triggers"])),
             f"{r['triggers'][-1]:,}",
             f"{r['gamma']:.2f}",
             f"{r['bound']:,.0f}",
+            f"{r['writes']:,}",
+            f"{r['flips']:,}",
+            f"{r['allowed']:,}",
+            f"{r['moved_words']:,.0f}",
         )
-        for r in stored("theory")["head"]["runs"]
+        for part, what in (
+            ("head", "stochastic (theorem 1)"),
+            ("nearest", "nearest, 10 hidden bits (theorem 5)"),
+        )
+        for r in stored("theory")[part]["runs"]
     ]
-    head = markdown(
-        ("seed", "epochs until silent", "triggers", "γ of the comparator", "bound on the triggers"), rows
-    )
+    columns: tuple[str, ...] = (
+        "update", "seed", "epochs until silent", "triggers", "γ", "bound", "words written",
+        "flips", "bound", "way / 2^q",
+    )  # fmt: skip
+    head = markdown(columns, rows)
     rows = []
-    for label, epochs in stored("theory")["layers"].items():
-        for at in (0, 4, 14, len(epochs) - 1):
+    for label, found in stored("theory")["layers"].items():
+        epochs = found["epochs"]
+        for at in (0, len(epochs) - 1):
             row = epochs[at]
             rates = " / ".join(f"{100 * x:.1f} %" for x in row["triggers"])
-            rows.append((label, str(at + 1), rates, f"{row['writes']:,}", f"{row['moved']:,}"))
+            margins = " / ".join(f"{q:.2f}" for q in row["margins"]["fc1.head"][:3])
+            counts = (f"{row['writes']:,}", f"{row['flips']:,}", f"{row['moved']:,}")
+            rows.append((label, str(at + 1), rates, margins, *counts))
     columns = (
-        "hidden layer 64x64, words",
+        "hidden layer 64x64: words, rate",
         "epoch",
         "triggers, layer / output",
-        "words written",
+        "margin / θ at 5 / 25 / 50 %",
+        "written",
+        "flips",
         "different at its end",
     )
     return head + "\n" + markdown(columns, rows)
+
+
+def windows_table() -> str:
+    """Theorem 4 beside its runs, and the moments of updates."""
+    rows = []
+    for r in stored("theory")["rotating"]:
+        steps, quarter = r["steps"], len(r["steps"]) // 4
+        least = r["curvature"] * r["grid"] / 2
+        bound = f"{r['bound'][-1]:,.0f}" if r["bound"] else "none"
+        rows.append(
+            (
+                r["label"],
+                str(r["seed"]),
+                " / ".join(f"{sum(part):,}" for part in (steps[:quarter], steps[-quarter:], steps)),
+                bound,
+                f"{sum(r['bad']):,} / {sum(r['chance']):,.0f}",
+                f"{r['left'][0]:,} / {r['left'][-1]:,}",
+                f"{r['loss'][0]:.3f} / {r['loss'][-1]:.3f}",
+                f"{100 * r['fell']:.0f} %",
+                f"{r['curvature']:.2f} ({r['curvatures'][0]:.1f} to {r['curvatures'][2]:.1f})",
+                f"{least:.4f}",
+            )
+        )
+    columns = (
+        "rotating, violators", "seed", "steps, first / last quarter / all", "bound", "bad steps / bound",
+        "words with \\|m\\| ≥ 2EΔ/(ηT), first / last", "loss, first / last", "windows that lower it",
+        "ℓ (5 to 95 % of windows)", "ℓΔ/2",
+    )  # fmt: skip
+    runs = markdown(columns, rows)
+    rows = []
+    for r in stored("theory")["moments"]:
+        for name, m in r.get("words", {}).items():
+            median = m["snr"][2]
+            rows.append(
+                (
+                    f"{r['samples']:,}",
+                    name,
+                    f"{100 * r['triggers'][HEADS[name]]:.1f} %",
+                    f"{median:.3f} / {m['snr'][4]:.3f}",
+                    f"{m['snr_rounded'][2]:.3f} / {m['snr_rounded'][4]:.3f}",
+                    f"{(2 / median) ** 2:,.0f}",
+                    f"{m['kurtosis'][2]:,.0f} / {m['kurtosis'][4]:,.0f}",
+                )
+            )
+    columns = (
+        "MNIST, samples seen", "words", "triggers", "signal to noise, 50 / 95 % of words", "with rounding",
+        "samples to 2 σ, median", "kurtosis, 50 / 95 %",
+    )  # fmt: skip
+    return runs + "\n" + markdown(columns, rows)
+
+
+HEADS = {"fc1.weight": "fc1.head", "fc1.head.weight": "fc1.head", "fc2.weight": "fc2"}
+"""The scores whose margin triggers the update of a matrix."""
 
 
 def boards_table() -> str:
@@ -442,6 +511,7 @@ def parts() -> dict[str, str]:
         "own_rule_energy": own_rule_energy_table(),
         "own_rule_accuracy": own_rule_accuracy_table(),
         "theory": theory_table(),
+        "theory windows": windows_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),
         "boards": boards_table(),

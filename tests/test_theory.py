@@ -1,23 +1,46 @@
-"""Assumptions and bounds of docs/theory.md: the stored run, and the rounding that the words really use."""
+"""Assumptions and bounds of docs/theory.md: the stored runs, and the lemmas on what the words really do."""
 
 from __future__ import annotations
 
 import json
+import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from insitu.numbers.formats import Fixed
 from insitu.numbers.rounding import drop
+from insitu.ops.stored import EVIDENCE, Stored
+from insitu.run.integer import Clock, _move
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+theory, windows = import_module("theory"), import_module("theory_windows")
+FREE = "edge-latent-free-8:error_exponent=static,headroom=1"
 
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
     found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / "theory.json").read_text())
     return found
+
+
+def learner(extra: str = "", epochs: int = 0, samples: int = 200) -> Any:
+    """A network with a hidden layer, its biases held, after some epochs by stochastic rounding."""
+    first = theory.Learner("mlp-64-64-10", 1, FREE, 2.0**-6, samples, biases=False)
+    for _ in range(epochs):
+        for i in range(samples):
+            first.learn(i)
+    one = theory.Learner("mlp-64-64-10", 1, FREE + extra, 2.0**-6, samples, biases=False)
+    for k, a in first.state.items():
+        one.state[k][...] = a
+    return one
+
+
+# --- rounding ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("numerator", [1, 37, 128, 255, 300])
@@ -32,13 +55,179 @@ def test_a_rounded_step_is_unbiased_and_its_variance_below_its_size(numerator: i
     assert moved.var() <= step + 1e-3
 
 
-def test_the_layer_fell_silent_within_the_bound(record: dict[str, Any]) -> None:
-    for found in record["head"]["runs"]:
+# --- theorems 1 and 5: silence -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", ["head", "nearest"])
+def test_the_layer_fell_silent_within_the_bound(record: dict[str, Any], part: str) -> None:
+    for found in record[part]["runs"]:
         assert found["silent"] and found["gamma"] > 0
         assert found["triggers"][-1] <= found["bound"]
         assert found["triggers"][-1] == found["triggers"][-2]
+        assert found["top"] < found["greatest"] - (1 << record[part]["hidden"])
 
 
-def test_triggers_of_a_hidden_layer_decay(record: dict[str, Any]) -> None:
-    for rows in record["layers"].values():
-        assert rows[-1]["triggers"][0] < rows[0]["triggers"][0] / 2
+def test_visible_flips_stay_below_movement_and_turns(record: dict[str, Any]) -> None:
+    """Theorem 5 (ii), word by word; with hidden bits far fewer flips than writes."""
+    runs = record["nearest"]["runs"] + list(record["layers"].values())
+    assert all(r["holds"] and r["flips"] <= r["allowed"] for r in runs)
+    assert all(r["flips"] < r["writes"] / 2 for r in record["nearest"]["runs"])
+
+
+def test_a_word_that_turns_at_a_boundary_flips_at_every_write() -> None:
+    """There is no hysteresis: turns cannot be left out of theorem 5 (ii)."""
+    o = Stored("threshold", Fixed(True, 13, 0), 1.0, "w")
+    w = np.full((1, 1), 31)
+    flips = theory.Flips(w, 6)
+    for t in range(40):
+        _move(o, Clock(1.0, 1, t), w, np.array([[1 if t % 2 else -1]]), 0, ())
+        flips.see(w)
+    found = flips.record()
+    assert found["flips"] == found["writes"] == 40 and found["turns"] == 39
+    assert found["holds"] and found["moved_words"] < 1
+
+
+@pytest.mark.parametrize("hidden", [2, 5])
+def test_flips_of_any_path_stay_below_the_bound(hidden: int) -> None:
+    draw = np.random.default_rng(hidden)
+    w = draw.integers(-500, 500, (20, 30))
+    flips = theory.Flips(w, hidden)
+    for _ in range(300):
+        w = w + draw.integers(-9, 10, w.shape) * (draw.random(w.shape) < 0.3)
+        flips.see(w)
+    found = flips.record()
+    assert found["holds"] and found["flips"] > 0.8 * min(found["writes"], found["moved_words"])
+
+
+# --- theorem 4: rotating accumulators ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("q", "window", "evidence"),
+    [(0.02, 64, 40), (0.3, 64, 70), (-0.3, 64, 30), (-2.3, 64, 30), (1.0, 64, 120)],
+)
+def test_evidence_beyond_its_mean_is_as_rare_as_lemma_1_says(q: float, window: int, evidence: int) -> None:
+    """Sums saturate: also where the drift presses them against the other end first."""
+    shape, k = (100, 100), 10
+    o = Stored("rotating", Fixed(True, 7, 0), 2.0**-k, "w", slices=1, window=window, evidence=evidence)
+    draw, passed, rounds = np.random.default_rng(1), 0, 5
+    noise = 3 * 2**k
+    w, sums = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+    for t in range(window * rounds):
+        g = round(q * 2**k) + noise * draw.integers(-1, 2, shape)
+        before = w.copy()
+        _move(o, Clock(1.0, 1, t), w, g, 0, (sums,))
+        passed += int((w < before).sum())
+        assert sums.min() >= EVIDENCE.least and sums.max() <= EVIDENCE.greatest
+    second = q**2 + 9 * 2 / 3 + 0.25
+    most = float(np.ceil(abs(q) + 3))
+    chance = windows.tail(evidence - window * max(q, 0.0), np.asarray(window * second), np.asarray(most))
+    share = passed / (rounds * w.size)
+    assert chance < 0.7
+    assert share <= chance + 3 * np.sqrt(chance / (rounds * w.size))
+
+
+def test_a_window_at_once_is_a_window_of_steps() -> None:
+    """What the benchmark runs is what the reference does: the words stand still within a window."""
+    extra = ",update=rotating,slices=8,window=16,evidence=3"
+    one, two = learner(extra, epochs=1), learner(extra, epochs=1)
+    moves = {op.inputs[2].name: op for op in two.step.ops if op.kind == "matmul_dw_update"}
+    draw, steps = np.random.default_rng(3), 0
+    for _ in range(20):
+        chosen = draw.integers(0, len(one.x), 16)
+        before = one.state["fc1.weight"].copy()
+        for n, i in enumerate(chosen):
+            one.learn(int(i))
+            assert n == 15 or (one.state["fc1.weight"] == before).all()
+        windows.window_of(two, {k: moves[k] for k in windows.NAMES}, chosen, 2.0**-6)
+        assert all((one.state[k] == two.state[k]).all() for k in windows.NAMES)
+        steps += int((one.state["fc1.weight"] != before).sum())
+    assert steps > 50
+
+
+def test_moments_are_those_of_the_emitted_updates() -> None:
+    """The mean over all samples of what single steps add, and the rounding's noise in the second moment."""
+    one = learner(epochs=1, samples=60)
+    found = windows.exact(one, 2.0**-6, ("fc1.weight",), fine=True)["fc1.weight"]
+    op = next(
+        op for op in one.step.ops if op.kind == "matmul_dw_update" and op.inputs[2].name == "fc1.weight"
+    )
+    env = windows.forward(one, *windows.batch(one))
+    d, a = (env[v].reshape(60, -1) for v in op.inputs[:2])
+    q = d[:, :, None] * a[:, None, :] * 2.0 ** -op.attrs["optimizer"].shift(2.0**-6, 0)
+    assert np.allclose(found.mean, q.mean(0)) and np.abs(q).max() <= found.most.max()
+    part = q % 1
+    assert np.allclose(found.mean_v2, (q**2 + part * (1 - part)).mean(0))
+    centred = q - q.mean(0)
+    on = found.second > 0
+    assert np.allclose(found.kurtosis[on], ((centred**4).mean(0)[on] / (centred**2).mean(0)[on] ** 2))
+
+
+def test_steps_stay_below_theorem_4_on_a_small_run() -> None:
+    """Steps and bad steps within the bound; the loss falls, and by less curvature than λ allows."""
+    one = learner(",update=rotating,slices=4,window=128,evidence=24", epochs=3)
+    rows = windows.windows(one, 20, lambda _: 2.0**-6, 2.0**-6)
+    grid = one.unit["fc1.weight"]
+    curve, _ = windows.curvature(rows)
+    limits = windows.bound(rows, grid, 2.0**-6, curve)
+    assert curve * grid / 2 < 2.0**-6
+    assert all(np.cumsum([r["steps"] for r in rows]) <= limits)
+    assert sum(r["steps"] for r in rows) > 50
+    assert sum(r["bad"] for r in rows) <= sum(r["chance"] for r in rows)
+    assert sum(r["fall"] for r in rows) > 0
+
+
+def test_the_stored_runs_stay_below_theorem_4(record: dict[str, Any]) -> None:
+    for r in record["rotating"]:
+        assert r["bound"] is None or (np.cumsum(r["steps"]) <= r["bound"]).all()
+        assert sum(r["bad"]) <= sum(r["chance"])
+    trained = [r for r in record["rotating"] if "after 4 epochs" in r["label"] and "E = 2" not in r["label"]]
+    assert len(trained) == 6 and all(r["bound"] and r["fell"] > 0.9 for r in trained)
+    for r in trained:
+        quarter = len(r["steps"]) // 4
+        assert sum(r["steps"][-quarter:]) < sum(r["steps"][:quarter]) / 2
+        assert (sum(r["steps"][-quarter:]) == 0) == ("cosine" in r["label"])
+        assert r["left"][-1] == 0
+
+
+def test_the_policys_own_evidence_is_too_small_for_steps_to_end(record: dict[str, Any]) -> None:
+    """Most steps are bad and go on; the words are no worse for it."""
+    (small,) = (r for r in record["rotating"] if "E = 2" in r["label"])
+    quarter = len(small["steps"]) // 4
+    assert sum(small["bad"]) > sum(small["steps"]) / 2
+    assert sum(small["steps"][-quarter:]) > 0.8 * sum(small["steps"][:quarter])
+    assert small["loss"][-1] < record["rotating"][0]["loss"][-1]
+
+
+def test_theorem_4_says_nothing_where_all_rivals_tie(record: dict[str, Any]) -> None:
+    """From the start: curvature exceeds λ with one violator, and does not with all of them."""
+    one, every = (r for r in record["rotating"] if "from the start" in r["label"])
+    assert one["curvature"] * one["grid"] / 2 > one["least"] and one["bound"] is None and one["fell"] < 0.6
+    assert every["curvature"] * every["grid"] / 2 < every["least"] / 10 and every["fell"] > 0.95
+
+
+# --- measured ------------------------------------------------------------------------------------------------
+
+
+def test_triggers_of_a_hidden_layer_decay_and_margins_grow(record: dict[str, Any]) -> None:
+    for label, run in record["layers"].items():
+        first, last = run["epochs"][0], run["epochs"][-1]
+        if "rotating" not in label:
+            assert last["triggers"][0] < first["triggers"][0] / 2
+            assert first["margins"]["fc1.head"][1] < 1 < last["margins"]["fc1.head"][1]
+
+
+def test_a_hidden_layer_settles_in_part_and_by_a_falling_rate_only(record: dict[str, Any]) -> None:
+    for update in ("stochastic, 8 bits", "nearest, 8 of 14 bits"):
+        constant, falling = (
+            [r["moved"] for r in record["layers"][f"{update}, {rate}"]["epochs"]] for rate in theory.RATES
+        )
+        assert constant[-1] > 0.9 * constant[0]
+        assert 0 < falling[-1] < 0.7 * constant[-1]
+
+
+def test_signal_is_small_and_tails_are_heavy(record: dict[str, Any]) -> None:
+    for found in (r["words"] for r in record["moments"] if "words" in r):
+        for m in found.values():
+            assert m["snr_rounded"][2] <= m["snr"][2] < 0.1
+            assert m["kurtosis"][2] > 3 * 3
