@@ -115,7 +115,7 @@ def test_a_latent_policy_keeps_real_weights() -> None:
     [
         ("stochastic", 0),
         ("bop,gamma=2", 16 * (20 * 16 + 16 * 8 + 8 * 4)),
-        ("carry,carry=9", 8 * (16 * 3 + 8 * 2 + 4)),
+        ("carry,carry=9,remainder=12", 12 * (16 * 3 + 8 * 2 + 4)),
         ("rotating,slices=4", 8 * (4 * 20 + 2 * 16 + 8)),
     ],
 )

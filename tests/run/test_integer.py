@@ -33,7 +33,7 @@ MORE = (
     "edge-latent-free-8:generator=lfsr",
     "edge-latent-free-4:hidden=4,update=threshold",
     "edge-latent-free-8:update=rotating,slices=3,window=4",
-    "edge-latent-free-8:update=carry,carry=5,band=5",
+    "edge-latent-free-8:update=carry,carry=5,remainder=8,band=5",
     "edge-latent-free-2:update=carry,generator=lfsr",
     "w1a8-free:update=carry,band=4",
     "edge-latent-free-2:update=dst",

@@ -46,7 +46,7 @@ class Precision:
         master: the copy's format in the latent regime, ``f32`` or ``f16``.
         update: how a stored word moves (latent-free): ``stochastic`` rounding of the step; ``threshold``: rounding
             to nearest, of use with ``hidden`` bits; ``carry``: what rounding leaves is carried on to the next
-            weight of a group and kept, a byte per group (error feedback of groups); ``rotating``: evidence
+            weight of a group and kept (error feedback of groups); ``rotating``: evidence
             accumulators that move from slice to slice;
             ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
             NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
@@ -56,6 +56,7 @@ class Precision:
         step_bits: of ``niti``.
         carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution whole
             kernels, as few as have so many weights.
+        remainder: of ``carry``: bits of a remainder.
         band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to
             nearest) to 8 (towards zero).
         slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
@@ -96,6 +97,7 @@ class Precision:
     generator: str = "counter"
     step_bits: int = 2
     carry: int = 9
+    remainder: int = 16
     band: int = 8
     slices: int = 8
     window: int = 64
@@ -190,6 +192,7 @@ _RANGES = (
     ("hidden", 0, 24),
     ("step_bits", 1, 8),
     ("carry", 1, 32),
+    ("remainder", 4, 16),
     ("band", 4, 8),
     ("slices", 1, 4096),
     ("window", 1, 1 << 20),

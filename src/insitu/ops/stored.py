@@ -28,9 +28,6 @@ from insitu.step.ir import Counts, Format, Op, Phase, Shape
 EVIDENCE = Fixed(True, 7, 0)
 """Format of the accumulators of ``rotating``."""
 
-REMAINDER = Fixed(True, 7, 0)
-"""Format of the remainders of ``carry``, in 2**-7 of a weight's step."""
-
 AVERAGE = Fixed(True, 15, 0)
 """Format of the gradient average of ``bop``."""
 
@@ -53,7 +50,7 @@ class Stored:
                      |m| >= flip
     ``carry``        with t = x + the remainder of the group: 0 within ± band / 8, else the whole number that leaves the
                      rest of t nearest to that bound inside of it; the rest is the group's remainder for the next
-                     weight, and its high bits (:data:`REMAINDER`) for the next step; random bits stand for its low ones
+                     weight, and its ``remainder`` high bits for the next step; random bits stand for its low ones
     ``rotating``     rows of one slice at a time sum x, rounded stochastically, for ``window`` steps; then each of
                      its weights moves by one against a sum of at least ``evidence``, and the sums are cleared
 
@@ -67,6 +64,7 @@ class Stored:
     stream: str
     step_bits: int = 2
     carry: int = 1
+    remainder: int = 16
     band: int = 8
     slices: int = 1
     window: int = 1
@@ -81,7 +79,7 @@ class Stored:
     def __str__(self) -> str:
         extra = {
             "niti": f" bits={self.step_bits}",
-            "carry": f" {self.carry} band={self.band}",
+            "carry": f" {self.carry} bits={self.remainder} band={self.band}",
             "rotating": f" slices={self.slices} window={self.window} evidence={self.evidence}",
             "bop": f" gamma={self.gamma} flip={self.flip}",
             "dst": f" kappa={self.kappa:g}",
@@ -99,7 +97,7 @@ class Stored:
         if self.kind == "bop":
             return (("average", shape, AVERAGE),)
         if self.kind == "carry":
-            return (("remainder", (shape[0], self.groups(shape)), REMAINDER),)
+            return (("remainder", (shape[0], self.groups(shape)), Fixed(True, self.remainder - 1, 0)),)
         if self.kind == "rotating":
             return (("evidence", (self.slice_rows(shape), *shape[1:]), EVIDENCE),)
         return ()
@@ -288,7 +286,7 @@ def carried(o: Stored, k: int, w: Any, g: Any, rest: Any, words: Any) -> None:
         rest: the remainders [rows, groups], which change.
         words: a random 32-bit word per group, of the same shape.
     """
-    bits = REMAINDER.bits - 1
+    bits = o.remainder - 1  # and a sign: 1 is a weight's step
     s = max(k, bits)
     low, half = s - bits, (o.band << s) // 8
     t = (rest << low) + (words >> (32 - low))

@@ -193,7 +193,7 @@ class Emitter:
             f"{integer(least)}, {integer(most)}, "
             f"{stream_of(o.stream)}, {o.slices}u, {o.window}u, {o.evidence}, {o.flip}, 0.0f, 0.0f, 0.0f, {index}u, "
             f"{kind}, {o.stride}u, {o.step_bits}u, {o.gamma}u, {decay}, "
-            f"{int(o.generator == 'lfsr')}u, 0u, {o.carry}u, {o.band}u}}}}"
+            f"{int(o.generator == 'lfsr')}u, 0u, {o.carry}u, {o.remainder}u, {o.band}u}}}}"
         )
         return self.constants.named("insitu_move", "move", text)
 
@@ -208,7 +208,7 @@ class Emitter:
             f"{{{{NULL, NULL, 0, 0, {integer(least)}, {integer(most)}, 0u, 1u, 1u, 0, 0, "
             f"{_real(o.unit)}, {_real(o.bound)}, "
             f"{_real(o.optimizer.weight_decay)}, {index}u, INSITU_MOVE_LATENT, 1u, 0u, 0u, -1, 0u, "
-            f"{int(o.half)}u, 1u, 0u}}}}"
+            f"{int(o.half)}u, 1u, 0u, 0u}}}}"
         )
         return self.constants.named("insitu_move", "move", text)
 

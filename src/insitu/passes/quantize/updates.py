@@ -79,6 +79,7 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
     return Stored(
         kind=how,
         carry=carry,
+        remainder=p.remainder,
         band=p.band,
         format=w.format,
         ratio=g.unit / w.unit,

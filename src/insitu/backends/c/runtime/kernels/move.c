@@ -2,9 +2,6 @@
 /* How one weight moves by its gradient. */
 #include "internal.h"
 
-/* Of a step of a weight a remainder keeps so many bits (and a sign). */
-#define REMAINDER_BITS 7u
-
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock)
@@ -99,7 +96,7 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
         m->place = 0;
         m->group = row * ((m->columns + m->move->carry - 1u) / m->move->carry) + m->start / m->move->carry;
         m->k = m->k < 32 ? m->k : 32;
-        m->s = m->k < (int32_t)REMAINDER_BITS ? REMAINDER_BITS : (uint32_t)m->k;
+        m->s = m->k < m->move->remainder - 1 ? m->move->remainder - 1u : (uint32_t)m->k;
     }
     if (!m->random)
         return;
@@ -112,7 +109,7 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
 /* What is left of a group's steps is carried to its next weight. */
 static int64_t carried(insitu_mover *m, uint32_t j, int32_t g, uint32_t word)
 {
-    uint32_t s = m->s, low = s - REMAINDER_BITS;
+    uint32_t s = m->s, low = s + 1u - m->move->remainder;
     int64_t half = (int64_t)((uint64_t)m->move->band << s >> 3), t, change = 0;
 
     if (m->place == 0u)
@@ -226,7 +223,7 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
 static void carry_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
 {
     const insitu_move *move = m->move;
-    uint32_t s = m->s, low = s - REMAINDER_BITS, left = (uint32_t)((int32_t)s - m->k), j = 0, stop;
+    uint32_t s = m->s, low = s + 1u - move->remainder, left = (uint32_t)((int32_t)s - m->k), j = 0, stop;
     int32_t half = (int32_t)((uint32_t)move->band << s >> 3), t, change;
 
     while (j < count) {
