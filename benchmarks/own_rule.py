@@ -30,13 +30,17 @@ STASH = "edge-latent-free-8"
 NETWORK = "mlp-784-500-500-10"
 NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")
-BOARDS = (("digits", "mlp-64-32-10"), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 256))
-"""Data, network, and features of smaller heads."""
+BOARDS = (("digits", "mlp-64-32-10", 2048), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 512, 256))
+"""Data, network, and features of smaller heads, of which the last hidden block has none (shared)."""
 STUDIES = Path(__file__).resolve().parents[1] / "docs" / "results"
 STUDY, HINGE = (STUDIES / f"{name}.json" for name in ("own-rule-energy", "own-rule-energy-hinge"))
 ETCH, BASE = "etch 8-bit", "bp-stash 8-bit"
 ACCURACIES = (0.975, 0.98, 0.983)
-VARIANTS = tuple((net, f"8 bits, heads of {n}", (("limit", n),)) for net in NETWORKS[1:] for n in (256, 64))
+VARIANTS = tuple(
+    (net, f"8 bits, shared, heads of {n}", (("limit", n), ("shared", True)))
+    for net in NETWORKS[1:]
+    for n in (1024, 512, 256)
+)
 """Network, what it is called, and options of etch."""
 
 
@@ -107,14 +111,14 @@ def boards() -> list[dict[str, Any]]:
     rows = []
     for data, network, *heads in BOARDS:
         cases = [("etch", WORDS, {}), ("bp-stash", STASH, {})]
-        cases[1:1] = [("etch", WORDS, {"limit": n}) for n in heads]
+        cases[1:1] = [("etch", WORDS, {"limit": n, "shared": True}) for n in heads]
         for rule, precision, options in cases:
             with tempfile.TemporaryDirectory() as place:
                 made = exported(
                     place, data, network, rule, precision=precision, steps=2, rule_options=options
                 )
                 found = on_board(made, "m4")
-            named = f"{rule}, heads of {options['limit']}" if options else rule
+            named = f"{rule}, shared, heads of {options['limit']}" if options else rule
             kept = {"memory": found.memory, "inference": found.inference_memory}
             rows.append({"network": network, "rule": named} | kept)
     return rows
