@@ -307,6 +307,10 @@ void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const
     insitu_move_begin(&m, w, e, state, n->outputs, n->inputs, 0, move, clock);
 #if !defined(INSITU_SMALL)
     if (fits(&m, d, x, n)) {
+#if defined(INSITU_AVX512)
+        if (insitu_move_many(&m, d, x, n))
+            return;
+#endif
         by_bytes(&m, d, x, n);
         return;
     }
