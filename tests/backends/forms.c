@@ -64,6 +64,7 @@ static void one(uint32_t number)
     insitu_array bias = made(outputs, 16u, INSITU_SIGNED), z = made(batch * outputs, 8u, INSITU_SIGNED);
     insitu_array d = made(batch * outputs, 8u, INSITU_SIGNED), e = made(batch * inputs, 19u, INSITU_SIGNED);
     insitu_array y = made(batch * inputs, 8u, INSITU_SIGNED), k = made(1, 8u, INSITU_SIGNED);
+    insitu_array table = made(256u, 8u, INSITU_SIGNED);
     insitu_array product = made(batch * inputs, 16u, INSITU_SIGNED);
 
     thin(&x);
@@ -76,6 +77,7 @@ static void one(uint32_t number)
     insitu_exponent(&e, &k, 1u, 8u, 0);
     insitu_requant(&e, &k, &y, &fit, 0u, &clock);
     insitu_mul(&y, &y, &product);
+    insitu_lut(&y, &y, &table, -128);
     printf("%lu:", (unsigned long)number);
     show("z", &z);
     show("e", &e);
@@ -101,6 +103,7 @@ static void one(uint32_t number)
     free(y.data);
     free(k.data);
     free(product.data);
+    free(table.data);
 }
 
 int main(void)
