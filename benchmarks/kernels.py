@@ -85,6 +85,7 @@ CASES = (
 
 PROGRAM = """
 #include "insitu_kernels.h"
+#define MORE seed = seed * 1664525u + 1013904223u
 static uint8_t x_data[{x}], w_data[{bytes}], z_data[{out}];
 int main(void)
 {{
@@ -95,9 +96,9 @@ int main(void)
     const insitu_clock clock = {{1u, 1u, 0.5f, NULL}};
     uint32_t seed = 1;
     (void)read; (void)fit; (void)clock;
-    for (uint32_t i = 0; i < {x}u; i++) {{ seed = seed * 1664525u + 1013904223u; x_data[i] = (uint8_t)(seed >> 25 | 1u); }}
-    for (uint32_t i = 0; i < {bytes}u; i++) {{ seed = seed * 1664525u + 1013904223u; w_data[i] = (uint8_t)(seed >> 24); }}
-    for (uint32_t i = 0; i < {out}u; i++) {{ seed = seed * 1664525u + 1013904223u; z_data[i] = (uint8_t)(seed >> 24 | 1u); }}
+    for (uint32_t i = 0; i < {x}u; i++) {{ MORE; x_data[i] = (uint8_t)(seed >> 25 | 1u); }}
+    for (uint32_t i = 0; i < {bytes}u; i++) {{ MORE; w_data[i] = (uint8_t)(seed >> 24); }}
+    for (uint32_t i = 0; i < {out}u; i++) {{ MORE; z_data[i] = (uint8_t)(seed >> 24 | 1u); }}
     {{{call}
     }}
     return 0;
@@ -129,8 +130,13 @@ def main() -> None:
     for case in CASES:
         found = instructions(case)
         each = found / case.work
-        rows.append({"call": case.name, "instructions": found, "work": case.work, "each": each, "bar": case.bar})
-        print(f"{case.name:45} {found:>10,} {each:6.2f}" + (f"  (bar {case.bar})" if case.bar else ""), flush=True)
+        rows.append(
+            {"call": case.name, "instructions": found, "work": case.work, "each": each, "bar": case.bar}
+        )
+        print(
+            f"{case.name:45} {found:>10,} {each:6.2f}" + (f"  (bar {case.bar})" if case.bar else ""),
+            flush=True,
+        )
     if options.out:
         options.out.write_text(json.dumps({"board": BOARD, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 

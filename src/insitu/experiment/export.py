@@ -108,7 +108,7 @@ class OnBoard:
         memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
         inference_memory: of a build without learning.
         network_text: bytes of code and constants of training and inference, without the self-test and the first state.
-        stack: bytes of stack that a training step or a forward pass takes at most, calls included; ``None``: not bounded.
+        stack: bytes that a training step or a forward pass takes at most, with all calls; ``None``: not bounded.
         equal: the self-test ended with all bits equal; ``None``: it was not run.
         per_step, per_inference: instructions, of one training step (forward pass included) and of one forward pass.
         kernels: instructions of the whole self-test by function, the most first.

@@ -18,7 +18,7 @@
  * So all is unsigned, and 16 bits are enough: up to k = 15 they hold |x| |d| + r. Beyond that a change is 0 or 1, and 1
  * where the low 16 bits of r + |x| |d| carry and those of r above are ones. */
 typedef struct {
-    uint16_t x[INSITU_BLOCK];    /* sizes of inputs */
+    __attribute__((aligned(64))) uint16_t x[INSITU_BLOCK]; /* sizes of inputs; no load of lanes crosses a line */
     uint16_t low[INSITU_BLOCK];  /* random bits */
     uint16_t high[INSITU_BLOCK]; /* those above 16 */
     uint8_t from[INSITU_BLOCK];  /* the lane of a column, counted from the group before that of the last one of its block */
@@ -28,6 +28,8 @@ typedef struct {
     uint8_t end[BLOCKS];         /* of a group: the number of blocks that it completes, and those before */
     uint32_t groups;
 } insitu_groups;
+
+#define SELDOM 21u /* beyond this shift most groups move nothing: looking for it costs less than moving by 0 */
 
 enum { FINE, COARSE, RARE }; /* k up to 15, 16, more */
 
@@ -126,6 +128,11 @@ INSITU_INLINE void move_row(const insitu_groups *c, uint8_t *w, int32_t d, uint3
     for (g = 0; g < c->groups; g++) {
         before = change;
         change = _mm512_packs_epi16(half_of(c, g * WIDE, &row, form), half_of(c, g * WIDE + WIDE / 2u, &row, form));
+        if (form == RARE && k > SELDOM && b < c->end[g] && _mm512_test_epi8_mask(change, change) == 0u &&
+            _mm512_test_epi8_mask(before, before) == 0u) {
+            b = c->end[g];
+            continue;
+        }
         if (form == FINE)
             change = _mm512_sub_epi8(_mm512_xor_si512(change, row.flip), row.flip);
         if (is_signed)
