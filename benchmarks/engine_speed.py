@@ -9,8 +9,9 @@ float32: an ``nn.Sequential`` of the same layers with cross-entropy and ``torch.
 times the executor.
 
 ``forward``: multiply-accumulates per cycle of the forward pass of one sample, in cycles of the time stamp counter, and
-their share of 32 a cycle: two 256-bit multiply-adds of 16 pairs of 16-bit words, the most that AVX2 has. Skipping zero
-inputs would count as work done; ``dense`` samples have none.
+their share of the most that the instructions in use do: 32 a cycle with AVX2 (two 256-bit multiply-adds of 16-bit
+words), 64 with AVX-512 VNNI (the same of bytes). Inputs that are 0 side by side are skipped and count as work done; ``dense``
+samples have none.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ from insitu.run.torch_exec import TorchExecutor
 
 NETWORK, PRECISION, LR = "mlp-784-1000-10", "edge-latent-free-8", 0.01
 RULES = ["bp", "drtp", "pred", "mono-forward"]
-SAMPLES, PEAK = 4096, 32
+SAMPLES = 4096
+PEAK = 64 if "-DINSITU_AVX512" in features() else 32
 AUTOGRAD_BAR, EXECUTOR_BAR = 10, 5
 STEPS = {"c": 1024, "torch": 64, "autograd": 128}
 """Training steps of a turn."""

@@ -320,13 +320,14 @@ def boards_table() -> str:
     for r in stored("boards")["rows"]:
         named = (r["network"], f"`{r['rule']}`", r["board"], f"`{r['build']}`")
         if "refused" in r:
-            rows.append((*named, f"does not run: {r['refused']}", *("",) * 6))
+            rows.append((*named, f"does not run: {r['refused']}", *("",) * 7))
             continue
         ratio = r["memory"] / r["inference_memory"]
         bits = "equal" if r["equal"] else "DIFFER"
         counts = (f"{r['per_step']:,.0f}", f"{r['per_inference']:,.0f}")
         code = (f"{r['text']:,}", f"{r['network_text']:,}")
-        rows.append((*named, bits, f"{r['memory']:,}", f"{ratio:.3f}", *code, *counts))
+        stack = "not bounded" if r["stack"] is None else f"{r['stack']:,}"
+        rows.append((*named, bits, f"{r['memory']:,}", f"{ratio:.3f}", stack, *code, *counts))
     columns = (
         "network",
         "rule",
@@ -335,12 +336,27 @@ def boards_table() -> str:
         "bits",
         "RAM",
         "× inference",
+        "stack",
         ".text",
         "code and constants",
         "instructions a step",
         "a forward pass",
     )
     return markdown(columns, rows)
+
+
+def kernels_table() -> str:
+    """Instructions of single kernel calls."""
+    rows = [
+        (
+            r["call"],
+            f"{r['instructions']:,}",
+            f"{r['each']:.2f}",
+            "–" if r["bar"] is None else f"{r['bar']:.1f}",
+        )
+        for r in stored("kernels")["rows"]
+    ]
+    return markdown(("call", "instructions", "a MAC or weight", "bar"), rows)
 
 
 def engine_table() -> str:
@@ -515,6 +531,7 @@ def parts() -> dict[str, str]:
         "pau": pau_table(),
         "silicon": silicon_table(),
         "boards": boards_table(),
+        "kernels": kernels_table(),
         "engine": engine_table(),
     }
     return own | Analysis().parts()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from insitu.backends.c import emulator
-from insitu.backends.c.boards import BOARDS, Board, Elf, build, find, sizes
+from insitu.backends.c.boards import BOARDS, Board, Elf, build, find, sizes, stack_of
 from insitu.backends.c.emulator import OTHER, count, measure, run
 from insitu.backends.c.toolchain import EMULATOR
 from insitu.errors import ConfigError
@@ -244,6 +244,55 @@ def test_sizes(elf_of: dict[str, Elf], board: Board) -> None:
 def test_a_frame_that_is_not_bounded_is_unknown(tmp_path: Path) -> None:
     text = "int main(void) { volatile int n = 3; volatile char x[n]; x[1] = 0; return x[1]; }"
     assert sizes(made(tmp_path, text, "m3")).frames["main"] is None
+
+
+NESTED = """
+#include "semihost.h"
+volatile int64_t wide = 7;
+__attribute__((noinline)) static int32_t inner(int32_t n) {
+    volatile int32_t room[40];
+    room[n] = n;
+    return room[n] + (int32_t)(wide / (n + 1));
+}
+__attribute__((noinline)) int32_t outer(int32_t n) { volatile int32_t room[10]; room[n] = inner(n); return room[n] + 1; }
+__attribute__((noinline)) int32_t small(int32_t n) { volatile int32_t room[2] = {n, n}; return room[0]; }
+int main(void) { return outer(3) + small(0) > 100; }
+"""
+
+
+@emulated
+@each
+def test_stack_is_counted_over_all_calls(tmp_path: Path, board: Board) -> None:
+    """So much is enough; a little less is not, since this program takes its longest way."""
+    elf = made(tmp_path / "a", NESTED, board)
+    frames = sizes(elf).frames
+    deepest, outer = stack_of(elf, ["insitu_start"]), stack_of(elf, ["outer"])
+    assert deepest is not None and outer is not None
+    assert (
+        outer >= 200 + (frames["outer"] or 0) - 40
+    )  # with the division of libgcc, where there is no instruction
+    small = stack_of(elf, ["small"])
+    assert small is not None and small >= (frames["small"] or 0) and small < outer < deepest
+    assert stack_of(elf, ["absent"]) is None
+    enough = replace(board, stack=-(-deepest // 8) * 8)
+    assert run(made(tmp_path / "b", NESTED, enough), board).exit_code == 0
+    with pytest.raises(ConfigError, match="stack overflow"):
+        run(made(tmp_path / "c", NESTED, replace(board, stack=enough.stack - 64)), board)
+
+
+@emulated
+@pytest.mark.parametrize(
+    "text",
+    [
+        "int deep(int n) { volatile int room[4]; room[n & 3] = n; return n ? deep(n - 1) + room[n & 3] : 0; }\n"
+        "int main(void) { return deep(9); }",
+        "int (*volatile way)(int); int main(void) { return way(3) + 1; }",
+        "int main(void) { volatile int n = 3; volatile char x[n]; x[1] = 0; return x[1]; }",
+    ],
+    ids=["recursion", "pointer", "frame"],
+)
+def test_stack_that_is_not_bounded_is_unknown(tmp_path: Path, text: str) -> None:
+    assert stack_of(made(tmp_path, text, "m4"), ["main"]) is None
 
 
 @emulated

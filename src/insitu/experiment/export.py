@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.backends.c.boards import Elf, build, find, sizes, symbol_sizes
+from insitu.backends.c.boards import Elf, build, find, sizes, stack_of, symbol_sizes
 from insitu.backends.c.emulator import measure
 from insitu.backends.c.project import Golden, Program, golden, write
 from insitu.errors import CheckpointError, ConfigError
@@ -108,7 +108,7 @@ class OnBoard:
         memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
         inference_memory: of a build without learning.
         network_text: bytes of code and constants of training and inference, without the self-test and the first state.
-        stack: the largest frame of a function.
+        stack: bytes that a training step or a forward pass takes at most, with all calls; ``None``: not bounded.
         equal: the self-test ended with all bits equal; ``None``: it was not run.
         per_step, per_inference: instructions, of one training step (forward pass included) and of one forward pass.
         kernels: instructions of the whole self-test by function, the most first.
@@ -123,7 +123,7 @@ class OnBoard:
     planned: int
     inference_memory: int
     network_text: int
-    stack: int
+    stack: int | None
     equal: bool | None = None
     per_step: float | None = None
     per_inference: float | None = None
@@ -140,7 +140,7 @@ class OnBoard:
         ratio = self.memory / self.inference_memory
         found = [
             f"{self.board}: text {self.text:,}, rodata {self.rodata:,}, data {self.data:,}, bss {self.bss:,} bytes; "
-            f"largest frame {self.stack}",
+            f"stack {'not bounded' if self.stack is None else f'{self.stack:,}'}",
             f"  arena and state {self.memory:,} bytes (planned {self.planned:,}), {ratio:.3f} of inference's",
             f"  code and constants of the network {self.network_text:,} bytes",
         ]
@@ -174,6 +174,9 @@ TEST = (
 """Beginnings of the names of what the self-test and the start-up bring, and of the weights in flash."""
 
 
+ENTRIES = ("insitu_learn", "insitu_learn_phase", "insitu_infer")
+"""What firmware calls."""
+
 OUTSIDE = ("insitu_start", "insitu_exit", "insitu_init", "insitu_copy_bytes", "insitu_crc", "main", "print")
 """Functions whose instructions are those of start-up, first state and self-test (the copies of a sample are few)."""
 
@@ -200,7 +203,6 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
     board, p = find(name), found.program
     elf, lone = (_built(found, name, optimize, learn) for learn in (True, False))
     size, symbols = sizes(elf), symbol_sizes(elf)
-    frames = [n for n in size.frames.values() if n is not None]
     built = OnBoard(
         board=board.name,
         text=size.text,
@@ -211,7 +213,7 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
         planned=max(p.training_arena, p.inference_arena) + found.workspace + p.size("state"),
         inference_memory=_blocks(symbol_sizes(lone)),
         network_text=size.text + size.rodata - sum(n for name, n in symbols.items() if _of_test(name)),
-        stack=max(frames, default=0),
+        stack=stack_of(elf, ENTRIES),
     )
     if not run:
         return built

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from insitu.backends.c.toolchain import (
     PREFIX,
+    calls_of,
     checked,
     frames_of,
     functions_of,
@@ -49,7 +50,7 @@ _FLAGS = (
         "-fdata-sections",
         "-ffp-contract=off",
     ),
-    *("-fstack-usage", "-Wall", "-Wextra", "-Wconversion", "-pedantic"),
+    *("-fstack-usage", "-fcallgraph-info=su", "-Wall", "-Wextra", "-Wconversion", "-pedantic"),
 )
 
 
@@ -207,6 +208,18 @@ def sizes(elf: Elf) -> Sizes:
 def symbol_sizes(elf: Elf) -> dict[str, int]:
     """Bytes of every named function and object of a program."""
     return {symbol.name: symbol.size for symbol in symbols_of(elf.path)}
+
+
+def stack_of(elf: Elf, roots: Iterable[str]) -> int | None:
+    """The most bytes of stack that a call of one of some functions takes, all that it calls included.
+
+    Without what an interrupt pushes. ``None``: not bounded, or none of them is in the program.
+    """
+    calls = calls_of((x.with_suffix(".ci") for x in elf.usage), elf.path)
+    linked = {x.name for x in symbols_of(elf.path)}
+    depths = [calls.depth(name) for name in roots if name in linked]
+    known = [x for x in depths if x is not None]
+    return max(known) if known and len(known) == len(depths) else None
 
 
 # --- link ------------------------------------------------------------------------------------------------------

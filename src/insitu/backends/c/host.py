@@ -26,6 +26,14 @@ from insitu.step.triggers import triggers_of
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-ffp-contract=off")
 FAST = ("-O3", "-fPIC")
 SANITIZED = ("-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+AVX2 = ("-mavx2", "-DINSITU_AVX2")
+AVX512 = (
+    *(f"-mavx512{part}" for part in ("f", "bw", "vl", "vnni", "vbmi")),
+    "-DINSITU_AVX512",
+)
+"""Beside AVX2."""
+AVX512_NEEDS = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi"}
+"""As Linux names them."""
 
 SIZES = (
     "arena",
@@ -68,7 +76,10 @@ def features() -> tuple[str, ...]:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
         return ()
-    return ("-mavx2", "-DINSITU_AVX2") if " avx2 " in text else ()
+    known = set(text.split())
+    if "avx2" not in known:
+        return ()
+    return (*AVX2, *AVX512) if known >= AVX512_NEEDS else AVX2
 
 
 def _run(command: Sequence[str]) -> None:

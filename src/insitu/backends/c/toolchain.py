@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -129,3 +131,74 @@ def frames_of(usage: Iterable[Path]) -> dict[str, int | None]:
             before = frames.get(name, 0)
             frames[name] = None if before is None or how == "dynamic" else max(before, int(size))
     return frames
+
+
+# --- stack -----------------------------------------------------------------------------
+
+_NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*\\n(\d+) bytes \(([^)]+)\)')
+_EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
+_LABEL = re.compile(r"^[0-9a-f]+ <(\w+)>:$")
+_PUSHED = re.compile(r"\b(?:push|stmdb(?:\.w)?\s+sp!,)\s*\{([^}]*)\}")
+_TAKEN = re.compile(r"\bsub(?:\.w|w)?\s+sp,(?: sp,)? #(\d+)|\[sp, #-(\d+)\]!")
+_CALL = re.compile(r"\sb(?:l|lx|\.n|\.w)?\s+[0-9a-f]+ <(\w+)>")
+
+
+@dataclass(frozen=True)
+class Calls:
+    """The calls of a program.
+
+    Attributes:
+        frames: bytes of a function's own on the stack; ``None``: not bounded.
+        calls: what a function calls.
+    """
+
+    frames: Mapping[str, int | None]
+    calls: Mapping[str, set[str]]
+
+    def depth(self, name: str, above: tuple[str, ...] = ()) -> int | None:
+        """The most stack that a call takes; ``None``: not bounded, for a frame, a pointer or a recursion."""
+        own = self.frames.get(name)
+        if own is None or name in above:
+            return None
+        inner = [self.depth(x, (*above, name)) for x in self.calls.get(name, ())]
+        known = [x for x in inner if x is not None]
+        return None if len(known) < len(inner) else own + max(known, default=0)
+
+
+def calls_of(graphs: Iterable[Path], elf: Path) -> Calls:
+    """From GCC's call graphs (-fcallgraph-info=su), and for parts of libgcc from what they do."""
+    frames: dict[str, int | None] = {}
+    calls: dict[str, set[str]] = defaultdict(set)
+    for line in (x for path in graphs for x in path.read_text(encoding="utf-8").splitlines()):
+        if node := _NODE.match(line):
+            frames[node[1]] = None if node[3] == "dynamic" else int(node[2])
+        elif edge := _EDGE.match(line):
+            calls[edge[1]].add(edge[2])
+    name, known = "", frozenset(frames)
+    for line in checked([tool(PREFIX + "objdump"), "-d", str(elf)], str(elf)).splitlines():
+        if label := _LABEL.match(line):
+            name = label[1]
+        if not name or name in known:
+            continue
+        pushed, taken, call = _PUSHED.search(line), _TAKEN.search(line), _CALL.search(line)
+        size = 4 * _registers(pushed[1]) if pushed else int(taken[1] or taken[2]) if taken else 0
+        frames[name] = (frames.get(name) or 0) + size
+        if call and call[1] != name:
+            calls[name].add(call[1])
+    names: dict[int, list[str]] = defaultdict(list)
+    for x in symbols_of(elf):
+        names[x.start].append(x.name)
+    for same in names.values():  # several names of one function
+        for told in [x for x in same if x in frames]:
+            for other in set(same) - set(frames):
+                frames[other], calls[other] = frames[told], calls[told]
+    return Calls(frames, calls)
+
+
+def _registers(text: str) -> int:
+    """Of a list such as ``r4-r7, lr``."""
+    count = 0
+    for part in text.split(","):
+        first, _, last = part.strip().partition("-")
+        count += int(last[1:]) - int(first[1:]) + 1 if last else 1
+    return count

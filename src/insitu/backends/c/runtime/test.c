@@ -28,7 +28,7 @@ static int wrong(const char *what, uint32_t at)
 
 int main(void)
 {
-    static insitu_net net;
+    insitu_net net;
     insitu_init(&net, (uint8_t *)arena, (uint8_t *)state);
 #ifndef INSITU_NO_LEARN
     for (uint32_t t = 0; t < GOLDEN_STEPS; t++) {

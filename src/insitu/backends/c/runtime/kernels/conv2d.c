@@ -71,16 +71,6 @@ static void gather(const uint8_t *x, const insitu_conv *n, uint32_t channels, ui
         }
 }
 
-/* Four sums become bytes. */
-static inline void finish_four(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
-{
-    uint32_t k = (uint32_t)fit->shift, j;
-    int32_t half = (int32_t)((uint32_t)1 << (k - 1u)), low = fit->low, high = fit->high;
-
-    for (j = 4u; j > 0u; j--, z += plane)
-        *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
-}
-
 /* A group's sums of gathered windows; its output channels start at `first`. */
 static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *weights, const insitu_array *bias,
                        const insitu_array *z, const insitu_conv *n, uint32_t sample, uint32_t first,
@@ -99,11 +89,10 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *
 
     for (start = 0; start < outputs; start += count) {
         count = outputs - start < MANY ? outputs - start : MANY;
-        quick = size <= INSITU_DOT / 4u && z->bits == 8u && end->rounding == INSITU_HALF_UP && end->times == 1 && !end->limited &&
-                end->shift > 0 && end->shift < 30;
+        quick = insitu_quick(size, z, end);
         for (k = 0; k < count; k++) {
             more[k] = insitu_bias(bias, first + start + k, read_bias, bias_shift);
-            quick = quick && more[k] < 0x40000000 && more[k] > -0x40000000;
+            quick = quick && insitu_small(more[k]);
         }
         for (p = 0; p < n->p; p++)
             for (q = 0; q < n->q; q++) {
@@ -117,7 +106,7 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *
 #endif
                         insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
                     if (quick)
-                        finish_four(z->data + to, plane, four, more + k, end);
+                        insitu_finish_four(z->data + to, plane, four, more + k, end);
                     else
                         for (j = 0; j < 4u; j++)
                             insitu_finish(z, to + j * plane, four[j] + more[k + j], end, clock);

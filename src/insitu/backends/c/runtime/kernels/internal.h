@@ -27,7 +27,9 @@
 #endif
 
 /* Columns whose random words are at hand at a time. */
-#if defined(INSITU_AVX2)
+#if defined(INSITU_AVX512)
+#define INSITU_BLOCK 1024u
+#elif defined(INSITU_AVX2)
 #define INSITU_BLOCK 512u
 #else
 #define INSITU_BLOCK 64u
@@ -65,25 +67,119 @@ INSITU_INLINE int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_si
     return is_signed ? (int32_t)(int8_t)data[i] : (int32_t)data[i];
 }
 
+/* Words of a width, from any address. */
+#define INSITU_ANY(name, type)                                                                                        \
+    INSITU_INLINE type insitu_load##name(const uint8_t *p)                                                            \
+    {                                                                                                                 \
+        struct __attribute__((packed, may_alias)) any {                                                               \
+            type word;                                                                                                \
+        };                                                                                                            \
+                                                                                                                      \
+        return ((const struct any *)(const void *)p)->word;                                                           \
+    }                                                                                                                 \
+    INSITU_INLINE void insitu_store##name(uint8_t *p, type word)                                                      \
+    {                                                                                                                 \
+        struct __attribute__((packed, may_alias)) any {                                                               \
+            type word;                                                                                                \
+        };                                                                                                            \
+                                                                                                                      \
+        ((struct any *)(void *)p)->word = word;                                                                       \
+    }
 #if defined(INSITU_DSP)
-/* Four bytes, from any address. */
-INSITU_INLINE uint32_t insitu_load32(const uint8_t *p)
-{
-    struct __attribute__((packed, may_alias)) any {
-        uint32_t word;
-    };
+INSITU_ANY(32, uint32_t)
+#elif defined(INSITU_AVX2)
+INSITU_ANY(16, uint16_t)
+INSITU_ANY(64, uint64_t)
+#endif
 
-    return ((const struct any *)(const void *)p)->word;
+/* Word i, low bits first; the rest is 0. */
+static inline uint32_t insitu_pattern(const insitu_array *a, uint32_t i)
+{
+    const uint8_t *p;
+    uint32_t bits = a->bits, skip, word, got;
+
+    if (bits == 8u)
+        return a->data[i];
+    if (bits == 16u) {
+        p = a->data + (size_t)i * 2u;
+        return (uint32_t)p[0] | (uint32_t)p[1] << 8;
+    }
+    if (bits == 32u) {
+        p = a->data + (size_t)i * 4u;
+        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+    }
+    skip = (i & 7u) * bits; /* eight words are `bits` bytes */
+    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
+    skip &= 7u;
+#if defined(INSITU_AVX2)
+    if (i + 64u < a->size) /* eight bytes are there: of less than 64 words, if of 1 bit */
+        return (uint32_t)(insitu_load64(p) >> skip) & (((uint32_t)1 << bits) - 1u);
+#endif
+    word = (uint32_t)*p >> skip;
+    for (got = 8u - skip; got < bits; got += 8u)
+        word |= (uint32_t)*++p << got;
+    return word & (((uint32_t)1 << bits) - 1u);
 }
 
-INSITU_INLINE void insitu_store32(uint8_t *p, uint32_t word)
+static inline void insitu_put(const insitu_array *a, uint32_t i, uint32_t word)
 {
-    struct __attribute__((packed, may_alias)) any {
-        uint32_t word;
-    };
+    uint8_t *p;
+    uint32_t bits = a->bits, skip, mask, done;
 
-    ((struct any *)(void *)p)->word = word;
+    if (bits == 8u) {
+        a->data[i] = (uint8_t)word;
+        return;
+    }
+    if (bits == 16u || bits == 32u) {
+        p = a->data + (size_t)i * (bits >> 3);
+        p[0] = (uint8_t)word;
+        p[1] = (uint8_t)(word >> 8);
+        if (bits == 32u) {
+            p[2] = (uint8_t)(word >> 16);
+            p[3] = (uint8_t)(word >> 24);
+        }
+        return;
+    }
+    skip = (i & 7u) * bits;
+    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
+    skip &= 7u;
+    mask = ((uint32_t)1 << bits) - 1u;
+    word &= mask;
+    *p = (uint8_t)((*p & ~(mask << skip)) | word << skip);
+    for (done = 8u - skip; done < bits; done += 8u) {
+        ++p;
+        *p = (uint8_t)((*p & ~(mask >> done)) | word >> done);
+    }
 }
+
+static inline int32_t insitu_element(const insitu_array *a, uint32_t i)
+{
+    uint32_t word = insitu_pattern(a, i), sign;
+
+    if (a->form == INSITU_SIGNED) {
+        sign = (uint32_t)1 << (a->bits - 1u);
+        return (int32_t)((word ^ sign) - sign);
+    }
+    return a->form == INSITU_BINARY ? 2 * (int32_t)word - 1 : (int32_t)word;
+}
+
+static inline void insitu_set_element(const insitu_array *a, uint32_t i, int32_t value)
+{
+    insitu_put(a, i, a->form == INSITU_BINARY ? (uint32_t)(value >= 0) : (uint32_t)value);
+}
+
+/* Where calls cost more than their code: elements without them, of arrays that are known to stay what they are. */
+#if defined(INSITU_AVX2)
+#if !defined(INSITU_WORDS)
+#define insitu_get insitu_element
+#define insitu_set insitu_set_element
+#endif
+#define INSITU_KEEP(a) const insitu_array a##_kept = *(a); (a) = &a##_kept
+/* Many elements: loops that the compiler makes wide. */
+void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int32_t *to);
+void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, const int32_t *from);
+#else
+#define INSITU_KEEP(a) (void)(a)
 #endif
 
 /* Are the elements bytes that hold integers? */
@@ -117,7 +213,13 @@ INSITU_INLINE int insitu_narrow(const insitu_array *w, const insitu_read *read)
 /* A bias as what is added to an exact sum; 0 without. */
 INSITU_INLINE int64_t insitu_bias(const insitu_array *bias, uint32_t channel, const insitu_read *read, int8_t shift)
 {
-    return bias == NULL ? 0 : insitu_left(insitu_weight(bias, channel, channel, read), (uint32_t)shift);
+    if (bias == NULL)
+        return 0;
+#if defined(INSITU_AVX2)
+    if (read->how == INSITU_AS_STORED && read->channels == NULL && read->sign == 0u)
+        return insitu_left(insitu_get(bias, channel), (uint32_t)shift);
+#endif
+    return insitu_left(insitu_weight(bias, channel, channel, read), (uint32_t)shift);
 }
 
 /* Products of n up to INSITU_DOT bytes fit 32 bits. */
@@ -158,7 +260,7 @@ static inline void insitu_finish32(const insitu_array *a, uint32_t i, int32_t x,
 
     if (fit->limited)
         x = insitu_fitted(x, fit, clock, i);
-    else if (fit->rounding == INSITU_EXACT)
+    else if (fit->rounding == INSITU_EXACT || (k == 0 && fit->times == 1)) /* nothing to round */
         x = insitu_clip(x, fit->low, fit->high);
     else if (fit->rounding != INSITU_STOCHASTIC && k > 0 && k < 32 && fit->times == 1) {
         if (fit->rounding == INSITU_HALF_UP)
@@ -183,6 +285,28 @@ static inline void insitu_finish(const insitu_array *a, uint32_t i, int64_t sum,
         insitu_finish32(a, i, x, fit, clock);
     else
         insitu_set(a, i, insitu_fitted(sum, fit, clock, i));
+}
+
+/* Can insitu_finish_four do it, for sums of `size` products of bytes and something small? */
+INSITU_INLINE int insitu_quick(uint32_t size, const insitu_array *z, const insitu_fit *fit)
+{
+    return size <= INSITU_DOT / 4u && z->bits == 8u && fit->rounding == INSITU_HALF_UP && fit->times == 1 && !fit->limited &&
+           fit->shift > 0 && fit->shift < 30;
+}
+
+INSITU_INLINE int insitu_small(int64_t x)
+{
+    return x < 0x40000000 && x > -0x40000000;
+}
+
+/* Four sums become bytes. */
+INSITU_INLINE void insitu_finish_four(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
+{
+    uint32_t k = (uint32_t)fit->shift, j;
+    int32_t half = (int32_t)((uint32_t)1 << (k - 1u)), low = fit->low, high = fit->high;
+
+    for (j = 4u; j > 0u; j--, z += plane)
+        *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
 }
 
 /* An update at work: a block of columns after the other, in each all rows from first to stop. */
@@ -224,14 +348,22 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t g);
 /* The same for the first `count` weights of the block. */
 void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count);
 void insitu_move_end(insitu_mover *m);
+#if defined(INSITU_AVX512)
+/* All weights, words of bytes rounded stochastically or to nearest, by one sample of bytes; 0 if that is not for it. */
+int insitu_move_many(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n);
+#endif
 
 /* insitu_mix where a call would cost as much. */
+#if defined(INSITU_SMALL)
+#define insitu_mixed insitu_mix
+#else
 INSITU_INLINE uint32_t insitu_mixed(uint32_t x)
 {
     x = (x ^ x >> 16) * 0x7FEB352Du;
     x = (x ^ x >> 15) * 0x846CA68Bu;
     return x ^ x >> 16;
 }
+#endif
 
 /* insitu_feedback, so too. */
 INSITU_INLINE int32_t insitu_feedback_of(uint32_t word, int32_t reach)

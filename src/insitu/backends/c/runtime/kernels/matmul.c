@@ -11,6 +11,9 @@ void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_ar
     int fast = insitu_bytes(x) && insitu_plain(w, read) && size <= INSITU_DOT;
     int32_t four[4];
     int64_t more[4], sum;
+#if !defined(INSITU_SMALL)
+    int quick = insitu_quick(size, z, end);
+#endif
 #if defined(INSITU_NARROW)
     uint32_t rows;
 
@@ -33,6 +36,12 @@ void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_ar
         for (b = 0; b < n->batch; b++) {
             insitu_dot8_four(x->data + b * size, w->data + o * size, size, size, is_signed, four);
             to = b * n->outputs + o;
+#if !defined(INSITU_SMALL)
+            if (quick && insitu_small(more[0]) && insitu_small(more[1]) && insitu_small(more[2]) && insitu_small(more[3])) {
+                insitu_finish_four(z->data + to, 1, four, more, end);
+                continue;
+            }
+#endif
             for (j = 0; j < 4u; j++)
                 insitu_finish(z, to + j, four[j] + more[j], end, clock);
         }

@@ -4,6 +4,13 @@
 
 #if !defined(INSITU_SMALL)
 
+/* Columns that a row passes through at a time: its word is made once for all of them. */
+#if defined(INSITU_DSP)
+#define SPAN (2u * INSITU_BLOCK)
+#else
+#define SPAN INSITU_BLOCK
+#endif
+
 /* Where an input or an error is 0 so is the gradient, and rounding adds nothing: those weights are not visited. */
 typedef struct {
     uint32_t count; /* columns at hand, a multiple of four */
@@ -13,33 +20,33 @@ typedef struct {
     uint32_t word[INSITU_BLOCK];
 #endif
     /* input in the low half, column in the high; then the column's random bits: those that rounding drops, or all */
-    uint32_t pair[2u * INSITU_BLOCK];
+    uint32_t pair[2u * SPAN];
 } insitu_columns;
 
-/* The inputs of a block; a word is shifted by `drop` to the right. */
-static void take(insitu_columns *c, const insitu_mover *m, const uint8_t *x, uint8_t is_signed, uint32_t count,
-                 uint32_t drop)
+/* The inputs of a block, `first` of the span, behind those at hand; a word is shifted by `drop` to the right. */
+static void take(insitu_columns *c, const insitu_mover *m, const uint8_t *x, uint8_t is_signed, uint32_t first,
+                 uint32_t count, uint32_t drop)
 {
-    uint32_t i, some = 0;
+    uint32_t i, some = c->count;
+    uint8_t all = 0, random = m->random;
 
 #if defined(INSITU_AVX2)
     for (i = 0; i < count; i++)
         some += x[i] != 0u;
-    c->whole = some * 16u >= count;
+    all = some * 16u >= count;
     some = 0;
-#else
-    c->whole = 0;
 #endif
+    c->whole = all;
     for (i = 0; i < count; i++)
-        if (c->whole || x[i] != 0u) {
+        if (all || x[i] != 0u) {
             uint32_t value = (uint32_t)insitu_byte(x, i, is_signed);
-            uint32_t word = (m->random ? m->words[i] : 0x80000000u) >> drop; /* a half, if nothing is random */
+            uint32_t word = (random ? m->words[i] : 0x80000000u) >> drop; /* a half, if nothing is random */
 
 #if defined(INSITU_AVX2)
             c->x[some] = (int32_t)value;
             c->word[some] = word;
 #endif
-            c->pair[2u * some] = i << 16 | (value & 0xFFFFu);
+            c->pair[2u * some] = (first + i) << 16 | (value & 0xFFFFu);
             c->pair[2u * some + 1u] = word;
             some++;
         }
@@ -183,7 +190,7 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     const int8_t *channels = m->move->channels;
     uint8_t d_signed = d->form == INSITU_SIGNED, lfsr = m->move->lfsr, random = m->random;
     uint32_t inputs = n->inputs, outputs = n->outputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
-    uint32_t start, count, row, k = (uint32_t)m->base, word = 0, done = 0;
+    uint32_t start, count, part, some, row, k = (uint32_t)m->base, word = 0, done = 0;
     uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
     int bytes = insitu_bytes(d);
     uint8_t few[INSITU_BLOCK];
@@ -191,19 +198,23 @@ static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array 
     int32_t error;
     uint8_t *w;
 #if defined(INSITU_NARROW)
-    int8_t block[INSITU_BLOCK];
+    int8_t block[SPAN];
     int narrow = m->w->bits < 8u;
 #endif
 
     for (start = 0; start < inputs; start += count) {
-        count = inputs - start < INSITU_BLOCK ? inputs - start : INSITU_BLOCK;
-        insitu_move_columns(m, start, count);
-        if (insitu_bytes(x)) {
-            take(&c, m, x->data + start, x->form == INSITU_SIGNED, count, drop);
-        } else { /* of fewer bits */
-            for (i = 0; i < count; i++)
-                few[i] = (uint8_t)insitu_get(x, start + i);
-            take(&c, m, few, x->form != INSITU_UNSIGNED, count, drop);
+        count = inputs - start < SPAN ? inputs - start : SPAN;
+        c.count = 0;
+        for (part = 0; part < count; part += some) {
+            some = count - part < INSITU_BLOCK ? count - part : INSITU_BLOCK;
+            insitu_move_columns(m, start + part, some);
+            if (insitu_bytes(x)) {
+                take(&c, m, x->data + start + part, x->form == INSITU_SIGNED, part, some, drop);
+                continue;
+            }
+            for (i = 0; i < some; i++) /* of fewer bits */
+                few[i] = (uint8_t)insitu_get(x, start + part + i);
+            take(&c, m, few, x->form != INSITU_UNSIGNED, part, some, drop);
         }
         if (c.count == 0u)
             continue;
@@ -309,6 +320,10 @@ void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const
     insitu_move_begin(&m, w, e, state, n->outputs, n->inputs, 0, move, clock);
 #if !defined(INSITU_SMALL)
     if (fits(&m, d, x, n)) {
+#if defined(INSITU_AVX512)
+        if (insitu_move_many(&m, d, x, n))
+            return;
+#endif
         by_bytes(&m, d, x, n);
         return;
     }

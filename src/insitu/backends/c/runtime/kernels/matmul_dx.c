@@ -33,10 +33,30 @@ static void by_rows(const insitu_array *d, const insitu_array *w, const insitu_d
     }
 }
 
+/* Sums become elements. */
+static void finish(const insitu_array *e, uint32_t first, uint32_t count, int32_t *sums, const insitu_fit *end,
+                   const insitu_clock *clock)
+{
+    uint32_t j;
+
+#if defined(INSITU_AVX2)
+    if (end->rounding == INSITU_EXACT && !end->limited) {
+        int32_t low = end->low, high = end->high;
+
+        for (j = 0; j < count; j++)
+            sums[j] = insitu_clip(sums[j], low, high);
+        insitu_set_many(e, first, count, sums);
+        return;
+    }
+#endif
+    for (j = 0; j < count; j++)
+        insitu_finish(e, first + j, sums[j], end, clock);
+}
+
 void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu_array *e, const insitu_dense *n,
                       const insitu_read *read, const insitu_fit *end, const insitu_clock *clock)
 {
-    uint32_t b, o, i, j, count;
+    uint32_t b, o, i, count;
     int fast = insitu_bytes(d) && insitu_plain(w, read) && n->outputs < INSITU_DOT;
     int rows = d->bits <= 8u && d->form != INSITU_REAL && (insitu_plain(w, read) || insitu_narrow(w, read)) &&
                n->outputs < INSITU_DOT;
@@ -49,13 +69,11 @@ void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu
                 count = n->inputs - i < INSITU_BLOCK ? n->inputs - i : INSITU_BLOCK;
                 insitu_combine(d->data + b * n->outputs, 1, d->form == INSITU_SIGNED, w->data + i, n->pitch, 1,
                                n->outputs, count, sums);
-                for (j = 0; j < count; j++)
-                    insitu_finish(e, b * n->inputs + i + j, sums[j], end, clock);
+                finish(e, b * n->inputs + i, count, sums, end, clock);
             } else if (rows) {
                 count = n->inputs - i < INSITU_BLOCK ? n->inputs - i : INSITU_BLOCK;
                 by_rows(d, w, n, read, b, i, count, sums);
-                for (j = 0; j < count; j++)
-                    insitu_finish(e, b * n->inputs + i + j, sums[j], end, clock);
+                finish(e, b * n->inputs + i, count, sums, end, clock);
             } else {
                 int64_t sum = 0;
 

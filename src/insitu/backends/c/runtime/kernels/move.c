@@ -72,8 +72,12 @@ void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
     if (!m->random)
         return;
     if (!m->move->lfsr) {
+        uint32_t first = m->rows + start + m->key, salt = m->salt;
+
         for (i = 0; i < count; i++)
-            m->words[i] = m->vector ? 0u : insitu_mix(insitu_mix(m->rows + start + i + m->key) ^ m->salt);
+            m->words[i] = insitu_mixed(insitu_mixed(first + i) ^ salt);
+        for (i = 0; m->vector && i < count; i++)
+            m->words[i] = 0;
         return;
     }
     m->row_state = m->key == 0u ? 0x9E3779B9u : m->key;

@@ -2,6 +2,32 @@
 /* Fewer bits, at a shift that a run-time exponent may add to. */
 #include "internal.h"
 
+#if defined(INSITU_AVX2)
+
+/* Elements first to last become bytes by a shift to nearest. */
+static int by_many(const insitu_array *x, const insitu_array *y, uint32_t first, uint32_t last, const insitu_fit *fit)
+{
+    const int32_t low = fit->low, high = fit->high;
+    const uint32_t k = (uint32_t)fit->shift;
+    int32_t block[INSITU_BLOCK];
+
+    if (y->bits != 8u || fit->limited || fit->times != 1 || fit->rounding != INSITU_HALF_UP || fit->shift < 0 ||
+        fit->shift > 31)
+        return 0;
+    for (uint32_t i = first; i < last; i += INSITU_BLOCK) {
+        const uint32_t count = last - i < INSITU_BLOCK ? last - i : INSITU_BLOCK;
+        uint8_t *to = y->data + i;
+        insitu_get_many(x, i, count, block);
+        for (uint32_t j = 0; j < count; j++) {
+            const int32_t up = k == 0u ? 0 : insitu_asr(block[j], k - 1u) & 1;
+            to[j] = (uint8_t)insitu_clip(insitu_asr(block[j], k) + up, low, high);
+        }
+    }
+    return 1;
+}
+
+#endif
+
 void insitu_requant(const insitu_array *x, const insitu_array *e, const insitu_array *y, const insitu_fit *fit,
                     uint8_t minus, const insitu_clock *clock)
 {
@@ -15,6 +41,10 @@ void insitu_requant(const insitu_array *x, const insitu_array *e, const insitu_a
             const int32_t more = insitu_get(e, g);
             now.shift = (int8_t)insitu_saturate(fit->shift + (minus ? -more : more), -128, 127);
         }
+#if defined(INSITU_AVX2)
+        if (by_many(x, y, g * inner, (g + 1u) * inner, &now))
+            continue;
+#endif
         for (uint32_t i = g * inner; i < (g + 1u) * inner; i++) {
             const int32_t v = bytes ? insitu_byte(x->data, i, is_signed) : insitu_get(x, i);
             insitu_finish32(y, i, v, &now, clock);

@@ -1,77 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Elements of packed arrays. */
+#define INSITU_WORDS /* the functions themselves */
 #include "internal.h"
-
-/* Word i, low bits first; the rest is 0. */
-static uint32_t pattern(const insitu_array *a, uint32_t i)
-{
-    const uint8_t *p;
-    uint32_t bits = a->bits, skip, word, got;
-
-    if (bits == 8u)
-        return a->data[i];
-    if (bits == 16u) {
-        p = a->data + (size_t)i * 2u;
-        return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-    }
-    if (bits == 32u) {
-        p = a->data + (size_t)i * 4u;
-        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-    }
-    skip = (i & 7u) * bits; /* eight words are `bits` bytes */
-    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
-    skip &= 7u;
-    word = (uint32_t)*p >> skip;
-    for (got = 8u - skip; got < bits; got += 8u)
-        word |= (uint32_t)*++p << got;
-    return word & (((uint32_t)1 << bits) - 1u);
-}
-
-static void put(const insitu_array *a, uint32_t i, uint32_t word)
-{
-    uint8_t *p;
-    uint32_t bits = a->bits, skip, mask, done;
-
-    if (bits == 8u) {
-        a->data[i] = (uint8_t)word;
-        return;
-    }
-    if (bits == 16u || bits == 32u) {
-        p = a->data + (size_t)i * (bits >> 3);
-        p[0] = (uint8_t)word;
-        p[1] = (uint8_t)(word >> 8);
-        if (bits == 32u) {
-            p[2] = (uint8_t)(word >> 16);
-            p[3] = (uint8_t)(word >> 24);
-        }
-        return;
-    }
-    skip = (i & 7u) * bits;
-    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
-    skip &= 7u;
-    mask = ((uint32_t)1 << bits) - 1u;
-    word &= mask;
-    *p = (uint8_t)((*p & ~(mask << skip)) | word << skip);
-    for (done = 8u - skip; done < bits; done += 8u) {
-        ++p;
-        *p = (uint8_t)((*p & ~(mask >> done)) | word >> done);
-    }
-}
 
 int32_t insitu_get(const insitu_array *a, uint32_t i)
 {
-    uint32_t word = pattern(a, i), sign;
-
-    if (a->form == INSITU_SIGNED) {
-        sign = (uint32_t)1 << (a->bits - 1u);
-        return (int32_t)((word ^ sign) - sign);
-    }
-    return a->form == INSITU_BINARY ? 2 * (int32_t)word - 1 : (int32_t)word;
+    return insitu_element(a, i);
 }
 
 void insitu_set(const insitu_array *a, uint32_t i, int32_t value)
 {
-    put(a, i, a->form == INSITU_BINARY ? (uint32_t)(value >= 0) : (uint32_t)value);
+    insitu_set_element(a, i, value);
 }
 
 float insitu_get_real(const insitu_array *a, uint32_t i)
@@ -81,7 +20,7 @@ float insitu_get_real(const insitu_array *a, uint32_t i)
         float real;
     } u;
 
-    u.bits = pattern(a, i);
+    u.bits = insitu_pattern(a, i);
     return u.real;
 }
 
@@ -93,5 +32,88 @@ void insitu_set_real(const insitu_array *a, uint32_t i, float value)
     } u;
 
     u.real = value;
-    put(a, i, u.bits);
+    insitu_put(a, i, u.bits);
 }
+
+#if defined(INSITU_AVX2)
+
+#if defined(INSITU_AVX512)
+
+#include <immintrin.h>
+
+/* Eight words are `bits` bytes, of which each is in four that are next to each other; returns how many words were read. */
+static uint32_t get_eights(const uint8_t *p, uint32_t bits, uint32_t count, int32_t *to)
+{
+    __mmask32 some = ((__mmask32)1 << bits) - 1u;
+    uint32_t bytes[8], left[8], i;
+    __m256i order, up;
+    __m128i down = _mm_cvtsi32_si128((int32_t)(32u - bits));
+
+    for (i = 0; i < 8u; i++) {
+        uint32_t skip = i * bits;
+
+        bytes[i] = (skip >> 3) * 0x01010101u + 0x03020100u;
+        left[i] = 32u - bits - (skip & 7u);
+    }
+    order = _mm256_loadu_si256((const __m256i *)(const void *)bytes);
+    up = _mm256_loadu_si256((const __m256i *)(const void *)left);
+    for (i = 0; i + 8u <= count; i += 8u, p += bits) {
+        __m256i words = _mm256_permutexvar_epi8(order, _mm256_maskz_loadu_epi8(some, p));
+
+        words = _mm256_sra_epi32(_mm256_sllv_epi32(words, up), down);
+        _mm256_storeu_si256((__m256i *)(void *)(to + i), words);
+    }
+    return i;
+}
+
+#endif
+
+void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int32_t *to)
+{
+    const uint8_t *data = a->data;
+    uint32_t i;
+
+    if (a->bits == 8u && a->form == INSITU_SIGNED)
+        for (i = 0; i < count; i++)
+            to[i] = (int8_t)data[first + i];
+    else if (a->bits == 8u && a->form == INSITU_UNSIGNED)
+        for (i = 0; i < count; i++)
+            to[i] = data[first + i];
+    else if (a->bits == 16u && a->form == INSITU_SIGNED)
+        for (i = 0; i < count; i++)
+            to[i] = (int16_t)insitu_load16(data + 2u * (size_t)(first + i));
+    else {
+        i = 0;
+#if defined(INSITU_AVX512)
+        if (a->bits < 26u && a->form == INSITU_SIGNED && (first & 7u) == 0u)
+            i = get_eights(data + (size_t)(first >> 3) * a->bits, a->bits, count, to);
+#endif
+        for (; i < count; i++)
+            to[i] = insitu_element(a, first + i);
+    }
+}
+
+void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, const int32_t *from)
+{
+    uint32_t bits = a->bits, got = 0, i = 0;
+    uint64_t mask = ((uint64_t)1 << bits) - 1u, word = 0;
+    uint8_t *p = a->data;
+
+    if (bits == 16u) {
+        for (; i < count; i++)
+            insitu_store16(p + 2u * (size_t)(first + i), (uint16_t)from[i]);
+        return;
+    }
+    if (a->form == INSITU_SIGNED && (first & 7u) == 0u) { /* eight words are `bits` bytes */
+        p += (size_t)(first >> 3) * bits;
+        for (; i < (count & ~7u); i++) {
+            word |= ((uint64_t)(uint32_t)from[i] & mask) << got;
+            for (got += bits; got >= 8u; got -= 8u, word >>= 8)
+                *p++ = (uint8_t)word;
+        }
+    }
+    for (; i < count; i++)
+        insitu_set_element(a, first + i, from[i]);
+}
+
+#endif
