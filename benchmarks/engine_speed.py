@@ -10,8 +10,8 @@ times the executor.
 
 ``forward``: multiply-accumulates per cycle of the forward pass of one sample, in cycles of the time stamp counter, and
 their share of the most that the instructions in use do: 32 a cycle with AVX2 (two 256-bit multiply-adds of 16-bit
-words), 64 with AVX-512 VNNI (the same of bytes). Inputs that are 0 side by side are skipped and count as work done; ``dense``
-samples have none.
+words), 64 with AVX-512 VNNI (the same of bytes). Inputs that are 0 side by side are skipped and count as work
+done; ``dense`` samples have none.
 """
 
 from __future__ import annotations

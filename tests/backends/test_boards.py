@@ -254,7 +254,11 @@ __attribute__((noinline)) static int32_t inner(int32_t n) {
     room[n] = n;
     return room[n] + (int32_t)(wide / (n + 1));
 }
-__attribute__((noinline)) int32_t outer(int32_t n) { volatile int32_t room[10]; room[n] = inner(n); return room[n] + 1; }
+__attribute__((noinline)) int32_t outer(int32_t n) {
+    volatile int32_t room[10];
+    room[n] = inner(n);
+    return room[n] + 1;
+}
 __attribute__((noinline)) int32_t small(int32_t n) { volatile int32_t room[2] = {n, n}; return room[0]; }
 int main(void) { return outer(3) + small(0) > 100; }
 """
