@@ -79,6 +79,7 @@ WHOLE = (
     "A_in + 2A_out: the error is a whole map beside the activation whose derivative gates it; the formula streams it "
     "element by element, and pools first"
 )
+SPREAD = "the pooled features' error is spread in place of the activation that gates it; features and d_dec are small"
 INDEX = "and the positions of the maxima, 16 bit each"
 WHY: dict[str, tuple[str, str]] = {
     "bp": ("bp", ""),
@@ -94,16 +95,16 @@ WHY: dict[str, tuple[str, str]] = {
         "receives the error before the pools: A_out of every layer stays for its derivative, not the smaller A_next",
     ),
     "drtp": ("target", WHOLE),
-    "pred": ("target", f"{WHOLE}; d_dec and C are small"),
-    "pred-bpf": ("target", WHOLE),
+    "pred": ("target", SPREAD),
+    "pred-bpf": ("target", SPREAD),
     "mono-forward": ("target", WHOLE),
-    "lls": ("target", WHOLE),
+    "lls": ("target", SPREAD),
     "sim": ("matching", "the map is pooled behind its update, so A_next is not there yet"),
     "predsim": ("matching", "the map is pooled behind its update, so A_next is not there yet"),
-    "sim-bpf": ("matching", "no auxiliary map: one error map less"),
+    "sim-bpf": ("matching", f"no auxiliary map; {SPREAD}"),
     "predsim-bpf": ("matching", "no auxiliary map, but two error maps, of both losses"),
-    "greedy": ("auxiliary", WHOLE),
-    "dgl": ("auxiliary", WHOLE),
+    "greedy": ("auxiliary", SPREAD),
+    "dgl": ("auxiliary", f"A_next beside them: {SPREAD}"),
     "hsic": ("kernel", "the batch matrices die before the error map is made"),
     "dbl": (
         "groups",
