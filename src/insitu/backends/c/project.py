@@ -88,11 +88,14 @@ class Program:
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """What kernels may leave out: real weights, and matrices of fewer than 8 bits, where there are none."""
+        """What kernels may leave out where there is none: real weights, matrices of fewer than 8 bits, remainders."""
         kept = self.residents.values()
         integers = all(isinstance(v.format, Quantized) for v in kept)
         whole = not any(v.format.bits < 8 for v in kept if len(v.shape) > 1)
-        return (*(["INSITU_NO_REAL"] if integers else []), *(["INSITU_BYTES"] if whole else []))
+        moves = [op.attrs.get("optimizer") for step in self.steps for op in step.ops]
+        carries = any(getattr(o, "kind", "") == "carry" for o in moves)
+        absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole, "INSITU_NO_CARRY": not carries}
+        return tuple(name for name, left_out in absent.items() if left_out)
 
     @cached_property
     def places(self) -> dict[str, Place]:

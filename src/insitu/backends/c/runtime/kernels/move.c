@@ -96,12 +96,14 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
     if (m->move->channels != NULL && m->move->how != INSITU_MOVE_NITI && m->move->how != INSITU_MOVE_BOP &&
         m->move->how != INSITU_MOVE_ROTATING)
         m->k += m->move->channels[row];
+#ifndef INSITU_NO_CARRY
     if (m->move->how == INSITU_MOVE_CARRY) {
         m->place = 0;
         m->group = row * ((m->columns + m->move->carry - 1u) / m->move->carry) + m->start / m->move->carry;
         m->k = m->k < 32 ? m->k : 32;
         m->s = m->k < m->move->remainder - 1 ? m->move->remainder - 1u : (uint32_t)m->k;
     }
+#endif
     if (!m->random)
         return;
     if (m->move->lfsr)
@@ -110,6 +112,7 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
         m->row_word = insitu_mix(insitu_mix(row + m->key) ^ m->salt);
 }
 
+#ifndef INSITU_NO_CARRY
 /* What is left of a group's steps is carried to its next weight. */
 static int64_t carried(insitu_mover *m, uint32_t j, int32_t g, uint32_t word)
 {
@@ -130,6 +133,7 @@ static int64_t carried(insitu_mover *m, uint32_t j, int32_t g, uint32_t word)
     }
     return change;
 }
+#endif
 
 static int64_t size_of(int64_t x)
 {
@@ -207,9 +211,11 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
         if (move->word_decay >= 0)
             change += towards_zero(insitu_get(m->w, i), move->word_decay);
         break;
+#ifndef INSITU_NO_CARRY
     case INSITU_MOVE_CARRY:
         change = carried(m, j, g, word);
         break;
+#endif
     case INSITU_MOVE_DST:
         change = jumps(m, g, word);
         break;
@@ -223,6 +229,7 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
     insitu_set(m->w, i, insitu_saturate(w - change * move->stride, move->low, move->high));
 }
 
+#ifndef INSITU_NO_CARRY
 /* The same as `carried` in 32 bits, a group after the other: most often no weight moves. */
 static void carry_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
 {
@@ -260,6 +267,7 @@ static int carries(const insitu_mover *m, const int32_t *g, uint32_t count)
         any |= (uint32_t)(g[j] < 0 ? -(g[j] + 1) : g[j]);
     return any >> (28u - left) == 0u;
 }
+#endif
 
 void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
 {
@@ -270,10 +278,12 @@ void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t 
 
     if (m->w->bits != 8u || m->w->form != INSITU_SIGNED || move->stride != 1u || m->k < 1 || m->k > 30 ||
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_NITI && move->how != INSITU_MOVE_THRESHOLD)) {
+#ifndef INSITU_NO_CARRY
         if (carries(m, g, count)) {
             carry_sums(m, row, g, count);
             return;
         }
+#endif
         for (j = 0; j < count; j++)
             insitu_move_weight(m, row, j, g[j]);
         return;

@@ -1,0 +1,59 @@
+"""What the update ``carry`` promises of a group of weights that share a remainder."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from insitu.numbers.formats import Fixed
+from insitu.ops.stored import Stored, carried
+
+WORD, GROUP, ROWS, STEPS, SHIFT = Fixed(True, 15, 0), 9, 40, 200, 10
+RNG = np.random.default_rng
+
+
+def moved(gradients: list[np.ndarray], band: int, remainder: int = 16) -> tuple[np.ndarray, int]:
+    """What words of 0 have become, and how many moves that took."""
+    o = Stored("carry", WORD, 1.0, "w", carry=GROUP, remainder=remainder, band=band)
+    w = np.zeros(gradients[0].shape, np.int64)
+    rest = np.zeros((len(w), o.groups(w.shape)), np.int64)
+    moves, draw = 0, RNG(1)
+    for g in gradients:
+        before = w.copy()
+        carried(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
+        moves += int(np.abs(w - before).sum())
+    return w, moves
+
+
+@pytest.mark.parametrize("band", [4, 5, 8])
+def test_the_sum_of_a_group_is_followed_to_within_a_step(band: int) -> None:
+    gradients = [RNG(i).integers(-300, 300, (ROWS, 2 * GROUP)) for i in range(STEPS)]
+    w, _ = moved(gradients, band)
+    wanted = -sum(gradients).reshape(ROWS, 2, GROUP).sum(-1) / 2**SHIFT  # type: ignore[attr-defined]
+    assert np.abs(wanted).max() > 10
+    assert np.abs(w.reshape(ROWS, 2, GROUP).sum(-1) - wanted).max() < 1.1
+
+
+def test_the_last_group_of_a_row_may_be_shorter() -> None:
+    gradients = [RNG(i).integers(-300, 300, (ROWS, GROUP + 2)) for i in range(STEPS)]
+    w, _ = moved(gradients, 8)
+    wanted = -sum(gradients)[:, GROUP:].sum(-1) / 2**SHIFT  # type: ignore[index]
+    assert np.abs(w[:, GROUP:].sum(-1) - wanted).max() < 1.1
+
+
+def test_small_steps_of_changing_sign_cost_few_moves_where_rounding_is_towards_zero() -> None:
+    gradients = [RNG(i).choice([-40, 40], (ROWS, GROUP)) for i in range(STEPS)]
+    way = sum(int(np.abs(g).sum()) for g in gradients) / 2**SHIFT  # what independent rounding takes
+    _, near = moved(gradients, 4)
+    _, far = moved(gradients, 8)
+    assert near > 0.8 * way
+    assert far < 0.1 * way
+
+
+def test_a_remainder_of_few_bits_wanders() -> None:
+    """Random bits stand for those that are not kept: rounding noise again, of a smaller step."""
+    gradients = [np.full((4000, GROUP), 1) for _ in range(STEPS)]
+    wanted = -STEPS * GROUP / 2**SHIFT
+    few, many = (moved(gradients, 8, bits)[0].sum(-1) for bits in (4, 11))
+    assert abs(few.mean() - wanted) < 1  # a step is still to come
+    assert few.std() > 3 * many.std()
