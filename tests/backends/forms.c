@@ -59,7 +59,7 @@ static void one(uint32_t number)
     const insitu_fit fit = {1, -128, 127, 0u, (int8_t)any(14), INSITU_HALF_UP, 0u, INT32_MIN, INT32_MAX};
     const insitu_fit exact = {1, -(1 << 18), (1 << 18) - 1, 0u, 0, INSITU_EXACT, 0u, INT32_MIN, INT32_MAX};
     insitu_move move = {NULL, NULL, -128, 127, INT32_MIN, INT32_MAX, 77u, 1u, 1u, 0, 0, 0.0f, 0.0f, 0.0f, 0u,
-                        INSITU_MOVE_STOCHASTIC, 1u, 2u, 6u, -1, (uint8_t)(any(5) == 0u), 0u};
+                        INSITU_MOVE_STOCHASTIC, 1u, 2u, 6u, -1, (uint8_t)(any(5) == 0u), 0u, 1u, 0u, 0u};
     insitu_array x = made(batch * inputs, bits, form), w = made(outputs * inputs, 8u, INSITU_SIGNED);
     insitu_array bias = made(outputs, 16u, INSITU_SIGNED), z = made(batch * outputs, 8u, INSITU_SIGNED);
     insitu_array d = made(batch * outputs, 8u, INSITU_SIGNED), e = made(batch * inputs, 19u, INSITU_SIGNED);
