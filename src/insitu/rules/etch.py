@@ -36,7 +36,7 @@ class Etch:
         gate: the error stops at units that are off; ``False``: it moves them too.
         vote: heads of so many of the last hidden blocks whose scores are added to the network's own prediction.
         limit: features of a head at most; larger maps are average-pooled.
-        shared: the last hidden block has no head of its own: it learns from the output layer's error.
+        shared: the last hidden block has no head: the output layer passes its error back to it, and no further.
     """
 
     margin: float = 1.0
