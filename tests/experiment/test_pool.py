@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -92,6 +93,44 @@ def test_a_process_that_is_killed_is_a_clear_refusal() -> None:
     said = r"--jobs 2: a process was killed .* use fewer --jobs, and --resume"
     with pytest.raises(ConfigError, match=said), workers(2) as pool:
         list(completed(pool, die, [1]))
+
+
+LONG_WORK = """
+import sys, time
+from functools import partial
+from pathlib import Path
+from insitu.experiment.pool import completed, workers
+
+def beat(folder, task):
+    for n in range(1200):
+        (folder / f"{task}").write_text(f"{n}")
+        time.sleep(0.05)
+
+if __name__ == "__main__":
+    with workers(2) as pool:
+        list(completed(pool, partial(beat, Path(sys.argv[1])), [0, 1], torch=False))
+"""
+
+
+def test_processes_end_with_one_that_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "long_work.py").write_text(LONG_WORK)
+    beats = [tmp_path / "0", tmp_path / "1"]
+
+    def lively() -> int:
+        before = [path.exists() and path.read_text() for path in beats]
+        time.sleep(0.5)
+        return sum(path.exists() and path.read_text() != was for path, was in zip(beats, before, strict=True))
+
+    def reached(count: int) -> bool:
+        end = time.monotonic() + 60
+        while lively() != count and time.monotonic() < end:
+            pass
+        return lively() == count
+
+    with subprocess.Popen([sys.executable, str(tmp_path / "long_work.py"), str(tmp_path)]) as run:
+        assert reached(2)
+        run.kill()
+    assert reached(0)
 
 
 def test_the_extra_is_named_where_distributed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,6 +186,7 @@ class RuleSpec(Frozen):
     precision: str | dict[str, Any] | None = None
     network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
     epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
+    engine: Literal["torch", "c"] | None = Field(default=None, description="of this rule, if not the shared one")
     label: str | None = None
 
     @property
@@ -240,6 +241,8 @@ class CompareConfig(TrainingConfig):
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
         if spec.precision is not None:
             shared["precision"] = spec.precision
+        if spec.engine is not None:
+            shared["engine"] = spec.engine
         shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
         run = RunConfig(**shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed)

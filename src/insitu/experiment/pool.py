@@ -6,12 +6,15 @@ they must pickle; a worker needs insitu and the data set, but no file system tha
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, ProcessPoolExecutor, as_completed
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
-from multiprocessing import active_children, get_context
+from multiprocessing import active_children, get_context, parent_process
+from multiprocessing.connection import wait
+from threading import Thread
 from typing import TYPE_CHECKING, TypeVar
 
 from insitu.errors import ConfigError
@@ -69,10 +72,23 @@ def _on_one_thread(work: Callable[[T], R], task: T) -> R:
     return work(task)
 
 
+def _watch() -> None:
+    """Ends a worker with the process that started it, however that ended: its run could not be told from a later one."""
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 @contextmanager
 def _processes(count: int) -> Iterator[Executor]:
     others = set(active_children())
-    pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"))  # a fork of OpenMP threads may hang
+    spawn = get_context("spawn")  # a fork of OpenMP threads may hang
+    pool = ProcessPoolExecutor(count, mp_context=spawn, initializer=_watch)
     try:
         yield pool
     except BaseException as error:
