@@ -30,15 +30,23 @@ from insitu.errors import InsituError  # noqa: E402
 from insitu.experiment.export import Exported, on_board  # noqa: E402
 
 NETWORKS = ("mlp", "lenet", "separable")
+UPDATES = (
+    "edge-latent-free-4:update=carry",
+    "edge-latent-free-8:update=rotating,slices=3,window=4",
+    "edge-latent-free-4:hidden=4,update=threshold",
+)
+"""Beside stochastic rounding, a latent copy and NITI's and NITRO's."""
+
+ALL = (*POLICIES, *UPDATES)
 HOST = "host"
 Key = tuple[str, str, str, str]
 
 
 def keys(boards: list[str]) -> Iterator[Key]:
     """Machine, network, rule, policy."""
-    for network, rule, policy in product(NETWORKS, READY, POLICIES):
+    for network, rule, policy in product(NETWORKS, READY, ALL):
         yield HOST, network, rule, policy
-    for board, rule, policy in product(boards, READY, POLICIES):
+    for board, rule, policy in product(boards, READY, ALL):
         yield board, "mlp", rule, policy
 
 
@@ -82,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--boards", default="m0,m4", help=f"of {', '.join(BOARDS)}")
+    parser.add_argument("--boards", default=",".join(BOARDS), help=f"of {', '.join(BOARDS)}")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "conformance.json")
     args = parser.parse_args()
     kept = json.loads(args.out.read_text()) if args.out.exists() else {"steps": args.steps, "rows": {}}

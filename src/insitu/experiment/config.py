@@ -186,7 +186,9 @@ class RuleSpec(Frozen):
     precision: str | dict[str, Any] | None = None
     network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
     epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
-    engine: Literal["torch", "c"] | None = Field(default=None, description="of this rule, if not the shared one")
+    engine: Literal["torch", "c"] | None = Field(
+        default=None, description="of this rule, if not the shared one"
+    )
     label: str | None = None
 
     @property

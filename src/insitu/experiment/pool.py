@@ -73,7 +73,7 @@ def _on_one_thread(work: Callable[[T], R], task: T) -> R:
 
 
 def _watch() -> None:
-    """Ends a worker with the process that started it, however that ended: its run could not be told from a later one."""
+    """Ends a worker with the process that started it, however that ends, so that it does not write into a later run."""
     Thread(target=_end_with_parent, daemon=True).start()
 
 

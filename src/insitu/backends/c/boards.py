@@ -25,7 +25,7 @@ from pathlib import Path
 from insitu.backends.c.toolchain import (
     PREFIX,
     calls_of,
-    checked,
+    compiled,
     frames_of,
     functions_of,
     ranges_of,
@@ -175,21 +175,22 @@ def build(
     target = board if isinstance(board, Board) else find(board)
     gcc = tool(PREFIX + "gcc")
     out.mkdir(parents=True, exist_ok=True)
-    folders = [f"-I{x}" for x in (*include, STARTUP.parent)]
-    plain = [gcc, *_FLAGS, *target.flags, *folders]
+    folders = [*include, STARTUP.parent]
+    plain = [gcc, *_FLAGS, *target.flags]
     theirs = [*plain, *optimize.split(), *(f"-D{x}" for x in defines)]
     # GCC would make a call of memset out of the loop that is memset.
     ours = [*plain, "-O2", "-fno-tree-loop-distribute-patterns"]
-    objects = [out / f"{i:03d}-{x.stem}.o" for i, x in enumerate((*sources, STARTUP))]
-    commands = [
-        [*(ours if source is STARTUP else theirs), "-c", str(source), "-o", str(to)]
-        for source, to in zip((*sources, STARTUP), objects, strict=True)
-    ]
+
+    def made(source: Path) -> tuple[Path, str]:
+        command = ours if source is STARTUP else theirs
+        return compiled(command, source, folders, out, f"board {target.name}")
+
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        warnings = "".join(pool.map(lambda x: checked(x, f"board {target.name}"), commands))
+        objects, said = zip(*pool.map(made, (*sources, STARTUP)), strict=True)
+    warnings = "".join(said)
     elf = Elf(out / "program.elf", target, tuple(x.with_suffix(".su") for x in objects), warnings)
-    said = _link(elf, [gcc, *target.flags, "-nostdlib", "-Wl,--gc-sections", *map(str, objects), "-lgcc"])
-    return replace(elf, warnings=warnings + said)
+    linked = _link(elf, [gcc, *target.flags, "-nostdlib", "-Wl,--gc-sections", *map(str, objects), "-lgcc"])
+    return replace(elf, warnings=warnings + linked)
 
 
 def sizes(elf: Elf) -> Sizes:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from insitu.backends.c.emit import base_shift
 from insitu.backends.c.project import RUNTIME, Golden, Program, Source, generated, tested
+from insitu.backends.c.toolchain import cache
 from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
 from insitu.step.triggers import triggers_of
@@ -46,12 +47,6 @@ SIZES = (
     "phases",
     "batch",
 )
-
-
-def cache() -> Path:
-    """Where compiled programs are kept: INSITU_CACHE, or the user's cache folder."""
-    base = os.environ.get("INSITU_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "insitu" / "c"
 
 
 @lru_cache(maxsize=1)
