@@ -35,6 +35,7 @@ CONV_POLICIES = (
     "edge-latent-free-8",
     "edge-latent-free-2",
     "edge-latent-free-4:update=carry",
+    "edge-latent-free-8:update=carry,carry=1,remainder=2,band=4",
     "w4a8",
     "nitro",
 )

@@ -56,6 +56,9 @@ def policy(draw: Random) -> str:
         fields.append(
             f"update={draw.choice(['threshold', 'dst', 'niti', 'integer-sgd', 'rotating', 'carry'])}"
         )
+    if "update=carry" in fields:
+        fields.append(f"carry={draw.choice([1, 3, 9])}")
+        fields.append(f"remainder={draw.randint(2, 16)},band={draw.randint(4, 8)}")
     if draw.random() < 0.2:
         fields.append("generator=lfsr")
     if draw.random() < 0.2:

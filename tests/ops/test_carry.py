@@ -12,9 +12,11 @@ WORD, GROUP, ROWS, STEPS, SHIFT = Fixed(True, 15, 0), 9, 40, 200, 10
 RNG = np.random.default_rng
 
 
-def moved(gradients: list[np.ndarray], band: int, remainder: int = 16) -> tuple[np.ndarray, int]:
+def moved(
+    gradients: list[np.ndarray], band: int, remainder: int = 16, group: int = GROUP
+) -> tuple[np.ndarray, int]:
     """What words of 0 have become, and how many moves that took."""
-    o = Stored("carry", WORD, 1.0, "w", carry=GROUP, remainder=remainder, band=band)
+    o = Stored("carry", WORD, 1.0, "w", carry=group, remainder=remainder, band=band)
     w = np.zeros(gradients[0].shape, np.int64)
     rest = np.zeros((len(w), o.groups(w.shape)), np.int64)
     moves, draw = 0, RNG(1)
@@ -57,3 +59,26 @@ def test_a_remainder_of_few_bits_wanders() -> None:
     few, many = (moved(gradients, 8, bits)[0].sum(-1) for bits in (4, 11))
     assert abs(few.mean() - wanted) < 1  # a step is still to come
     assert few.std() > 3 * many.std()
+
+
+def test_a_remainder_of_its_own_follows_every_weight() -> None:
+    """Words with two bits more: the noise of rounding is that of a step a quarter as large."""
+    gradients = [RNG(i).integers(-300, 300, (ROWS, GROUP)) for i in range(STEPS)]
+    wanted = -sum(gradients) / 2**SHIFT  # type: ignore[operator]
+    full, few = (moved(gradients, 4, bits, group=1)[0] - wanted for bits in (10, 2))
+    shared = moved(gradients, 4)[0] - wanted
+    assert np.abs(full).max() <= 0.5 + 2**-9
+    part = np.array(gradients) / 2 ** (SHIFT - 2) % 1  # of a quarter of a step
+    variance = (
+        part * (1 - part)
+    ).mean() * STEPS / 16 + 1 / 12  # of the remainders, and of the words' rounding
+    assert few.std() == pytest.approx(variance**0.5, rel=0.1)
+    assert few.std() < 0.5 * shared.std()
+
+
+def test_a_remainder_of_half_a_step_needs_no_sign() -> None:
+    o = Stored("carry", WORD, 1.0, "w", carry=1, remainder=3, band=4)
+    w, rest = np.zeros((1, 4), np.int64), np.zeros((1, 4), np.int64)
+    g = np.array([[3, 4, -4, -5]]) << 7  # in eighths of a step
+    carried(o, SHIFT, w, g, rest, np.zeros((1, 4), np.int64))
+    assert w.tolist() == [[0, -1, 0, 1]] and rest.tolist() == [[3, -4, -4, 3]]

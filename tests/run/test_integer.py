@@ -35,6 +35,7 @@ MORE = (
     "edge-latent-free-8:update=rotating,slices=3,window=4",
     "edge-latent-free-8:update=carry,carry=5,remainder=8,band=5",
     "edge-latent-free-2:update=carry,generator=lfsr",
+    "edge-latent-free-8:update=carry,carry=1,remainder=2,band=4",
     "w1a8-free:update=carry,band=4",
     "edge-latent-free-2:update=dst",
     "w1a8-free:update=bop,gamma=2,flip=40",

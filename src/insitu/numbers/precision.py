@@ -54,9 +54,9 @@ class Precision:
         generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
             anew for every tensor and step): less hardware.
         step_bits: of ``niti``.
-        carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution whole
-            kernels, as few as have so many weights.
-        remainder: of ``carry``: bits of a remainder.
+        carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution a part
+            of a kernel, or whole kernels, as few as have so many weights. 1: each has its own.
+        remainder: of ``carry``: bits of a remainder, each finer than a weight's step (of bands above 4 one is a sign).
         band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to
             nearest) to 8 (towards zero).
         slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
@@ -78,7 +78,7 @@ class Precision:
         activation_headroom: of activations alone; as ``headroom`` where ``None``.
         accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
             end) instead of being refused.
-        layers: overrides of ``weight``, ``activation``, ``hidden`` by layer pattern (``fc*``), first match counts.
+        layers: overrides of fields (``OVERRIDES``) by layer pattern (``fc*``), first match counts.
     """
 
     name: str = "custom"
@@ -187,12 +187,12 @@ class Precision:
         return {k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(self).items()}
 
 
-OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather")
+OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather", "update", "carry", "remainder", "band")
 _RANGES = (
     ("hidden", 0, 24),
     ("step_bits", 1, 8),
     ("carry", 1, 32),
-    ("remainder", 4, 16),
+    ("remainder", 2, 16),
     ("band", 4, 8),
     ("slices", 1, 4096),
     ("window", 1, 1 << 20),

@@ -102,6 +102,11 @@ class Stored:
             return (("evidence", (self.slice_rows(shape), *shape[1:]), EVIDENCE),)
         return ()
 
+    @property
+    def fraction(self) -> int:
+        """Bits of a remainder below a weight's step: within ± 1/2 of a step all of them."""
+        return self.remainder - (self.band > 4)
+
     def groups(self, shape: Shape) -> int:
         """Groups of a row that share a remainder."""
         return -(-prod(shape[1:]) // self.carry)
@@ -286,9 +291,8 @@ def carried(o: Stored, k: int, w: Any, g: Any, rest: Any, words: Any) -> None:
         rest: the remainders [rows, groups], which change.
         words: a random 32-bit word per group, of the same shape.
     """
-    bits = o.remainder - 1  # and a sign: 1 is a weight's step
-    s = max(k, bits)
-    low, half = s - bits, (o.band << s) // 8
+    s = max(k, o.fraction)
+    low, half = s - o.fraction, (o.band << s) // 8
     t = (rest << low) + (words >> (32 - low))
     for j in range(o.carry):
         part, x = w[:, j :: o.carry], g[:, j :: o.carry] << (s - k)

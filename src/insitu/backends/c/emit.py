@@ -193,7 +193,7 @@ class Emitter:
             f"{integer(least)}, {integer(most)}, "
             f"{stream_of(o.stream)}, {o.slices}u, {o.window}u, {o.evidence}, {o.flip}, 0.0f, 0.0f, 0.0f, {index}u, "
             f"{kind}, {o.stride}u, {o.step_bits}u, {o.gamma}u, {decay}, "
-            f"{int(o.generator == 'lfsr')}u, 0u, {o.carry}u, {o.remainder}u, {o.band}u}}}}"
+            f"{int(o.generator == 'lfsr')}u, 0u, {o.carry}u, {o.fraction}u, {o.band}u}}}}"
         )
         return self.constants.named("insitu_move", "move", text)
 

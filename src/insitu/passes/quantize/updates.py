@@ -70,15 +70,15 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
             f"words of {w.format} are not evenly spaced; use a -latent precision for powers of two"
         )
     kernel = prod(v.shape[2:])
-    carry = -(-p.carry // kernel) * kernel if how == "carry" else 1
-    if carry > GROUP:
+    carry = p.carry if kernel % p.carry == 0 else -(-p.carry // kernel) * kernel
+    if how == "carry" and carry > GROUP:
         raise q.refuse(
             f"a group of {carry} weights (whole kernels of {kernel}) shares a remainder, {GROUP} at most can; "
             "use update: stochastic, or a smaller carry"
         )
     return Stored(
         kind=how,
-        carry=carry,
+        carry=carry if how == "carry" else 1,
         remainder=p.remainder,
         band=p.band,
         format=w.format,

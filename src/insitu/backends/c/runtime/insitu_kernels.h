@@ -88,7 +88,7 @@ typedef struct {
     int8_t word_decay; /* INSITU_MOVE_INTEGER_SGD; -1: none */
     uint8_t lfsr;      /* random words from the shift register */
     uint8_t half;      /* the real weight is rounded to float16 */
-    uint8_t carry, remainder, band; /* INSITU_MOVE_CARRY: weights that share a remainder, its bits, its bound in eighths of a step */
+    uint8_t carry, fraction, band; /* INSITU_MOVE_CARRY: weights that share a remainder, its bits, its bound in eighths of a step */
 } insitu_move;
 
 /* --- words, random numbers, rounding ------------------------------------------------------------------------ */

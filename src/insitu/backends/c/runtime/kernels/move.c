@@ -101,7 +101,7 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
         m->place = 0;
         m->group = row * ((m->columns + m->move->carry - 1u) / m->move->carry) + m->start / m->move->carry;
         m->k = m->k < 32 ? m->k : 32;
-        m->s = m->k < m->move->remainder - 1 ? m->move->remainder - 1u : (uint32_t)m->k;
+        m->s = m->k < m->move->fraction ? m->move->fraction : (uint32_t)m->k;
     }
 #endif
     if (!m->random)
@@ -116,7 +116,7 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
 /* What is left of a group's steps is carried to its next weight. */
 static int64_t carried(insitu_mover *m, uint32_t j, int32_t g, uint32_t word)
 {
-    uint32_t s = m->s, low = s + 1u - m->move->remainder;
+    uint32_t s = m->s, low = s - m->move->fraction;
     int64_t half = (int64_t)((uint64_t)m->move->band << s >> 3), t, change = 0;
 
     if (m->place == 0u)
@@ -234,7 +234,7 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
 static void carry_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
 {
     const insitu_move *move = m->move;
-    uint32_t s = m->s, low = s + 1u - move->remainder, left = (uint32_t)((int32_t)s - m->k), j = 0, stop;
+    uint32_t s = m->s, low = s - move->fraction, left = (uint32_t)((int32_t)s - m->k), j = 0, stop;
     int32_t half = (int32_t)((uint32_t)move->band << s >> 3), t, change;
 
     while (j < count) {
@@ -255,6 +255,30 @@ static void carry_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t
         insitu_set(m->state, m->group++, insitu_asr(t, low));
     }
 }
+
+#if defined(INSITU_AVX2)
+/* The same for weights that have a remainder each and round to nearest. */
+static void carry_each(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
+{
+    const insitu_move *move = m->move;
+    uint32_t s = m->s, low = s - move->fraction, left = (uint32_t)((int32_t)s - m->k), first = row * m->columns + m->start, j;
+    uint32_t down = (32u - low) & 31u, drawn = low == 0u ? 0u : 0xFFFFFFFFu, row_word = m->row_word;
+    int32_t w[INSITU_BLOCK], rest[INSITU_BLOCK], half = (int32_t)1 << (s - 1u), least = move->least, most = move->most, t, change;
+
+    insitu_get_many(m->w, first, count, w);
+    insitu_get_many(m->state, m->group, count, rest);
+    for (j = 0; j < count; j++) {
+        t = (int32_t)((uint32_t)rest[j] << low) + (int32_t)(((row_word ^ m->words[j]) & drawn) >> down);
+        t += (int32_t)((uint32_t)insitu_clip(g[j], least, most) << left);
+        change = insitu_asr(t + half, s);
+        rest[j] = insitu_asr(t - (int32_t)((uint32_t)change << s), low);
+        w[j] = insitu_clip(w[j] - change * (int32_t)move->stride, move->low, move->high);
+    }
+    insitu_set_many(m->w, first, count, w);
+    insitu_set_many(m->state, m->group, count, rest);
+    m->group += count;
+}
+#endif
 
 /* Can carry_sums do it? A sum of a group's steps and its remainder stay below 2^30. */
 static int carries(const insitu_mover *m, const int32_t *g, uint32_t count)
@@ -280,6 +304,12 @@ void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t 
         (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_NITI && move->how != INSITU_MOVE_THRESHOLD)) {
 #ifndef INSITU_NO_CARRY
         if (carries(m, g, count)) {
+#if defined(INSITU_AVX2)
+            if (move->carry == 1u && move->band == 4u && m->s > 0u) {
+                carry_each(m, row, g, count);
+                return;
+            }
+#endif
             carry_sums(m, row, g, count);
             return;
         }
