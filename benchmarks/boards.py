@@ -45,7 +45,7 @@ def exported(
     network: str,
     rule: str,
     *,
-    precision: str = WORDS,
+    precision: str | dict[str, Any] = WORDS,
     steps: int = STEPS,
     rule_options: Mapping[str, Any] | None = None,
     **options: str,

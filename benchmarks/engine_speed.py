@@ -44,7 +44,7 @@ RULES = ["bp", "drtp", "pred", "mono-forward"]
 SAMPLES = 4096
 PEAK = 64 if "-DINSITU_AVX512" in features() else 32
 AUTOGRAD_BAR, EXECUTOR_BAR = 10, 5
-STEPS = {"c": 1024, "torch": 64, "autograd": 128}
+STEPS = {"c": 4096, "torch": 64, "autograd": 512}
 """Training steps of a turn."""
 
 Turn = Callable[[], int]

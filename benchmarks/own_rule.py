@@ -19,7 +19,7 @@ from statistics import fmean
 from typing import Any
 
 from boards import exported
-from insitu.experiment import whole
+from insitu.experiment import recipes, whole
 from insitu.experiment.export import on_board
 from insitu.experiment.impact import Point, assess
 from insitu.hardware.stability import claim
@@ -32,6 +32,8 @@ NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")
 BOARDS = (("digits", "mlp-64-32-10", 2048), ("digits", "cnn-8-16", 64), ("mnist", "lenet5", 512, 256))
 """Data, network, and features of smaller heads, of which the last hidden block has none (shared)."""
+RECIPES = ("own-rule-fashion-conv", "own-rule-cifar")
+"""Of which the networks that etch trained are built: inference adds the scores of the heads that vote."""
 STUDIES = Path(__file__).resolve().parents[1] / "docs" / "results"
 STUDY, HINGE = (STUDIES / f"{name}.json" for name in ("own-rule-energy", "own-rule-energy-hinge"))
 ETCH, BASE = "etch 8-bit", "bp-stash 8-bit"
@@ -121,6 +123,21 @@ def boards() -> list[dict[str, Any]]:
             named = f"{rule}, shared, heads of {options['limit']}" if options else rule
             kept = {"memory": found.memory, "inference": found.inference_memory}
             rows.append({"network": network, "rule": named} | kept)
+    for config in (recipes.find(name).config() for name in RECIPES):
+        for spec in config.rules[:2]:
+            with tempfile.TemporaryDirectory() as place:
+                made = exported(
+                    place,
+                    config.data,
+                    config.networks[0],
+                    spec.rule,
+                    precision=spec.precision or config.precision,
+                    steps=1,
+                    rule_options=spec.options,
+                )
+                found = on_board(made, "m4")
+            kept = {"memory": found.memory, "inference": found.inference_memory}
+            rows.append({"network": config.networks[0], "rule": f"{spec.name}, of the table above"} | kept)
     return rows
 
 

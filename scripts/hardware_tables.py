@@ -134,6 +134,21 @@ def instructions_table() -> str:
     return markdown(columns, rows)
 
 
+def conformance_table() -> str:
+    """Rules x policies whose bits in C are the integer reference's, per machine and network."""
+    found: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for key, what in stored("conformance")["rows"].items():
+        machine, network, rule, _ = key.split(" ")
+        kind = what if what == "equal" else "refused" if what.startswith("refused") else "differs"
+        found.setdefault((machine, network), {}).setdefault(kind, []).append(rule)
+    rows = []
+    for (machine, network), kinds in found.items():
+        refused = ", ".join(f"`{rule}`" for rule in sorted(set(kinds.get("refused", []))))
+        counts = (f"{len(kinds.get(kind, []))}" for kind in ("equal", "differs", "refused"))
+        rows.append((machine, network, *counts, refused or UNKNOWN))
+    return markdown(("machine", "network", "equal", "differ", "refused", "of rules"), rows)
+
+
 def own_rule_table() -> str:
     """Bytes of etch beside bp-stash."""
     found = stored("own_rule")
@@ -523,6 +538,7 @@ def parts() -> dict[str, str]:
         "zigzag": zigzag_table(),
         "mlperf": mlperf_table(),
         "instructions": instructions_table(),
+        "conformance": conformance_table(),
         "own_rule_hardware": own_rule_table(),
         "own_rule_energy": own_rule_energy_table(),
         "own_rule_accuracy": own_rule_accuracy_table(),

@@ -126,11 +126,12 @@ def test_a_name_that_recipes_go_on_from_is_all_of_them() -> None:
     assert recipes.group("nothing") == ()
 
 
-def test_rows_in_floats_are_trained_by_torch_where_the_others_are_by_c() -> None:
+def test_a_row_is_trained_by_torch_where_it_is_in_floats_or_says_so() -> None:
     shared = config(engine="c", precision="edge-latent-free-8")
     float32 = RuleSpec(rule="bp", precision="float32")
-    engines = [shared.run("mlp-64-8-10", spec, 1).engine for spec in (RuleSpec(rule="bp"), float32)]
-    assert engines == ["c", "torch"]
+    torch = RuleSpec(rule="bp", engine="torch")
+    engines = [shared.run("mlp-64-8-10", spec, 1).engine for spec in (RuleSpec(rule="bp"), float32, torch)]
+    assert engines == ["c", "torch", "torch"]
 
 
 def test_a_rule_may_have_network_options_of_its_own() -> None:

@@ -27,7 +27,7 @@ from insitu.cli.options import (
     Sets,
     console,
     emit,
-    free_folder,
+    folder_for,
     path_text,
 )
 from insitu.cli.recipe import recipe_config, words
@@ -92,7 +92,7 @@ def compare(
         "data_dir": path_text(data_dir),
     }
     config = recipe_config(CompareConfig, recipe, words(rules), flags, sets)
-    folder = out or free_folder(f"compare-{config.data}")
+    folder = folder_for(out, f"compare-{config.data}", resume=resume)
     _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
 
 
@@ -120,7 +120,7 @@ def reproduce(
     from insitu.experiment import recipes
     from insitu.run.files import write_atomic
 
-    found, root = recipes.group(name) or (name,), out or free_folder(f"reproduce-{name}")
+    found, root = recipes.group(name) or (name,), folder_for(out, f"reproduce-{name}", resume=resume)
     for one in found:
         recipe = recipes.find(one)
         config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)

@@ -23,7 +23,7 @@ from insitu.cli.options import (
     Sets,
     console,
     emit,
-    free_folder,
+    folder_for,
     path_text,
 )
 from insitu.cli.recipe import recipe_config, words
@@ -90,7 +90,7 @@ def grid(
     }
     stored = out / "grid.yaml" if resume and out and (out / "grid.yaml").exists() else "digits"
     config = recipe_config(GridConfig, recipe or str(stored), words(rules), flags, sets, _of_comparison)
-    folder = out or free_folder(f"grid-{config.data}")
+    folder = folder_for(out, f"grid-{config.data}", resume=resume)
     results = run(
         config,
         folder,

@@ -134,6 +134,17 @@ def _ended(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
+def folder_for(out: Path | None, stem: str, *, resume: bool) -> Path:
+    """Where results go.
+
+    Raises:
+        ConfigError: there is nothing to go on with.
+    """
+    if resume and out is None:
+        raise ConfigError("--resume needs the folder to go on with: pass it with --out")
+    return out or free_folder(stem)
+
+
 def free_folder(stem: str) -> Path:
     """The first of runs/stem-1, runs/stem-2, ... that does not exist."""
     stem, n = stem.replace("/", "_"), 1

@@ -50,7 +50,7 @@ _FLAGS = (
         "-fdata-sections",
         "-ffp-contract=off",
     ),
-    *("-fstack-usage", "-fcallgraph-info=su", "-Wall", "-Wextra", "-Wconversion", "-pedantic"),
+    *("-fstack-usage", "-fcallgraph-info=su", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-pedantic"),
 )
 
 

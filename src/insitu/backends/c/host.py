@@ -24,7 +24,10 @@ from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
 from insitu.step.triggers import triggers_of
 
-WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-pedantic", "-Werror", "-ffp-contract=off")
+WARNINGS = (
+    *("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-pedantic"),
+    *("-Werror", "-ffp-contract=off"),
+)
 FAST = ("-O3", "-fPIC")
 SANITIZED = ("-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 AVX2 = ("-mavx2", "-DINSITU_AVX2")

@@ -170,6 +170,32 @@ static void move_average(const insitu_mover *m, uint32_t i, int32_t g)
         insitu_set(m->w, i, (int32_t)(0u - (uint32_t)w));
 }
 
+#if defined(INSITU_AVX2)
+/* The same for a block of a row: most averages are too small for a look at their weight. */
+static void move_averages(const insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)
+{
+    const insitu_move *move = m->move;
+    uint32_t first = row * m->columns + m->start, k = (uint32_t)m->k, gamma = move->gamma, j;
+    int64_t half = (int64_t)1 << (k - 1u);
+    int32_t nearest = (int32_t)1 << (gamma - 1u), x, average;
+
+    for (j = 0; j < count; j++) {
+        uint8_t *kept = m->state->data + 2u * (size_t)(first + j);
+
+        x = insitu_saturate(insitu_asr64(insitu_clip(g[j], move->least, move->most) + half, k), -32768, 32767);
+        average = (int16_t)insitu_load16(kept);
+        average = insitu_clip(average + insitu_asr(x - average + nearest, gamma), -32768, 32767);
+        insitu_store16(kept, (uint16_t)average);
+        if (INSITU_RARE(average >= move->flip || average <= -move->flip)) {
+            int32_t w = insitu_get(m->w, first + j);
+
+            if (average * w >= move->flip)
+                insitu_set(m->w, first + j, -w);
+        }
+    }
+}
+#endif
+
 static void move_slice(const insitu_mover *m, uint32_t i, int32_t g, uint32_t word)
 {
     uint32_t at = i - m->first * m->columns;
@@ -311,6 +337,12 @@ void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t 
             }
 #endif
             carry_sums(m, row, g, count);
+            return;
+        }
+#endif
+#if defined(INSITU_AVX2)
+        if (move->how == INSITU_MOVE_BOP && m->k > 0 && m->k <= 32) {
+            move_averages(m, row, g, count);
             return;
         }
 #endif
