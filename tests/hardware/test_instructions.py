@@ -20,10 +20,11 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BAR = 0.15
 BEYOND = {
     ("mlp-64-100-50-10", "dfa"): 0.16,
-    ("mlp-784-100-10", "drtp"): 0.39,
-    ("mlp-784-64-64-10", "bp-stash"): 0.90,
+    ("mlp-784-100-10", "drtp"): 0.40,
+    ("mlp-784-64-64-10", "bp-stash"): 0.91,
     ("lenet5", "bp-stash"): 0.40,
-    ("ds-cnn", "dgl"): 0.16,
+    ("cnn-16-32", "pred"): 0.16,
+    ("ds-cnn", "dgl"): 0.19,
 }
 """Training steps beyond the bar, and how far: what the model does not know (docs/c.md). Results, not tolerances."""
 
