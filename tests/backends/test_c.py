@@ -77,6 +77,21 @@ def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     assert next(both.learn(40), None) is None
 
 
+@pytest.mark.parametrize("policy", ["edge-latent-free-8", "edge-latent-free-8:rounding=stochastic"])
+def test_threads_share_the_samples_and_not_the_memory(policy: str) -> None:
+    both = pair("pred", "mlp", policy, batch=2)
+    first = both.engine.state.copy()
+    assert next(both.learn(5), None) is None
+    assert not np.array_equal(both.engine.state, first)
+    x = np.random.default_rng(1).integers(0, 256, (7, both.engine.sizes["sample_bytes"]), np.uint8)
+    alone = both.engine.infer(x)
+    assert len(set(map(tuple, alone[1]))) > 1
+    for count, threads in ((7, 2), (7, 7), (1, 2), (0, 2)):
+        for mine, theirs in zip(both.engine.infer(x[:count], threads), alone, strict=True):
+            assert np.array_equal(mine, theirs[:count])
+    assert next(both.learn(5), None) is None
+
+
 @pytest.mark.parametrize("policy", ["niti-int8", "edge-latent-free-8", "edge-latent-free-8:update=niti"])
 @pytest.mark.parametrize("rule", ["bp", "drtp"])
 def test_a_matrix_of_one_column_is_no_vector(rule: str, policy: str) -> None:

@@ -234,7 +234,7 @@ class EngineTrainer(Trainer):
             return super()._predicted(data, xb, first)
         step, count = self.program.inference, len(xb)
         rows = self._feed("x", step.inputs[0], data).batches(np.arange(first, first + count)[:, None])
-        _, scores = self._engine.infer(rows)
+        _, scores = self._engine.infer(rows, torch.get_num_threads())
         out = step.outputs[0]
         z = torch.from_numpy(scores).to(self._real_of(xb[:1])).reshape(count, *out.shape[1:])
         return z if out.unit is None else z * out.unit

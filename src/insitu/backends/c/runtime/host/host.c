@@ -3,6 +3,7 @@
  * The program as a library on a host: memory of its own, loops over many samples, and how many of them triggered.
  */
 #include <stdlib.h>
+#include <string.h>
 
 #include "host.h"
 
@@ -14,6 +15,7 @@ typedef struct {
 } insitu_host;
 
 insitu_host *insitu_host_new(void);
+insitu_host *insitu_host_copy(const insitu_host *host);
 void insitu_host_free(insitu_host *host);
 uint8_t *insitu_host_state(insitu_host *host);
 void insitu_host_clock(insitu_host *host, uint32_t seed, uint32_t t, float rate, const int8_t *shift);
@@ -30,6 +32,17 @@ insitu_host *insitu_host_new(void)
         insitu_init(&host->net, (uint8_t *)host->arena, (uint8_t *)host->state);
     }
     return host;
+}
+
+insitu_host *insitu_host_copy(const insitu_host *host)
+{
+    insitu_host *const copy = insitu_host_new();
+    if (copy != NULL) {
+        memcpy(copy->state, host->state, sizeof copy->state);
+        copy->net.clock.seed = host->net.clock.seed;
+        copy->net.clock.t = host->net.clock.t;
+    }
+    return copy;
 }
 
 void insitu_host_free(insitu_host *host) { free(host); }
