@@ -33,6 +33,7 @@ from insitu.experiment.export import Exported, on_board  # noqa: E402
 NETWORKS = ("mlp", "lenet", "separable")
 UPDATES = (
     "edge-latent-free-4:update=carry",
+    "edge-latent-free-8:update=carry,carry=1,remainder=2,band=4",
     "edge-latent-free-8:update=rotating,slices=3,window=4",
     "edge-latent-free-4:hidden=4,update=threshold",
 )

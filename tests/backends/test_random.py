@@ -58,7 +58,8 @@ def policy(draw: Random) -> str:
         )
     if "update=carry" in fields:
         fields.append(f"carry={draw.choice([1, 3, 9])}")
-        fields.append(f"remainder={draw.randint(2, 16)},band={draw.randint(4, 8)}")
+        band = draw.randint(4, 8)
+        fields.append(f"remainder={draw.randint(2 if band in (4, 8) else 4, 16)},band={band}")
     if draw.random() < 0.2:
         fields.append("generator=lfsr")
     if draw.random() < 0.2:

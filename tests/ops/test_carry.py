@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed
+from insitu.numbers.precision import make
 from insitu.ops.stored import Stored, carried
 
 WORD, GROUP, ROWS, STEPS, SHIFT = Fixed(True, 15, 0), 9, 40, 200, 10
@@ -82,3 +84,24 @@ def test_a_remainder_of_half_a_step_needs_no_sign() -> None:
     g = np.array([[3, 4, -4, -5]]) << 7  # in eighths of a step
     carried(o, SHIFT, w, g, rest, np.zeros((1, 4), np.int64))
     assert w.tolist() == [[0, -1, 0, 1]] and rest.tolist() == [[3, -4, -4, 3]]
+
+
+@pytest.mark.parametrize("band", range(4, 9))
+@pytest.mark.parametrize("remainder", range(2, 10))
+def test_nothing_moves_without_a_gradient(band: int, remainder: int) -> None:
+    """C passes over tensors whose error is zero: a remainder may not cross its band by its random bits alone."""
+    policy = f"edge-latent-free-8:update=carry,band={band},remainder={remainder}"
+    try:
+        make(policy)
+    except ConfigError as error:
+        assert "remainder" in str(error) and 4 < band < 8 and remainder < 4
+        return
+    o = Stored("carry", WORD, 1.0, "w", carry=1, remainder=remainder, band=band)
+    w, rest = np.zeros((1, 4000), np.int64), np.zeros((1, 4000), np.int64)
+    draw = RNG(1)
+    for _ in range(20):
+        g = draw.integers(-900, 900, w.shape)
+        carried(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
+        before = w.copy(), rest.copy()
+        carried(o, SHIFT, w, np.zeros_like(g), rest, draw.integers(0, 1 << 32, rest.shape))
+        assert (w == before[0]).all() and (rest == before[1]).all()

@@ -150,6 +150,11 @@ class Precision:
                 f"precision: gather={self.gather} is not for {how}; use gather: 1, or a stored word that moves by "
                 "stochastic or threshold"
             )
+        if self.remainder < (least := {5: 4, 6: 3, 7: 4}.get(self.band, 2)):
+            raise ConfigError(
+                f"precision: a remainder of {self.remainder} bits cannot hold a band of {self.band} eighths, and "
+                f"weights would move without a gradient; use remainder: {least} or more, or band: 4 or 8"
+            )
         if self.update == "bop" and kind(self.weight, "weight") != B1:
             raise ConfigError("precision: update 'bop' flips binary weights; use weight: '1'")
         self._check_layers()

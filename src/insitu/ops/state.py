@@ -13,7 +13,7 @@ from math import sqrt
 from typing import Any
 
 from insitu.errors import ConfigError
-from insitu.ops import stored
+from insitu.ops import moves, stored
 from insitu.ops.common import no_outputs
 from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, Value, register
 
@@ -145,7 +145,7 @@ def _moves(op: Op) -> bool:
 def _update_torch(op: Op, rt: Any) -> Any:
     o = op.attrs["optimizer"]
     if _moves(op):
-        run = stored.move(_gradient_first(op), rt, lambda g: g, 1)
+        run = moves.move(_gradient_first(op), rt, lambda g: g, 1)
         return lambda w, g, *rest: run(g, *rest[: _exponents(op.attrs)], w, *rest[_exponents(op.attrs) :])
     return lambda w, g, *state: apply(o, rt, w, g, state)
 
@@ -193,13 +193,13 @@ def _dense_accumulate(d: Any, x: Any) -> Accumulate:
 def _dense_update_torch(op: Op, rt: Any) -> Any:
     """The gradient is never whole: accumulated in place, or made a few rows at a time."""
     if _moves(op):
-        return stored.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
+        return moves.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
     o: Optimizer = op.attrs["optimizer"]
     if o.kind in _LINEAR:
         linear = _LINEAR[o.kind]
         return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
 
-    step = max(1, stored.TILE // op.inputs[2].shape[1])
+    step = max(1, moves.TILE // op.inputs[2].shape[1])
 
     def by_rows(d: Any, x: Any, w: Any, *state: Any) -> None:
         for i in range(0, w.shape[0], step):
@@ -221,7 +221,7 @@ def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
         o, n = op.attrs["optimizer"], op.attrs["operands"]
         make = OPS[gradient].torch(op, rt)
         if _moves(op):
-            return stored.move(op, rt, make, FUSED[gradient])
+            return moves.move(op, rt, make, FUSED[gradient])
         if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
             make = _flat
 
@@ -280,7 +280,7 @@ register(
         doc="keeps d_BO and x_BI of a step with an error; those of every ``gather`` steps move the weights at once: "
         "matmul_dw_gather(d, x, w, errors, inputs, count)",
         infer=no_outputs,
-        torch=lambda op, rt: stored.gathering(op, rt, OPS["matmul_dw"].torch(stored.gathered(op), rt)),
+        torch=lambda op, rt: moves.gathering(op, rt, OPS["matmul_dw"].torch(stored.gathered(op), rt)),
         counts=_gather_counts,
         writes=lambda n, attrs: (2, 3, 4, 5),
     )

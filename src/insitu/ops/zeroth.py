@@ -10,7 +10,7 @@ from typing import Any
 
 from insitu.numbers import prng
 from insitu.ops.common import require
-from insitu.ops.stored import TILE
+from insitu.ops.moves import TILE
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 BITS = 32
