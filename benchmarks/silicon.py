@@ -31,7 +31,7 @@ from insitu.hardware.cost import cost
 from insitu.hardware.target import Array, Entry, find
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
-from insitu.network.sketch import Options, Sketch
+from insitu.network.zoo.builder import Options, Sketch
 from insitu.numbers.precision import make
 from insitu.ops.state import Optimizer
 from insitu.passes import lower, plan

@@ -21,7 +21,7 @@ import torch
 
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state

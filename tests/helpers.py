@@ -8,9 +8,9 @@ import torch
 
 from insitu.errors import NetworkError
 from insitu.network import zoo
-from insitu.network.build import Describe
 from insitu.network.graph import WEIGHTED, Network
-from insitu.network.module import to_module
+from insitu.network.layers import Describe
+from insitu.network.torch.module import to_module
 from insitu.numbers.formats import F32, F64
 from insitu.ops.state import Optimizer
 from insitu.passes import lower

@@ -11,7 +11,7 @@ from typing import Any
 __version__ = "0.1.0"
 
 _LAZY = {
-    "capture": "insitu.network.capture",
+    "capture": "insitu.network.torch.capture",
     "compare": "insitu.experiment.compare",
     "cost": "insitu.experiment.impact",
     "train": "insitu.experiment.train",

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from insitu.network.build import Describe
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.rules import RULES, make_rule
 from insitu.rules.protocol import phases
 from tests.helpers import batch, gradients, one_step, serves

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from insitu.errors import NetworkError
-from insitu.network.build import Describe
 from insitu.network.graph import INPUT, Layer, Network, chain
+from insitu.network.layers import Describe
 
 
 def names(net: Network) -> list[list[str]]:

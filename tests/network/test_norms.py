@@ -10,10 +10,10 @@ import torch
 
 from insitu.errors import NetworkError
 from insitu.network import zoo
-from insitu.network.build import Describe
 from insitu.network.graph import Network
-from insitu.network.module import to_module
+from insitu.network.layers import Describe
 from insitu.network.norms import folded, with_rms
+from insitu.network.torch.module import to_module
 
 
 def trained(net: Network) -> Network:

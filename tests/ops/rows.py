@@ -18,7 +18,7 @@ from insitu.step.ir import Phase, Role, Value
 from .harness import LR, SEED, Operand, Row, T
 from .rows_forward import FORWARD_ROWS
 from .rows_hebbian import HEBBIAN
-from .rows_kernels import KERNELS
+from .rows_hsic import KERNELS
 
 FORWARD: dict[str, Any] = {"role": Role.ACTIVATION, "phase": Phase.FORWARD}
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from hypothesis import strategies as st
 
-from insitu.network.build import Describe
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.ops.state import Optimizer
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state

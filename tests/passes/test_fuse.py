@@ -7,8 +7,8 @@ import torch
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.errors import StepError
-from insitu.network.build import Describe
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.numbers.formats import F32
 from insitu.ops.state import Optimizer
 from insitu.passes import fuse, lower

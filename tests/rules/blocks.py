@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from insitu.network.graph import INPUT, Block, Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 
 Tensors = dict[str, torch.Tensor]
 

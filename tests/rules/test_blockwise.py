@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.numbers.formats import F64
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule

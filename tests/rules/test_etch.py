@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from insitu.errors import ConfigError
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.numbers.precision import make
 from insitu.passes import lower, plan
 from insitu.passes.quantize import quantize

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.network.graph import Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.numbers.formats import F64
 from insitu.passes import lower
 from insitu.rules import emit_inference, emit_step, make_rule

@@ -96,7 +96,7 @@ def test_dfa_with_the_product_of_the_weights_is_bp_in_a_linear_net(sizes: tuple[
 
 def batch_drtp(net: Network, x: torch.Tensor, y: torch.Tensor, feedback: Tensors) -> Tensors:
     """DRTP as in the published code: a whole forward pass by autograd, then every gradient (before-pool hooks)."""
-    from insitu.network.module import to_module
+    from insitu.network.torch.module import to_module
 
     module = to_module(net, dtype=torch.float64)
     module.train()
@@ -205,7 +205,7 @@ def test_sdfa_projects_the_sign_of_the_error() -> None:
     x, y = batch(net, 4)
     state = one_step("sdfa", net, x, y)
     feedback = {n: t for n, t in state.items() if n.endswith(".feedback")}
-    from insitu.network.module import to_module
+    from insitu.network.torch.module import to_module
 
     z = to_module(net, dtype=torch.float64)(x)
     error = torch.softmax(z, 1) - torch.nn.functional.one_hot(y, net.outputs)

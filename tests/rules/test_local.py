@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.network.graph import Block, Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.passes import lower, plan
 from insitu.rules import emit_step, make_rule
 from insitu.rules.local import pool_window

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.network import zoo
-from insitu.network.build import Describe
 from insitu.network.graph import Layer, Network
+from insitu.network.layers import Describe
 from insitu.numbers import prng
 from insitu.passes import lower, plan
 from insitu.rules import emit_step, make_rule

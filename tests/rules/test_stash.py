@@ -12,11 +12,11 @@ import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.network import zoo
-from insitu.network.build import Describe
 from insitu.network.builder import inference_step
 from insitu.network.graph import WEIGHTED, Network
-from insitu.network.module import to_module
+from insitu.network.layers import Describe
 from insitu.network.norms import folded, with_rms
+from insitu.network.torch.module import to_module
 from insitu.numbers.formats import BIT
 from insitu.numbers.precision import NAMED
 from insitu.passes import lower, plan

@@ -8,7 +8,7 @@ import torch
 from insitu.errors import StepError
 from insitu.network import zoo
 from insitu.network.builder import inference_step
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state

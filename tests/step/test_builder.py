@@ -9,9 +9,9 @@ import pytest
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.errors import StepError
-from insitu.network.build import Describe
 from insitu.network.builder import Builder as NetworkBuilder
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.numbers.formats import F32, Fixed
 from insitu.rules import emit_step, make_rule
 from insitu.step.builder import Builder

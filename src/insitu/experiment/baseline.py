@@ -24,7 +24,7 @@ from insitu.experiment.config import RunConfig
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import OnEvent, Outcome
 from insitu.network.graph import INPUT, WEIGHTED, Layer, Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
 from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import VALUES, mean_scale, one_hot
 from insitu.ops.state import Optimizer

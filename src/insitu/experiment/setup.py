@@ -102,7 +102,7 @@ def _user_network(spec: str, data: Dataset, seed: int) -> Network:
     """Captures what a function of a user's file returns, for one sample of the data."""
     import torch
 
-    from insitu.network.capture import capture
+    from insitu.network.torch.capture import capture
 
     path_text, _, function = spec.rpartition(":")
     path = Path(path_text)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from insitu.ops import linear
+from insitu.ops import integer_products
 from insitu.ops.common import error_attrs, macs, require, result
-from insitu.ops.linear import GEOMETRY
+from insitu.ops.integer_products import GEOMETRY
 from insitu.ops.matmul import feedback_view, view_random
 from insitu.ops.quant import integers
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
@@ -62,7 +62,7 @@ def _torch(op: Op, rt: Any) -> Any:
     import torch
 
     if integers(op.inputs[0]):
-        return linear.conv(op, rt)
+        return integer_products.conv(op, rt)
     if _direct(op, rt, _count(op.outputs[0], op.inputs[1].shape)):
         small = torch.ops.aten._slow_conv2d_forward.default
         kernel, stride, padding = op.inputs[1].shape[2:], op.attrs["stride"], op.attrs["padding"]
@@ -148,7 +148,7 @@ def _backward(op: Op, rt: Any, kernel: Sequence[int], wanted: int) -> Backward:
 
 def _dx_torch(op: Op, rt: Any) -> Any:
     if integers(op.inputs[0]):
-        return linear.conv_dx(op, rt)
+        return integer_products.conv_dx(op, rt)
     backward = _backward(op, rt, op.inputs[1].shape, 0)
     shape = op.outputs[0].shape
 
@@ -180,7 +180,7 @@ def _dw_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
 
 def _dw_torch(op: Op, rt: Any) -> Any:
     if integers(op.inputs[0]):
-        return linear.conv_dw(op, rt)
+        return integer_products.conv_dw(op, rt)
     kernel = tuple(op.attrs["kernel"])
     backward = _backward(op, rt, kernel, 1)
     return lambda d, x: backward(d, x, d.new_empty(1).expand(kernel))

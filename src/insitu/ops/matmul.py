@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from insitu.ops import linear
+from insitu.ops import integer_products
 from insitu.ops.common import error_attrs, macs, require, result
 from insitu.ops.quant import integers
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
@@ -27,7 +27,7 @@ def _infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
 def _torch(op: Op, rt: Any) -> Any:
     import torch
 
-    return linear.dense(op, rt) if integers(op.inputs[0]) else torch.nn.functional.linear
+    return integer_products.dense(op, rt) if integers(op.inputs[0]) else torch.nn.functional.linear
 
 
 def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
@@ -95,7 +95,7 @@ def _dx_torch(op: Op, rt: Any) -> Any:
     import torch
 
     if integers(op.inputs[0]):
-        return linear.dense_dx(op, rt)
+        return integer_products.dense_dx(op, rt)
     if op.attrs.get("view") is None:
         return torch.mm
     return lambda d, w, *m: torch.mm(d, feedback_view(op, rt, w, *m))
@@ -128,7 +128,7 @@ def _dw_torch(op: Op, rt: Any) -> Any:
     import torch
 
     if integers(op.inputs[0]):
-        return linear.dense_dw(op, rt)
+        return integer_products.dense_dw(op, rt)
     return lambda d, x: torch.mm(d.t(), x)
 
 
@@ -158,7 +158,7 @@ def sum_dims(v: Value) -> list[int]:
 def _sum_torch(op: Op, _rt: Any) -> Any:
     dims = sum_dims(op.inputs[0])
     if integers(op.inputs[0]):
-        return linear.limited(op, lambda d: (d if op.attrs["chunks"] else d.double()).sum(dims))
+        return integer_products.limited(op, lambda d: (d if op.attrs["chunks"] else d.double()).sum(dims))
     return lambda d: d.sum(dims)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from insitu.numbers import prng
-from insitu.ops import linear
+from insitu.ops import integer_products
 from insitu.ops.common import error_attrs, require, result, zeroed
 from insitu.ops.quant import feedback_integers, integers, random_words
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
@@ -240,7 +240,7 @@ def _project_stored_torch(op: Op, rt: Any) -> Any:
     import torch
 
     if integers(op.inputs[0]):
-        return linear.projected(op, rt)
+        return integer_products.projected(op, rt)
 
     columns = op.attrs["columns"]
     if columns == op.inputs[1].shape[1]:

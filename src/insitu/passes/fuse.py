@@ -6,7 +6,7 @@ from dataclasses import replace
 from math import prod
 
 from insitu.numbers.formats import Fixed
-from insitu.ops.linear import Then
+from insitu.ops.integer_products import Then
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.ops.pool import tiles
 from insitu.ops.state import FUSED

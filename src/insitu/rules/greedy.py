@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from insitu.errors import ConfigError
-from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Layer, Network
+from insitu.network.layers import Describe
 from insitu.network.phases import Phases
 from insitu.rules.protocol import Citation, ask_hidden, ask_labels, rule
 from insitu.step.ir import Phase, Role, Shape, Value

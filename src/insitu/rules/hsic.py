@@ -7,9 +7,9 @@ from math import exp, prod
 from typing import Any, ClassVar, Literal
 
 from insitu.errors import ConfigError, NetworkError
-from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.network.phases import Phases
 from insitu.rules.local import walk_back
 from insitu.rules.protocol import Citation, ask_labels, rule

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from insitu.errors import ConfigError, NetworkError
-from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Layer, Network
+from insitu.network.layers import Describe
 from insitu.ops.conv import plane
 from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Op, Phase, Role, Shape, Value

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from insitu.network.build import Describe
 from insitu.network.builder import Builder, Trace
+from insitu.network.layers import Describe
 from insitu.rules.local import LocalLoss
 from insitu.rules.protocol import Citation, rule
 from insitu.step.ir import Value

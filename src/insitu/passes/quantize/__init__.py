@@ -19,12 +19,12 @@ from typing import Any
 import numpy.typing as npt
 
 from insitu.numbers.precision import Precision
-from insitu.passes.quantize import losses, pointwise, pools, products, rows, updates
+from insitu.passes.quantize import batch, losses, pointwise, pools, products, updates
 from insitu.passes.quantize.core import Quantizer
 from insitu.passes.quantize.units import WIDEST, Ranges
 from insitu.step.ir import Step
 
-LOWERINGS = (products, updates, pointwise, pools, losses, rows)
+LOWERINGS = (products, updates, pointwise, pools, losses, batch)
 """Modules that say what becomes of each kind of op."""
 
 

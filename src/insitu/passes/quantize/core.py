@@ -14,7 +14,7 @@ from insitu.errors import StepError
 from insitu.numbers.formats import B1, F16, F32, Fixed, Float, Quantized
 from insitu.numbers.precision import Precision, kind
 from insitu.numbers.rounding import Rounding
-from insitu.ops.linear import chunks
+from insitu.ops.integer_products import chunks
 from insitu.ops.quant import Read, feedback_spread, nearest_shift
 from insitu.passes.quantize.units import (
     CHANNEL_BITS,

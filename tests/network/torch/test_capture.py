@@ -14,9 +14,9 @@ from torch import Tensor, nn
 import insitu
 from insitu.errors import NetworkError
 from insitu.network import zoo
-from insitu.network.capture import capture
 from insitu.network.graph import INPUT, Network
-from insitu.network.module import Sign, to_module
+from insitu.network.torch.capture import capture
+from insitu.network.torch.module import Sign, to_module
 
 Same = Callable[[Network, Network], None]
 ZOO = tuple(n for n in zoo.names() if n not in ("vgg8b", "vgg11b", "drtp-conv-cifar", "drtp-conv-mnist"))

@@ -8,7 +8,7 @@ from typing import NoReturn
 from torch import Tensor, fx, nn
 
 from insitu.errors import NetworkError
-from insitu.network.calls import Place, op_name, short_name
+from insitu.network.torch.calls import Place, op_name, short_name
 
 SUPPORTED = (
     "nn.Linear, nn.Conv2d, nn.BatchNorm1d or 2d, nn.RMSNorm, ReLU, LeakyReLU, Tanh, Sigmoid, Hardtanh, max "

@@ -12,7 +12,8 @@ import torch
 from insitu.errors import ConfigError, NetworkError
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.network.module import to_module
+from insitu.network.torch.module import to_module
+from insitu.network.zoo.architectures import ENTRIES
 
 SMALL = tuple(n for n in zoo.names() if n not in ("vgg8b", "vgg11b", "drtp-conv-cifar", "drtp-conv-mnist"))
 KINDS = {"dense": "matmul", "conv2d": "conv2d"}
@@ -60,7 +61,7 @@ def test_the_tiny_benchmarks_match_their_reference(name: str, macs: float, total
 
 
 def test_describe_has_a_row_for_each_family() -> None:
-    assert {e.names[0] for e in zoo.ENTRIES} == set(rows())
+    assert {e.names[0] for e in ENTRIES} == set(rows())
     assert all(row["what"] and row["paper"] and row["input_shape"] for row in zoo.describe())
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from insitu.errors import NetworkError
-from insitu.network.build import Describe
+from insitu.network.layers import Describe
 from insitu.step.ir import Shape
 
 LEAKY_SLOPE = 0.01  # PyTorch's default, and that of Nøkland 2019

@@ -10,9 +10,9 @@ import torch
 from torch import fx, nn
 
 from insitu.errors import NetworkError
-from insitu.network.calls import Place
 from insitu.network.graph import INPUT, Layer
-from insitu.network.refusals import PLAIN, refuse
+from insitu.network.torch.calls import Place
+from insitu.network.torch.refusals import PLAIN, refuse
 from insitu.step.ir import Shape
 
 FLAT = ("batch", "features")

@@ -19,12 +19,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from insitu.errors import NetworkError
-from insitu.network.aten import known, shares_storage, translate
-from insitu.network.calls import Place, in_place
-from insitu.network.draft import Draft
 from insitu.network.graph import INPUT, Layer, Network, chain
-from insitu.network.module import Sign
-from insitu.network.refusals import export_failure, refuse
+from insitu.network.torch.aten import known, shares_storage, translate
+from insitu.network.torch.calls import Place, in_place
+from insitu.network.torch.graph import Draft
+from insitu.network.torch.module import Sign
+from insitu.network.torch.refusals import export_failure, refuse
 
 __all__ = ["Sign", "capture"]  # importing Sign registers the op ``insitu::sign``
 

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import fx
 
-from insitu.network.build import pair
-from insitu.network.calls import Place, arguments, in_place, op_name, short_name
-from insitu.network.draft import Draft
-from insitu.network.refusals import REMEDIES, refuse, refuse_kind
+from insitu.network.layers import pair
+from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
+from insitu.network.torch.graph import Draft
+from insitu.network.torch.refusals import REMEDIES, refuse, refuse_kind
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]

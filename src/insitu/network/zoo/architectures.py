@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from math import prod
 
 from insitu.errors import NetworkError
-from insitu.network.sketch import Sketch, size_text
+from insitu.network.zoo.builder import Sketch, size_text
 from insitu.step.ir import Shape
 
 

@@ -9,9 +9,9 @@ from math import prod
 from typing import Any
 
 from insitu.errors import ConfigError, NetworkError
-from insitu.network.architectures import ENTRIES, Entry
 from insitu.network.graph import WEIGHTED, Layer, Network
-from insitu.network.sketch import Options, Sketch, size_text
+from insitu.network.zoo.architectures import ENTRIES, Entry
+from insitu.network.zoo.builder import Options, Sketch, size_text
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.step.ir import Shape
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insitu.errors import NetworkError
-from insitu.network.capture import capture
+from insitu.network.torch.capture import capture
 
 FLAT, IMAGE = torch.zeros(2, 4), torch.zeros(2, 1, 8, 8)
 

@@ -11,9 +11,9 @@ from torch import nn
 
 from insitu.errors import NetworkError
 from insitu.network import zoo
-from insitu.network.build import Describe
 from insitu.network.graph import INPUT, Layer, Network, chain
-from insitu.network.module import Sign, to_module
+from insitu.network.layers import Describe
+from insitu.network.torch.module import Sign, to_module
 
 
 @pytest.mark.parametrize("name", ["lenet5", "resnet8", "mlp-64-100-10", "vgg8b-x0.05"])

@@ -1,0 +1,1 @@
+"""Networks and PyTorch modules: capture of a module, and the module of a network."""
