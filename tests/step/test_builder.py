@@ -13,7 +13,7 @@ from insitu.network.builder import Builder as NetworkBuilder
 from insitu.network.graph import Network
 from insitu.network.layers import Describe
 from insitu.numbers.formats import F32, Fixed
-from insitu.rules import emit_step, make_rule
+from insitu.rules import emit_inference, emit_step, make_rule
 from insitu.step.builder import Builder
 from insitu.step.ir import OPS, Init, OpRecord, Phase, Role, Value, register
 
@@ -146,3 +146,10 @@ def test_a_rule_of_the_user_is_named_too() -> None:
     b = NetworkBuilder(d.network(), 2)
     Mine().emit(b.net, b)
     assert re.fullmatch(r"fc1 test_builder\.py:\d+", str(b.ops[0].where))
+
+
+def test_a_step_that_no_rule_emits_names_no_line_of_its_caller() -> None:
+    d = Describe("net", (3,))
+    d.dense(2, name="fc")
+    for where in (op.where for op in emit_inference(make_rule("bp"), d.network(), 1).ops):
+        assert where.layer == "fc" and where.source is None

@@ -13,10 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from insitu.errors import ConfigError
+from insitu.escape import markdown
 from insitu.report.measure import Measure, measure_of
 from insitu.report.palette import ROLE_COLOURS
 from insitu.report.plots import STYLE, write_figure
-from insitu.report.tables import escaped, table_line
+from insitu.report.tables import table_line
 from insitu.report.units import UNKNOWN, decimals, spread_text
 
 if TYPE_CHECKING:
@@ -200,8 +201,8 @@ def print_grid(results: GridResults, console: Console) -> None:
 def grid_markdown(results: GridResults) -> str:
     """The same in Markdown, under its title in bold."""
     columns = _columns(results.rows)
-    lines = [f"**{escaped(_title(results))}**", "", table_line([title for title, _ in columns])]
+    lines = [f"**{markdown(_title(results))}**", "", table_line([title for title, _ in columns])]
     lines.append(table_line([":---" if i in TEXTS else "---:" for i in range(len(columns))]))
-    lines += [table_line([escaped(text(cell)) for _, text in columns]) for cell in results.rows]
-    notes = [f"- {escaped(note)}" for note in _notes(results)]
+    lines += [table_line([markdown(text(cell)) for _, text in columns]) for cell in results.rows]
+    notes = [f"- {markdown(note)}" for note in _notes(results)]
     return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"

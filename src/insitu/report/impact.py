@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from insitu.errors import ConfigError
+from insitu.escape import csv_cell
 from insitu.experiment.impact import COLUMNS, Impact, timelines
 from insitu.report.palette import RULE_COLOURS
 from insitu.report.plots import STYLE, draw_memory, figure_of, write_figure
@@ -42,7 +43,7 @@ def sweep_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from insitu.escape import markdown
 from insitu.experiment.record import Results, Row
 from insitu.report.measure import measure_of, pareto
 from insitu.report.palette import ROLES
@@ -137,19 +138,13 @@ def rows_markdown(results: Results) -> str:
     for network in networks(results):
         rows = [row for row in results.rows if row.network == network]
         columns = _columns(rows)
-        lines = [f"**{escaped(_title(rows))}**", ""]
+        lines = [f"**{markdown(_title(rows))}**", ""]
         lines.append(table_line([c.title for c in columns]))
         lines.append(table_line([":---" if i == 0 else "---:" for i in range(len(columns))]))
-        lines += [table_line([escaped(c.cell(row)) for c in columns]) for row in rows]
+        lines += [table_line([markdown(c.cell(row)) for c in columns]) for row in rows]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def table_line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def escaped(words: str) -> str:
-    """Text that Markdown shows as it is."""
-    plain = words.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in plain)

@@ -14,18 +14,26 @@ from insitu.step.ir import OPS, Format, Hole, Init, Op, Phase, Role, Shape, Step
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RULES = _PACKAGE / "rules"
+_PROTOCOL = _RULES / "protocol.py"  # calls the rules
+_EMIT = {"step", "ops", "network", "rules"}
+"""Rooms whose functions a rule calls to emit; a frame of another one asked for the step."""
 _LIBRARY = Path(sysconfig.get_paths()["stdlib"])  # of Python's own, such as functools: no user's line
 
 
 def rule_line() -> str | None:
-    """``file:line`` of the rule that emits: the nearest frame in ``insitu/rules`` or outside ``insitu``."""
+    """``file:line`` of the rule that emits: the nearest frame in ``insitu/rules`` or outside ``insitu``.
+
+    ``None`` where no rule emits (a plain forward pass): who asked for the step is no part of it.
+    """
     frame = sys._getframe(1)
     while frame is not None:
         path = Path(frame.f_code.co_filename)
-        if _RULES in path.parents and path.name != "protocol.py":
+        if _RULES in path.parents and path != _PROTOCOL:
             return f"rules/{path.name}:{frame.f_lineno}"
         if _PACKAGE not in path.parents:
             return None if _LIBRARY in path.parents else f"{path.name}:{frame.f_lineno}"
+        if path == _PROTOCOL or path.relative_to(_PACKAGE).parts[0] not in _EMIT:
+            return None
         frame = frame.f_back  # type: ignore[assignment]
     return None
 

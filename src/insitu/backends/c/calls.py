@@ -8,6 +8,7 @@ from typing import Any
 
 from insitu.backends.c.emit import NULL, Emitter, Text, integer, stream_of
 from insitu.errors import ConfigError
+from insitu.escape import c_comment
 from insitu.numbers.formats import Binary, Quantized
 from insitu.run.integer import pool_geometry
 from insitu.step.ir import Op, Value
@@ -31,12 +32,18 @@ def calls(em: Emitter) -> list[str]:
                 f"{op.kind} at {op.where} has no C kernel: it works on reals or is torch alone; use an "
                 "integer-ready rule (insitu list rules) in a quantized precision"
             )
-        where = f"{op.where.layer or ''} {op.phase.value}, {op.where.source or ''}".strip(" ,")
-        lines += [f"    /* {where} */", *(f"    {{ {call}; }}" for call in make(em, op))]
+        lines += [f"    /* {_origin(op)} */", *(f"    {{ {call}; }}" for call in make(em, op))]
         if em.counted and op.record.trigger:
             e = op.outputs[0]
             lines.append(f"    insitu_host_fired(net, {next(triggers)}u, {em.array(e)}, {e.shape[0]}u);")
     return lines
+
+
+def _origin(op: Op) -> str:
+    """Layer, phase and file of an op, for a comment. Without the line: the same program has the same bytes, whatever
+    was edited around it."""
+    file = (op.where.source or "").partition(":")[0]
+    return c_comment(f"{op.where.layer or ''} {op.phase.value}, {file}".strip(" ,"))
 
 
 Calls = list[str]

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.errors import ConfigError
+from insitu.escape import c_comment
 from insitu.numbers.formats import Quantized
 from insitu.numbers.packing import pack
 from insitu.passes.plan import Layout, plan
@@ -261,7 +262,7 @@ def header(source: Source) -> str:
         "UPDATES": max(len(source.constants.moves), 1),
     }
     lines = "\n".join(f"#define INSITU_{name} {n}u" for name, n in sizes.items())
-    return _template("insitu_net.h.in", {"sizes": lines, "name": p.name})
+    return _template("insitu_net.h.in", {"sizes": lines, "name": c_comment(p.name)})
 
 
 def data_source(source: Source) -> str:
