@@ -1,4 +1,4 @@
-"""From a step to the memory that it takes: views, order, and the offset of every transient in one arena."""
+"""From a step to the memory that it takes: the offset of every transient in one arena."""
 
 from __future__ import annotations
 
@@ -6,13 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from random import Random
 
-from insitu.errors import StepError
-from insitu.passes import fuse
-from insitu.passes.order import candidates
 from insitu.step.ir import Role, Step
-from insitu.step.liveness import Storage, peak_bytes, storages, timeline
-
-VIEWS = ("fused", "eager")
+from insitu.step.liveness import Storage, storages, timeline
 
 
 @dataclass(frozen=True)
@@ -124,21 +119,3 @@ def plan(step: Step, *, align: int = 1) -> Layout:
     by_role = dict(peak_row)
     by_role[Role.SCRATCH] += arena + resident - sum(peak_row.values())  # fragmentation, mostly 0
     return Layout(offsets, arena, resident, by_role)
-
-
-def lower(step: Step, view: str = "fused") -> Step:
-    """The program that is executed and costed.
-
-    ``eager`` is the step as the rule emitted it. ``fused`` applies gradients as they are made, works in place
-    and takes the best of a few orders.
-
-    Raises:
-        StepError: for an unknown view.
-    """
-    if view == "eager":
-        return step
-    if view != "fused":
-        raise StepError(f"view {view!r} is unknown; use one of {', '.join(VIEWS)}")
-    fused = fuse.gate_before_unpool(fuse.fuse_updates(fuse.fuse_requant(step)))
-    fused = fuse.drop_positions(fuse.unpool_into_gate(fused))
-    return min((fuse.in_place(s) for s in candidates(fused)), key=peak_bytes)

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from insitu.numbers.precision import Precision
 from insitu.passes.quantize import batch, losses, pointwise, pools, products, updates
-from insitu.passes.quantize.core import Quantizer
 from insitu.passes.quantize.units import WIDEST, Ranges
+from insitu.passes.quantize.walk import Quantizer
 from insitu.step.ir import Step
 
 LOWERINGS = (products, updates, pointwise, pools, losses, batch)

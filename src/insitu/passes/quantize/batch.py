@@ -7,9 +7,9 @@ from math import prod
 from insitu.numbers.precision import kind
 from insitu.numbers.rounding import Rounding
 from insitu.ops.quant import nearest_shift
-from insitu.passes.quantize.core import REASONS, Quantizer, lowers
 from insitu.passes.quantize.losses import sigmoid
 from insitu.passes.quantize.units import Now, fixed
+from insitu.passes.quantize.walk import REASONS, Quantizer, lowers
 from insitu.step.ir import Op, Role
 
 

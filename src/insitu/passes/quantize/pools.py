@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil, prod
 from typing import Any
 
-from insitu.passes.quantize.core import Quantizer, lowers
 from insitu.passes.quantize.units import Now
+from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op
 
 

@@ -8,9 +8,9 @@ from typing import Any
 from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.ops.state import Optimizer
 from insitu.ops.stored import Latent, Stored
-from insitu.passes.quantize.core import Quantizer, lowers
 from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
+from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
 
 GROUP = 64

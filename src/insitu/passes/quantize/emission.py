@@ -1,0 +1,143 @@
+"""What a pass over a step has made so far: the ops and names of the new step, and what each array has become."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from insitu.errors import StepError
+from insitu.numbers.formats import Fixed, Quantized
+from insitu.numbers.precision import Precision, kind
+from insitu.ops.integer_products import chunks
+from insitu.passes.quantize.units import WIDEST, Now, Ranges, fixed, power
+from insitu.step.ir import OPS, Op, Phase, Role, Step, Value
+
+
+class Emission:
+    """Grows by one integer op after another.
+
+    Attributes:
+        step: the step on reals.
+        op: its op at hand.
+        users: the ops of that step that read each value.
+        ops, residents, inputs: of the step on integers.
+        now: what a value has become.
+        plain: what labels, positions and real scalars have become.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        precision: Precision,
+        params: Mapping[str, npt.NDArray[Any]],
+        ranges: Ranges,
+        fresh: bool,
+    ) -> None:
+        self.step, self.precision, self.params, self.ranges = step, precision, params, ranges
+        self.fresh = fresh
+        self.ops: list[Op] = []
+        self.residents: dict[str, Value] = {}
+        self.inputs: list[Value] = []
+        self.now: dict[Value, Now] = {}
+        self.plain: dict[Value, Value] = {}
+        self.users: dict[Value, list[Op]] = {}
+        self.names: set[str] = set()
+        self.op: Op = step.ops[0]
+        for op in step.ops:
+            for v in op.inputs:
+                self.users.setdefault(v, []).append(op)
+
+    def refuse(self, reason: str) -> StepError:
+        return StepError(
+            f"precision {self.precision.name}: {self.op.kind} at {self.op.where} cannot be quantized: {reason}"
+        )
+
+    def of(self, v: Value) -> Now:
+        """What a value has become.
+
+        Raises:
+            StepError: for one that no integer op has made.
+        """
+        if v not in self.now:
+            raise self.refuse(f"its operand %{v.name} has no integer form")
+        return self.now[v]
+
+    def policy(self) -> Precision:
+        """The policy of the layer at hand."""
+        return self.precision.at(self.op.where.layer)
+
+    def unique(self, name: str) -> str:
+        candidate, n = name, 1
+        while candidate in self.names:
+            n += 1
+            candidate = f"{name}.{n}"
+        self.names.add(candidate)
+        return candidate
+
+    def emit(
+        self,
+        kind_: str,
+        *inputs: Value,
+        unit: float | None = None,
+        like: Value | None = None,
+        suffix: str = "",
+        role: Role | None = None,
+        phase: Phase | None = None,
+        units: tuple[float | None, ...] = (),
+        **attrs: Any,
+    ) -> tuple[Value, ...]:
+        """Adds an op; its outputs take name and role of ``like`` (an array of the emitted step)."""
+        inferred = OPS[kind_].infer(inputs, attrs)
+        stem = (like.name if like else f"{self.op.where.layer or self.op.kind}.{kind_}") + suffix
+        made_role = role or (like.role if like else Role.SCRATCH)
+        all_units = units or (unit,) * len(inferred)
+        outputs = tuple(
+            Value(self.unique(stem), shape, fmt, made_role, self.op.where, unit=u)
+            for (shape, fmt), u in zip(inferred, all_units)
+        )
+        self.ops.append(Op(kind_, inputs, outputs, attrs, phase or self.op.phase, self.op.where))
+        return outputs
+
+    def one(self, kind_: str, *inputs: Value, **more: Any) -> Value:
+        (out,) = self.emit(kind_, *inputs, **more)
+        return out
+
+    def wide(self, bound: int, unit: float) -> Fixed:
+        """The narrowest format of a sum up to ± bound.
+
+        Raises:
+            StepError: if the accumulator has fewer bits.
+        """
+        bits = bound.bit_length() + 1
+        limit = self.precision.accumulator
+        if bits > limit:
+            fewer = bits - limit
+            raise self.refuse(
+                f"its sums reach ±{bound}, {bits} bits with sign, but the accumulator has {limit}; use weights or "
+                f"activations of {fewer} bits less, a smaller batch, or accumulator: {bits}"
+                + ("" if bits <= 32 else " (at most 32)")
+            )
+        return fixed(True, bits, unit)
+
+    def sums(self, bound: int, unit: float, axis: int) -> dict[str, Any]:
+        """How an op sums up to ± bound: format, parts along an axis, and a limit where sums may saturate."""
+        bits = self.precision.accumulator
+        if self.precision.saturate and bound.bit_length() + 1 > bits:
+            return {"format": fixed(True, bits, unit), "chunks": chunks(bound, axis), "limit": True}
+        return {"format": self.wide(bound, unit), "chunks": chunks(bound, axis)}
+
+    def activation_format(self, v: Value, signed: bool) -> tuple[Quantized, float]:
+        """Format and unit of an activation: the layer's measured range times the headroom."""
+        policy, name = self.policy(), v.where.layer
+        bits = kind(policy.activation, "activation").bits
+        if name is not None and name in self.ranges:
+            low, high = self.ranges[name]
+            widest = max(abs(low) if signed else 0.0, abs(high)) or 1.0
+            room = policy.headroom if policy.activation_headroom is None else policy.activation_headroom
+            widest *= 2.0 ** min(room, max(bits - 4, 0))
+        else:
+            widest = WIDEST
+        unit = power(widest / 2 ** (bits - signed))
+        return fixed(signed, bits, unit), unit

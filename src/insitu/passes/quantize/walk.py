@@ -1,0 +1,219 @@
+"""The walk over a step on reals, and the requantization of sums, errors and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from insitu.errors import StepError
+from insitu.numbers.formats import Fixed, Float, Quantized
+from insitu.numbers.precision import kind
+from insitu.numbers.rounding import Rounding
+from insitu.ops.quant import nearest_shift
+from insitu.passes.quantize.residents import Residents
+from insitu.passes.quantize.units import (
+    FIXED_POINT,
+    PASSED,
+    TABLE_BITS,
+    Now,
+    fixed,
+    multiplier,
+    power,
+)
+from insitu.step.ir import Op, Phase, Role, Step, Value
+
+
+class Quantizer(Residents):
+    """Walks a step on reals and builds the step on integers."""
+
+    def run(self) -> Step:
+        for v in self.step.inputs:
+            self._input(v)
+        for op in self.step.ops:
+            self.op = op
+            lower = LOWER.get(op.kind)
+            if lower is None:
+                raise self.refuse(REASONS.get(op.kind, "it has no integer form"))
+            lower(self, op)
+        outputs = tuple(self._output(v) for v in self.step.outputs)
+        ops = tuple(self.ops)
+        return replace(
+            self.step,
+            inputs=tuple(self.inputs),
+            residents=tuple(self.residents.values()),
+            ops=ops,
+            outputs=outputs,
+        ).verify()
+
+    def _output(self, v: Value) -> Value:
+        return self.now[v].value if v in self.now else self.plain[v]
+
+    def _input(self, v: Value) -> None:
+        self.names.add(v.name)
+        if v.role == Role.LABEL:
+            if isinstance(v.format, Float):
+                raise StepError(
+                    f"precision {self.precision.name}: step {self.step.name} learns from real targets, which have no "
+                    "integer form yet; use class labels, or float32"
+                )
+            self.inputs.append(v)
+            self.plain[v] = v
+            return
+        low, high = self.ranges.get("x", (0.0, 1.0))
+        bits = kind(self.precision.input, "input").bits
+        if self.precision.scales == "general" and low < 0 and high > low:
+            unit = (high - low) / (2**bits - 1)
+            zero = round(-low / unit)
+            raw = replace(v, format=Fixed(False, bits, 0), unit=unit, zero=zero)
+            self.inputs.append(raw)
+            self.op = replace(self.step.ops[0], where=v.where, phase=Phase.FORWARD)
+            centred = self.one(
+                "offset", raw, by=zero, format=Fixed(True, bits, 0), unit=unit, like=v, suffix=".centred"
+            )
+            self.now[v] = Now(centred)
+            return
+        signed = low < 0
+        unit = power((max(-low, high) or 1.0) / 2 ** (bits - signed))
+        made = replace(v, format=fixed(signed, bits, unit), unit=unit)
+        self.inputs.append(made)
+        self.now[v] = Now(made)
+
+    def to(
+        self, x: Now, fmt: Quantized, unit: float, like: Value, rounding: str, suffix: str = "", **style: Any
+    ) -> Now:
+        """x in a static format with about the given unit; a run-time exponent is taken out."""
+        ratio = x.unit / unit
+        times, shift = 1, nearest_shift(ratio)
+        exact = ratio == 2.0**-shift
+        if not exact and (self.precision.scales == "general" or style.pop("general", False)):
+            times, shift = multiplier(ratio)
+        style.pop("general", None)
+        made_unit = x.unit * 2.0**shift / times
+        operands = [x.value] + ([x.exponent] if x.exponent is not None else [])
+        attrs: dict[str, Any] = {"format": fmt, "shift": shift, "rounding": rounding}
+        if times != 1:
+            attrs["times"] = times
+        if x.exponent is not None and x.sign > 0:
+            attrs["minus"] = True
+        if rounding == Rounding.STOCHASTIC:
+            attrs["stream"] = f"{like.name}{suffix}.rounding"
+        return Now(self.one("requant", *operands, unit=made_unit, like=like, suffix=suffix, **attrs, **style))
+
+    def error(self, x: Now, like: Value, was: float | None = None) -> Now:
+        """A wide error in the policy's bits.
+
+        Args:
+            was: unit of the error that it came from: what a static policy keeps.
+        """
+        fmt = kind(self.precision.error, "error")
+        assert isinstance(fmt, Quantized)
+        rounding = self.precision.error_rounding
+        if self.precision.error_exponent == "static":
+            unit = was or x.unit
+            made = self.to(replace(x, exponent=None), fixed(True, fmt.bits, unit), unit, like, rounding)
+            return x.like(made.value)
+        e = self.one("exponent", x.value, bits=fmt.bits, by_sample=False, like=like, suffix=".exponent")
+        attrs: dict[str, Any] = {"format": fixed(True, fmt.bits, x.unit), "shift": 0, "rounding": rounding}
+        if rounding == Rounding.STOCHASTIC:
+            attrs["stream"] = f"{like.name}.rounding"
+        shrunk = self.one("requant", x.value, e, unit=x.unit, like=like, **attrs)
+        return Now(shrunk, self.added(x.exponent, e))
+
+    def added(self, a: Value | None, b: Value | None) -> Value | None:
+        """The sum of two exponents."""
+        if a is None or b is None:
+            return a or b
+        return self.one("add_exponents", a, b, role=Role.SCRATCH)
+
+    def settle(self, x: Now, out: Value) -> None:
+        """A sum of the forward pass in the format that its readers want."""
+        readers = self.users.get(out, [])
+        if any(op.kind in LOSSES and op.inputs[0] is out for op in readers) or out in self.step.outputs:
+            self.now[out] = self._scores(x, out, readers)
+            return
+        functions = {op.attrs["fn"] for op in readers if op.kind == "activate"}
+        if len(functions) == 1 and all(op.kind == "activate" for op in readers):
+            self._bent(x, out, functions.pop(), readers)
+            return
+        self.now[out] = self._activation(x, out, out, True)
+
+    def _activation(self, x: Now, out: Value, ranged: Value, signed: bool) -> Now:
+        """A sum as an activation: with a measured binary point, or with a run-time exponent relative to it."""
+        policy = self.policy()
+        fmt, unit = self.activation_format(ranged, signed)
+        if policy.activation_exponent == "static" or self._fixed_point_behind(out):
+            return self.to(x, fmt, unit, out, policy.rounding)
+        usual = nearest_shift(x.unit / unit)
+        bits = fmt.bits + (not signed)
+        e = self.one(
+            "exponent", x.value, bits=bits, by_sample=False, usual=usual, like=out, suffix=".exponent"
+        )
+        attrs: dict[str, Any] = {"format": fmt, "shift": usual, "rounding": policy.rounding}
+        if policy.rounding == Rounding.STOCHASTIC:
+            attrs["stream"] = f"{out.name}.rounding"
+        made = self.one("requant", x.value, e, unit=x.unit * 2.0**usual, like=out, **attrs)
+        return Now(made, self.added(x.exponent, e))
+
+    def _fixed_point_behind(self, v: Value) -> bool:
+        """Does an op read the value, or a view or pool of it, that needs a static binary point?"""
+        return any(
+            op.kind in FIXED_POINT or (op.kind in PASSED and self._fixed_point_behind(op.outputs[0]))
+            for op in self.users.get(v, [])
+        )
+
+    def fixed_point(self, v: Value) -> Now:
+        """As :meth:`of`, for an op that cannot carry a run-time exponent on."""
+        found = self.of(v)
+        if found.exponent is not None:
+            raise self.refuse("its operand has a run-time exponent; use activation_exponent=static")
+        return found
+
+    def _scores(self, x: Now, out: Value, readers: list[Op]) -> Now:
+        bits = kind(self.precision.output, "output").bits
+        fine = any(op.kind.startswith(("mse", "hinge", "bce")) for op in readers)
+        unit = 2.0 ** ((3 if fine else 5) + 1 - bits)
+        return self.to(x, fixed(True, bits, unit), unit, out, self.precision.rounding)
+
+    def _bent(self, x: Now, out: Value, fn: str, readers: list[Op]) -> None:
+        """Before an activation function: ReLU and hard tanh are the saturation itself."""
+        rounding = self.precision.rounding
+        results = [op.outputs[0] for op in readers]
+        if fn in ("relu", "leaky_relu"):
+            self.now[out] = self._activation(x, out, results[0], fn == "leaky_relu")
+            return
+        if fn == "hardtanh":
+            bits = kind(self.policy().activation).bits
+            unit = 2.0 ** (1 - bits) if bits > 1 else 1.0
+            fmt: Quantized = fixed(True, bits, unit)
+        else:
+            unit = 2.0 ** {"tanh": 3 - TABLE_BITS, "sigmoid": 4 - TABLE_BITS, "sign": 2 - TABLE_BITS}[fn]
+            fmt = fixed(True, TABLE_BITS, unit)
+        self.now[out] = self.to(x, fmt, unit, out, rounding, general=fn in ("tanh", "sigmoid"))
+
+
+Lower = Callable[[Quantizer, Op], None]
+LOWER: dict[str, Lower] = {}
+LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "violation_error", "xent_loss", "mse_loss")
+_BATCH_NORM = (
+    "batch norm has no integer form; fold it into the weights in front of it (network option norm=fold), or use "
+    "norm=rms, a power-of-two shift"
+)
+REASONS = {
+    "bn_stats": _BATCH_NORM,
+    "bn_apply": _BATCH_NORM,
+    "unit_rows": "centred unit rows need a mean and a division per sample, which stay in float32; use pred",
+    "space_std": "a standard deviation needs squares and a root, which stay in float32; use pred",
+    "call": "a torch function has no integer form; write it with the ops of the table",
+    "channel_scale": "a factor per class is no integer; use mix=none",
+    "draw_wrong_labels": "drawing by softmax probabilities is no integer op; use negatives=random",
+}
+
+
+def lowers(*kinds: str) -> Callable[[Lower], Lower]:
+    def enter(function: Lower) -> Lower:
+        for name in kinds:
+            LOWER[name] = function
+        return function
+
+    return enter
