@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import B1, T2, Fixed, PowerOfTwo
@@ -73,7 +77,14 @@ def test_layers_override() -> None:
         ("edge-latent-free-8:hiden=2", "has no field 'hiden'; did you mean 'hidden'"),
         ("edge-latent-free-8:hidden", "'hidden' is no field=value"),
         ("edge-latent-free-8:hidden=25", "hidden=25 is out of range; use 0 to 24"),
-        ("edge-latent-free-8:hidden=two", "hidden='two' is out of range"),
+        ("edge-latent-free-8:hidden=two", "hidden='two' is no whole number"),
+        ("nitro:saturate=maybe", "saturate='maybe' is neither true nor false"),
+        ("edge-latent-free-8:kappa=nan", "kappa='nan' is not finite"),
+        ("edge-latent-free-8:hidden=2,hidden=3", "hidden is given twice"),
+        ("edge-latent-free-8:hidden=2,", "no field=value"),
+        ({"layers": {"fc1": {}}}, "changes nothing"),
+        ({"hidden": True}, "hidden=True is no whole number"),
+        ({"layers": {"fc1": 8}}, "layers=.* should be a valid dictionary"),
         ("edge-latent-free-8:weight=33", "weight='33' is no number format"),
         ("edge-latent-free-8:weight=s0.7x", "is no number format; use 1 to 32"),
         ("edge-latent-free-8:activation=t", "activation='t' must be a number of bits"),
@@ -91,6 +102,44 @@ def test_layers_override() -> None:
 def test_refusals(given: str | dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make(given)
+
+
+@pytest.mark.parametrize("word", ["False", "false", "no", "NO", "off", "0"])
+def test_words_for_false_are_false(word: str) -> None:
+    policy = make(f"nitro:saturate={word}")
+    assert policy is not None and policy.saturate is False
+    assert make({"base": "nitro", "saturate": word}) == policy
+
+
+TOKENS = st.sampled_from(["2", "4", "8"])
+CHANGES = {
+    "weight": st.sampled_from(["1", "t", "8", "po4", "16"]),
+    "activation": TOKENS,
+    "head": st.none() | TOKENS,
+    "hidden": st.integers(0, 24),
+    "kappa": st.floats(1e-9, 1e9),
+    "decay": st.none() | st.integers(1, 30),
+    "rounding": st.sampled_from(["half-up", "floor", "stochastic"]),
+    "saturate": st.booleans(),
+    "per_channel": st.booleans(),
+    "layers": st.dictionaries(
+        st.sampled_from(["fc1", "fc*", "block.[a,b]*", "conv?"]),
+        st.fixed_dictionaries({}, optional={"weight": TOKENS, "hidden": st.integers(0, 8)}),
+    ),
+}
+
+
+@given(st.sampled_from(sorted(NAMED)), st.fixed_dictionaries({}, optional=CHANGES))
+def test_what_a_policy_prints_is_the_policy(base: str, changes: dict[str, Any]) -> None:
+    try:
+        policy = make({"base": base, **changes})
+    except ConfigError:
+        return  # not every combination is a policy
+    shown = {key: value for key, value in changes.items() if key != "layers"}
+    again = make(str(policy))
+    assert again is not None and policy is not None
+    assert {key: getattr(again, key) for key in shown} == shown
+    assert again == policy
 
 
 def test_every_named_policy_is_described() -> None:

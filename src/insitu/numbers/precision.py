@@ -21,9 +21,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, get_type_hints
 
 from insitu.errors import ConfigError
+from insitu.inputs.values import fit_all, pairs, show_pairs
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, PowerOfTwo
 from insitu.numbers.rounding import Rounding
 
@@ -125,6 +126,9 @@ class Precision:
             token = getattr(self, part)
             if token is not None:
                 kind(token, part)
+        for name in ("per_channel", "saturate"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"precision: {name}={getattr(self, name)!r} is neither True nor False")
         _one_of("regime", self.regime, ("latent", "latent-free"))
         _one_of("master", self.master, MASTERS)
         _one_of("update", self.update, UPDATES)
@@ -161,6 +165,10 @@ class Precision:
 
     def _check_layers(self) -> None:
         for pattern, changes in self.layers.items():
+            if not changes:
+                raise ConfigError(
+                    f"precision: layers[{pattern!r}] changes nothing; name a field, or remove it"
+                )
             for key in changes:
                 _one_of(f"layers[{pattern!r}]", key, OVERRIDES)
             replace(self, layers={}, **changes)
@@ -316,25 +324,9 @@ def _plain(name: str, weight: str, activation: str, regime: str) -> Precision:
     return Precision(name, weight=weight, activation=activation, regime=regime)
 
 
-def _assignments(text: str, rest: str) -> dict[str, Any]:
-    """``key=value`` parts separated by commas; whole numbers, fractions and booleans by their look."""
-    found: dict[str, Any] = {}
-    for part in rest.split(","):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigError(
-                f"precision {text!r}: {part!r} is no field=value; write name:field=value,field=value"
-            )
-        known = {"true": True, "false": False}
-        number = re.fullmatch("-?[0-9]+", value)
-        real = re.fullmatch(r"-?[0-9]+\.[0-9]+", value)
-        found[key] = int(value) if number else float(value) if real else known.get(value, value)
-    return found
-
-
 def make(given: str | Mapping[str, Any]) -> Precision | None:
     """A policy from a name, a name and what differs from it (``edge-latent-free-8:hidden=8,update=threshold``), or the
-    same as a mapping: ``base`` the name, and the fields.
+    same as a mapping: ``base`` the name, and the fields. ``str`` of a policy gives the policy again.
 
     Raises:
         ConfigError: for an unknown name, field or value.
@@ -343,27 +335,47 @@ def make(given: str | Mapping[str, Any]) -> Precision | None:
         name, colon, rest = given.partition(":")
         if not colon:
             return named(name)
-        given = {"base": name, **_assignments(given, rest)}
+        given = {"base": name, **_with_layers(pairs(rest, f"precision {given!r}"))}
     changes = dict(given)
     base = named(str(changes.pop("base", "edge-latent-free-8")))
     if base is None:
         raise ConfigError("precision: a float has no fields to change; use a quantized policy as base")
-    known = [f.name for f in fields(Precision)]
-    for key in changes:
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"precision has no field {key!r}; {hint}it has {', '.join(known)}")
-    for part in PARTS:
-        if changes.get(part) is not None:
-            changes[part] = str(changes[part])
-    if changes and "name" not in changes:
-        shown = ",".join(f"{k}={v}" for k, v in changes.items() if k != "layers")
-        changes["name"] = f"{base.name}:{shown}" if shown else f"{base.name}:layers"
-    try:
-        return replace(base, **changes)
-    except TypeError as error:
-        raise ConfigError(f"precision: {error}; correct the value") from None
+    if not changes:
+        return base
+    changes = _typed(changes)
+    shown = _shown(changes)
+    return replace(base, **{"name": f"{base.name}:{shown}" if shown else base.name, **changes})
+
+
+_LAYER = re.compile(r"layers\.(.+)\.(\w+)")
+
+
+def _with_layers(given: Mapping[str, str]) -> dict[str, Any]:
+    """Fields from their texts; ``layers.PATTERN.FIELD`` is a field of one layer."""
+    found: dict[str, Any] = {}
+    for key, value in given.items():
+        if match := _LAYER.fullmatch(key):
+            found.setdefault("layers", {}).setdefault(match[1], {})[match[2]] = value
+        else:
+            found[key] = value
+    return found
+
+
+def _shown(changes: Mapping[str, Any]) -> str:
+    """What differs, as :func:`make` reads it."""
+    layers = changes.get("layers", {})
+    found = {k: v for k, v in changes.items() if k not in ("layers", "name")}
+    found |= {f"layers.{layer}.{k}": v for layer, fields in layers.items() for k, v in fields.items()}
+    return show_pairs(found)
+
+
+def _typed(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of their declared types; a token of bits may be given as a number."""
+    texts = {k: str(v) if k in PARTS and type(v) is int else v for k, v in changes.items()}
+    found = fit_all(texts, get_type_hints(Precision), "precision", "field")
+    if "layers" in found:
+        found["layers"] = {layer: _typed(fields) for layer, fields in found["layers"].items()}
+    return found
 
 
 __all__ = ["COMMON", "FLOATS", "NAMED", "Precision", "kind", "make", "named"]

@@ -7,9 +7,8 @@ from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
-from pydantic import TypeAdapter, ValidationError
-
 from insitu.errors import ConfigError, NetworkError
+from insitu.inputs.values import fit_all
 from insitu.network.builder import Builder, inference_step
 from insitu.network.graph import Network
 from insitu.network.phases import ONE, Phases
@@ -70,27 +69,10 @@ def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Rule:
         near = get_close_matches(name, RULES, n=1)
         hint = f"did you mean {near[0]!r}? Known" if near else "known"
         raise ConfigError(f"rule {name!r} is unknown; {hint}: {', '.join(RULES)}")
-    known = [f.name for f in fields(RULES[name])]
-    for option in options or {}:
-        if option not in known:
-            raise ConfigError(
-                f"rule {name!r} has no option {option!r}; it has {', '.join(known) if known else 'none'}"
-            )
-        _check_type(name, option, (options or {})[option])
-    made: Rule = RULES[name](**(options or {}))
+    hints = get_type_hints(RULES[name])
+    declared = {f.name: hints[f.name] for f in fields(RULES[name])}
+    made: Rule = RULES[name](**fit_all(options or {}, declared, f"rule {name!r}"))
     return made
-
-
-def _check_type(rule: str, option: str, value: Any) -> None:
-    """Refuses a value that the option's annotation does not allow (a whole number is a float, but no bool is)."""
-    wanted = get_type_hints(RULES[rule])[option]
-    try:
-        TypeAdapter(wanted, config={"strict": True, "allow_inf_nan": False}).validate_python(value)
-    except ValidationError as error:
-        reason = error.errors()[0]["msg"]
-        raise ConfigError(
-            f"rule {rule!r}, option {option}={value!r}: {reason.lower()}; correct this value"
-        ) from None
 
 
 def ask_labels(rule: str, b: Builder, why: str, instead: str = "dfa") -> None:

@@ -1,0 +1,1 @@
+"""What comes from outside, read once and with bounds: documents, arrays, values, foreign code."""
