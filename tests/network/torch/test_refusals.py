@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insitu.errors import NetworkError
+from insitu.network.torch.aten import SUPPORTED
 from insitu.network.torch.capture import capture
 
 FLAT, IMAGE = torch.zeros(2, 4), torch.zeros(2, 1, 8, 8)
@@ -42,7 +43,7 @@ def net(*layers: nn.Module) -> nn.Sequential:
 LAYERS = [
     (net(nn.Linear(4, 2), nn.Softmax(1)), FLAT, r"'1' \(nn.Softmax\).*remove it: the losses work on logits"),
     (net(nn.Linear(4, 2), nn.LogSoftmax(1)), FLAT, r"'1' \(nn.LogSoftmax\).*logits"),
-    (net(nn.Linear(4, 2), nn.ReLU6()), FLAT, r"'1' \(nn.ReLU6\).*nn.ReLU or nn.Hardtanh"),
+    (net(nn.Linear(4, 2), nn.ReLU6()), FLAT, r"'1' \(nn.ReLU6\).*nn.ReLU.*or nn.Hardtanh"),
     (net(nn.Linear(4, 2), nn.GELU()), FLAT, r"'1' \(nn.GELU\).*use nn.ReLU, nn.LeakyReLU"),
     (net(nn.Hardtanh(0, 6)), FLAT, r"'0' \(nn.Hardtanh\): it is a ReLU6"),
     (net(nn.Hardtanh(-2, 2)), FLAT, r"range is -2.* to 2.*nn.Hardtanh\(-1, 1\)"),
@@ -256,3 +257,40 @@ def test_examples_of_integers() -> None:
 def test_a_wrong_example_says_so() -> None:
     with pytest.raises(NetworkError, match=r"does not run on an input of shape .2, 4.*example"):
         capture(nn.Sequential(nn.BatchNorm1d(4), nn.Linear(5, 2)), FLAT)
+
+
+@pytest.mark.parametrize(
+    ("module", "example", "message"),
+    [
+        (
+            net(nn.Linear(4, 6), nn.GELU(), nn.Linear(5, 2)),
+            FLAT,
+            r"\[batch, 6\] X \[5, 2\], in '2' \(nn.Linear\)",
+        ),
+        (
+            net(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(10, 2)),
+            IMAGE,
+            r"in '2' \(nn.Linear\).*\[batch, 72\]",
+        ),
+        (net(nn.Conv2d(3, 2, 3)), IMAGE, r"in '0' \(nn.Conv2d\).*\[batch, 1, 8, 8\]"),
+    ],
+)
+def test_a_shape_mismatch_is_told_with_the_layer_that_it_happens_in(
+    module: nn.Module, example: Tensor, message: str
+) -> None:
+    """No other layer of the network is blamed, with a layer kind or without."""
+    with pytest.raises(NetworkError, match=message) as refused:
+        capture(module, example)
+    assert "has no layer kind" not in str(refused.value)
+
+
+def test_a_layer_without_kind_is_blamed_for_an_error_of_its_own() -> None:
+    with pytest.raises(NetworkError, match=r"'1' \(nn.Embedding\) has no layer kind. .*one-hot"):
+        capture(net(nn.Linear(4, 2), nn.Embedding(4, 2)), FLAT)
+
+
+def test_what_is_supported_follows_from_the_table() -> None:
+    """Every class that a row names is one of PyTorch's, and the remedies tell of it."""
+    assert {"Linear", "Conv2d", "ReLU", "Dropout"} < set(SUPPORTED.classes)
+    assert all(issubclass(getattr(nn, name), nn.Module) for name in SUPPORTED.classes)
+    assert all(f"nn.{name}" in SUPPORTED.text for name in SUPPORTED.classes)

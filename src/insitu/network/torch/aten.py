@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -17,13 +18,10 @@ from torch import fx
 from insitu.network.layers import pair
 from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
 from insitu.network.torch.graph import Draft
-from insitu.network.torch.refusals import REMEDIES, refuse, refuse_kind
+from insitu.network.torch.refusals import PLANE_MEAN, Supported, refuse, refuse_kind
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]
-
-_WHOLE = ("MultiheadAttention", "LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell")
-"""Modules that call ops which exist as layers, but mean something else together."""
 
 _VIEWS = ("flatten", "view", "reshape", "squeeze", "contiguous", "alias", "to", "getitem")
 _GETITEM = operator.getitem.__name__
@@ -36,10 +34,13 @@ def known(node: fx.Node) -> bool:
 
 def translate(draft: Draft, node: fx.Node) -> str:
     """Adds what a node computes to the draft; returns the layer whose output it is."""
-    if not known(node) or short_name(Place.of(node).kind) in _WHOLE:
-        refuse_kind(node)
-    op = op_name(node)
-    return TABLE[op](draft, node, {} if op == _GETITEM else arguments(node))
+    place, op = Place.of(node), op_name(node)
+    foreign = (
+        place.builtin and short_name(place.kind) not in SUPPORTED.classes
+    )  # an LSTM calls known ops, too
+    if not known(node) or foreign:
+        refuse_kind(node, SUPPORTED)
+    return TABLE[op].make(draft, node, {} if op == _GETITEM else arguments(node))
 
 
 def shares_storage(draft: Draft, node: fx.Node) -> bool:
@@ -89,7 +90,7 @@ def _padding(node: fx.Node, padding: Any, kernel: Shape, dilation: tuple[int, in
 def _batch_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.value(node, a["input"])
     if len(draft.shapes[x]) not in (1, 3):
-        refuse_kind(node)
+        refuse_kind(node, SUPPORTED)
     if a["running_mean"] is None or not a["training"]:
         refuse(node, "it keeps no running statistics in training mode", "Use track_running_stats=True")
     if a["bias"] is not None and a["weight"] is None:
@@ -115,7 +116,7 @@ def _hardtanh(draft: Draft, node: fx.Node, a: Arguments) -> str:
     """Also ``clamp``, which has other names for the bounds."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
     if (low, high) == (0, 6):
-        refuse(node, "it is a ReLU6", REMEDIES["ReLU6"])
+        refuse(node, "it is a ReLU6", "Use nn.ReLU or nn.Hardtanh")
     if (low, high) != (-1, 1):
         refuse(node, f"its range is {low} to {high}", "Use nn.Hardtanh(-1, 1) or nn.ReLU")
     return draft.emit(node, "activation", (draft.value(node, node.args[0]),), {"fn": "hardtanh"})
@@ -166,7 +167,7 @@ def _mean(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.value(node, node.args[0])
     dims = a.get("dim") or []
     if len(draft.shapes[x]) != 3 or {d % 4 for d in dims} != {2, 3}:
-        refuse(node, f"it is a mean over the dimensions {list(dims)}", REMEDIES["sum"])
+        refuse(node, f"it is a mean over the dimensions {list(dims)}", PLANE_MEAN)
     channels, height, width = draft.shapes[x]
     pooled = draft.emit(node, "avg_pool", (x,), _tiles((height, width)), shape=(channels, 1, 1))
     if a["keepdim"]:
@@ -241,34 +242,56 @@ def _item(draft: Draft, node: fx.Node, _a: Arguments) -> str:
     return draft.value(node, node.args[0])
 
 
-TABLE: dict[str, Callable[[Draft, fx.Node, Arguments], str]] = {
-    "linear": _linear,
-    "conv2d": _conv2d,
-    "batch_norm": _batch_norm,
-    "relu": _activation,
-    "leaky_relu": _activation,
-    "tanh": _activation,
-    "sigmoid": _activation,
-    "sign": _activation,
-    "hardtanh": _hardtanh,
-    "clamp": _hardtanh,
-    "max_pool2d": partial(_pool, kind="max_pool"),
-    "max_pool2d_with_indices": partial(_pool, kind="max_pool"),
-    "avg_pool2d": partial(_pool, kind="avg_pool"),
-    "adaptive_max_pool2d": partial(_adaptive_pool, kind="max_pool"),
-    "adaptive_avg_pool2d": partial(_adaptive_pool, kind="avg_pool"),
-    "mean": _mean,
-    "dropout": _dropout,
-    "rms_norm": _rms_norm,
-    "add": _add,
-    "flatten": _reshape,
-    "view": _reshape,
-    "reshape": _reshape,
-    "squeeze": _reshape,
-    "contiguous": _same,
-    "clone": _same,
-    "alias": _same,
-    "to": _same,
-    "_to_copy": _same,
-    _GETITEM: _item,
+@dataclass(frozen=True)
+class Row:
+    """What becomes of an ATen op, and the classes of ``torch.nn`` that are calls of it."""
+
+    make: Callable[[Draft, fx.Node, Arguments], str]
+    classes: tuple[str, ...] = ()
+
+
+_MAX = partial(_pool, kind="max_pool")
+
+TABLE: dict[str, Row] = {
+    "linear": Row(_linear, ("Linear",)),
+    "conv2d": Row(_conv2d, ("Conv2d",)),
+    "batch_norm": Row(_batch_norm, ("BatchNorm1d", "BatchNorm2d")),
+    "rms_norm": Row(_rms_norm, ("RMSNorm",)),
+    "relu": Row(_activation, ("ReLU",)),
+    "leaky_relu": Row(_activation, ("LeakyReLU",)),
+    "tanh": Row(_activation, ("Tanh",)),
+    "sigmoid": Row(_activation, ("Sigmoid",)),
+    "sign": Row(_activation),
+    "hardtanh": Row(_hardtanh, ("Hardtanh",)),
+    "clamp": Row(_hardtanh),
+    "max_pool2d": Row(_MAX, ("MaxPool2d",)),
+    "max_pool2d_with_indices": Row(_MAX),
+    "avg_pool2d": Row(partial(_pool, kind="avg_pool"), ("AvgPool2d",)),
+    "adaptive_max_pool2d": Row(partial(_adaptive_pool, kind="max_pool"), ("AdaptiveMaxPool2d",)),
+    "adaptive_avg_pool2d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool2d",)),
+    "mean": Row(_mean),
+    "dropout": Row(_dropout, ("Dropout",)),
+    "add": Row(_add),
+    "flatten": Row(_reshape, ("Flatten",)),
+    "view": Row(_reshape),
+    "reshape": Row(_reshape),
+    "squeeze": Row(_reshape),
+    "contiguous": Row(_same),
+    "clone": Row(_same),
+    "alias": Row(_same),
+    "to": Row(_same),
+    "_to_copy": Row(_same),
+    _GETITEM: Row(_item),
 }
+
+
+def _supported() -> Supported:
+    """The classes of the table."""
+    functions = (_activation, _hardtanh)
+    return Supported(
+        tuple(c for row in TABLE.values() for c in row.classes),
+        tuple(c for row in TABLE.values() if row.make in functions for c in row.classes),
+    )
+
+
+SUPPORTED = _supported()
