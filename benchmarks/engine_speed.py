@@ -34,8 +34,9 @@ from insitu.backends.c.host import Engine, features
 from insitu.data import Dataset, Split
 from insitu.errors import InsituError
 from insitu.experiment.config import OptimizerConfig, RunConfig
-from insitu.experiment.program import Feed, c_program
+from insitu.experiment.program import c_program
 from insitu.experiment.setup import Setup
+from insitu.run.samples import Feed
 from insitu.run.state import extend_state
 from insitu.run.torch_exec import TorchExecutor
 

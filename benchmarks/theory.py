@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.experiment.config import RunConfig, ScheduleConfig
-from insitu.experiment.program import as_integers
 from insitu.experiment.setup import Setup
 from insitu.numbers.rounding import drop
 from insitu.run.first import first_arrays
 from insitu.run.integer import Clock, Ints, run
+from insitu.run.samples import as_integers
 from insitu.step.ir import Step
 from theory_windows import Moments, bound, curvature, exact, margins, windows
 

@@ -11,18 +11,20 @@ reference. Accuracy is that of the later half of every series, which was not lea
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from insitu.backends.c.host import Engine
-from insitu.backends.c.project import golden, write
+from insitu.backends.c.project import write
 from insitu.experiment import recipes
 from insitu.experiment.config import RuleSpec
 from insitu.experiment.export import Exported, on_board
-from insitu.experiment.program import Feed, as_integers, c_program
+from insitu.experiment.program import c_program
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import train
+from insitu.run.samples import Feed, as_integers
 
 RECIPE = "new-wearer"
 
@@ -76,7 +78,7 @@ def main() -> None:
     batches = [
         (as_integers(step.inputs[0], x[i : i + 1]), windows.y[i : i + 1].astype(np.int64)) for i in stream
     ]
-    found = golden(program, batches)
+    program = replace(program, batches=tuple(batches))
 
     engine = Engine(program)
     before = accuracy(engine, setup)
@@ -84,11 +86,11 @@ def main() -> None:
     label = Feed(given["label"], windows.y).batches(stream[:, None])
     engine.learn(Feed(given["x"], x).batches(stream[:, None]), label)
     after = accuracy(engine, setup)
-    if engine.state.tobytes() != program.block("state", found.last):
+    if engine.state.tobytes() != engine.memory.block("state", program.golden.states[-1]):
         raise SystemExit("the host engine and the integer reference differ")
 
     folder = args.out / f"c-{args.rule}"
-    made = Exported(folder, program, found, write(program, folder, found))
+    made = Exported(folder, program, write(program, folder))
     board = on_board(made, args.board, run=True)
     windows_seen = f"{len(windows)} windows x {args.passes}"
     print(f"{args.rule}: accuracy {100 * before:.1f} % before, {100 * after:.1f} % after {windows_seen}")

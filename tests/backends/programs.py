@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from insitu.backends.c.host import Engine
-from insitu.backends.c.project import Program, packed
-from insitu.experiment.program import as_integers
+from insitu.backends.c.memory import packed
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.network.norms import folded
@@ -20,6 +19,8 @@ from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_phases, make_rule
 from insitu.run.first import first_arrays
 from insitu.run.integer import Clock, run
+from insitu.run.program import Program
+from insitu.run.samples import as_integers
 from tests.run.cases import NETWORKS, OPTIONS, SEED, samples
 
 MORE = {"separable": folded(zoo.build("ds-cnn", input_shape=(1, 12, 10), classes=4))}
@@ -84,7 +85,7 @@ class Pair:
         """Residents whose bytes differ."""
         state = self.engine.state.tobytes()
         found = []
-        for name, place in self.program.places.items():
+        for name, place in self.engine.memory.places.items():
             data = packed(self.program.residents[name], self.plain[name])
             if place.region == "state" and state[place.offset : place.offset + len(data)] != data:
                 found.append(name)

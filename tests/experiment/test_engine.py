@@ -13,6 +13,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from insitu.backends.c.memory import Memory, unpacked
 from insitu.backends.c.project import Source, generated
 from insitu.cli import app
 from insitu.errors import ConfigError
@@ -20,12 +21,13 @@ from insitu.experiment.command import train_command
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump, load, parse
 from insitu.experiment.engine import EngineTrainer
-from insitu.experiment.program import Feed, as_integers, c_program, integer_batches, unpacked
+from insitu.experiment.program import c_program, integer_batches
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import Outcome, fingerprint, train
 from insitu.numbers.formats import Fixed
 from insitu.numbers.packing import pack
 from insitu.run import checkpoint
+from insitu.run.samples import Feed, as_integers
 from insitu.run.state import integer_samples
 from insitu.step.ir import Role, Value
 
@@ -284,8 +286,9 @@ def test_the_program_of_a_run() -> None:
     setup = Setup.of(config(rule="drtp", batch=4))
     program = c_program(setup, 4)
     assert program.residents.keys() == program.first.keys()
-    block = np.frombuffer(program.block("state", program.first), np.uint8)
-    for name, place in program.places.items():
+    memory = Memory(program)
+    block = np.frombuffer(memory.block("state", program.first), np.uint8)
+    for name, place in memory.places.items():
         value = program.residents[name]
         if place.region == "state":
             assert np.array_equal(unpacked(value, block[place.offset :]), program.first[name])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from insitu.experiment.impact import Point, Program, program
+from insitu.experiment.impact import Point, program
 from insitu.hardware.array import Choice, mapped, unit_costs
 from insitu.hardware.bill import Band, Bill, total
 from insitu.hardware.cost import cost
@@ -18,6 +18,7 @@ from insitu.hardware.placement import Placement
 from insitu.hardware.processor import row
 from insitu.hardware.target import Array, Entry, Processor, find
 from insitu.hardware.work import Product, Work, works
+from insitu.run.program import Program
 from insitu.step.ir import Op
 
 EDGE = "edge-latent-free-8"

@@ -17,11 +17,12 @@ import torch
 
 from insitu.backends.c.emit import base_shift
 from insitu.backends.c.host import Engine
-from insitu.backends.c.project import Program, packed
+from insitu.backends.c.memory import packed, unpacked
 from insitu.errors import ConfigError
-from insitu.experiment.program import Feed, unpacked
 from insitu.ops.stored import Latent
 from insitu.run.checkpoint import Progress
+from insitu.run.program import Program
+from insitu.run.samples import Feed
 from insitu.run.state import State, extend_state
 from insitu.run.trainer import Arrays, EmitPhase, Settings, Trainer
 from insitu.step.ir import Op, Step, Value
@@ -256,6 +257,6 @@ def _mixes(op: Op) -> bool:
 def _parts(engine: Engine) -> Iterator[tuple[str, np.ndarray]]:
     """Name and bytes of every resident that learning changes; views of the running program."""
     state, program = engine.state, engine.program
-    for name, place in program.places.items():
+    for name, place in engine.memory.places.items():
         if place.region == "state":
             yield name, state[place.offset : place.offset + program.residents[name].bytes]

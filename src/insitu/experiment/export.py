@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import numpy as np
 
 from insitu.backends.c.boards import Elf, build, find, sizes, stack_of, symbol_sizes
 from insitu.backends.c.emulator import measure
-from insitu.backends.c.project import Golden, Program, golden, write
+from insitu.backends.c.memory import Memory
+from insitu.backends.c.project import defines, write
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.program import c_program, integer_batches
 from insitu.experiment.setup import Setup
 from insitu.run import checkpoint
+from insitu.run.program import Program
 
 GOLDEN_STEPS = 8
 """Training steps of the self-test."""
@@ -29,24 +32,27 @@ class Exported:
     Attributes:
         folder: where it is.
         program: what it computes.
-        golden: what its self-test repeats.
         workspace: bytes of the arena's end that kernels gather windows in.
     """
 
     folder: Path
     program: Program
-    golden: Golden
     workspace: int
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Where its arrays lie."""
+        return Memory(self.program)
 
     @property
     def planned(self) -> dict[str, int]:
         """Bytes by the plan: of the arena, of what learning changes, of constants."""
-        p = self.program
+        memory = self.memory
         return {
-            "training_arena": p.training_arena,
-            "inference_arena": p.inference_arena,
-            "state": p.size("state"),
-            "rom": p.size("rom"),
+            "training_arena": memory.training_arena,
+            "inference_arena": memory.inference_arena,
+            "state": memory.size("state"),
+            "rom": memory.size("rom"),
             "workspace": self.workspace,
         }
 
@@ -76,9 +82,8 @@ def export(
     program = c_program(setup, batch or config.batch)
     if folder is not None:
         program = replace(program, first=_trained(folder, program))
-    found = golden(program, integer_batches(setup, program, steps))
-    workspace = write(program, out, found)
-    return Exported(out, program, found, workspace)
+    program = replace(program, batches=tuple(integer_batches(setup, program, steps)))
+    return Exported(out, program, write(program, out))
 
 
 def _trained(folder: Path, program: Program) -> dict[str, np.ndarray]:
@@ -200,7 +205,7 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
         ConfigError: a tool is missing, the board has too little memory (naming a rule that would fit), or the program
             does not end.
     """
-    board, p = find(name), found.program
+    board, p, planned = find(name), found.program, found.planned
     elf, lone = (_built(found, name, optimize, learn) for learn in (True, False))
     size, symbols = sizes(elf), symbol_sizes(elf)
     built = OnBoard(
@@ -210,7 +215,9 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
         data=size.data,
         bss=size.bss,
         memory=_blocks(symbols),
-        planned=max(p.training_arena, p.inference_arena) + found.workspace + p.size("state"),
+        planned=max(planned["training_arena"], planned["inference_arena"])
+        + planned["workspace"]
+        + planned["state"],
         inference_memory=_blocks(symbol_sizes(lone)),
         network_text=size.text + size.rodata - sum(n for name, n in symbols.items() if _of_test(name)),
         stack=stack_of(elf, ENTRIES),
@@ -219,7 +226,7 @@ def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = F
         return built
     result, counts = measure(elf, board)
     forward = _inside(measure(lone, board)[1])
-    steps, whole = len(found.golden.state), _inside(counts)
+    steps, whole = len(p.batches), _inside(counts)
     counts.pop("total")
     return replace(
         built,
@@ -242,10 +249,10 @@ def _built(found: Exported, name: str, optimize: str, learn: bool) -> Elf:
     folder = found.folder
     sources = [folder / n for n in ("insitu_net.c", "insitu_data.c", "state.c", "test.c")]
     sources += sorted((folder / "kernels").glob("*.c"))
-    defines = [
+    flags = [
         "INSITU_BOARD",
-        *found.program.defines,
+        *defines(found.program),
         *([] if learn else ["INSITU_NO_LEARN"]),
     ]
     out = folder / "build" / (f"{name}" if learn else f"{name}-infer")
-    return build(sources, [folder, folder / "kernels"], board, out, defines=defines, optimize=optimize)
+    return build(sources, [folder, folder / "kernels"], board, out, defines=flags, optimize=optimize)

@@ -28,11 +28,11 @@ from insitu.network.norms import folded, with_rms
 from insitu.network.phases import Phases
 from insitu.numbers.precision import make
 from insitu.ops.state import Optimizer
-from insitu.passes import lower, plan
-from insitu.passes.plan import Layout
+from insitu.passes import lower
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule, phases
-from insitu.step.ir import Role, Step
+from insitu.run.program import Program
+from insitu.step.ir import Step
 from insitu.step.triggers import triggers_of
 
 BASELINES = ("bp", "bp-checkpoint", "bp-stash")
@@ -74,38 +74,6 @@ class Point:
         """As tables call it."""
         options = ",".join(f"{k}={v}" for k, v in self.options)
         return f"{self.rule}[{options}]" if options else self.rule
-
-
-@dataclass(frozen=True)
-class Program:
-    """What is executed: a lowered step per phase of the rule, and the forward pass.
-
-    ``eager``: the steps as emitted; ``idle``: bytes by role that a phase's step does not touch but that must not be
-    lost.
-    """
-
-    eager: tuple[Step, ...]
-    steps: tuple[Step, ...]
-    layouts: tuple[Layout, ...]
-    idle: tuple[Mapping[Role, int], ...]
-    inference: Step
-    inference_layout: Layout
-    norm: str
-
-    @property
-    def peaks(self) -> list[int]:
-        """Bytes of every phase, with what rests meanwhile."""
-        return [layout.peak_bytes + sum(rest.values()) for layout, rest in zip(self.layouts, self.idle)]
-
-    @property
-    def peak_bytes(self) -> int:
-        """The largest of all phases."""
-        return max(self.peaks)
-
-    @property
-    def highest(self) -> int:
-        """The phase that takes it."""
-        return self.peaks.index(self.peak_bytes)
 
 
 @dataclass(frozen=True)
@@ -271,7 +239,7 @@ def program_of(
     steps = tuple(map(lower, eager))
     forward = lower(forward)
     rest = tuple(idle(schedule, net, steps, step) for step in steps)
-    return Program(eager, steps, tuple(map(plan, steps)), rest, forward, plan(forward), norm)
+    return Program(net.name, steps, forward, eager=eager, idle=rest, norm=norm)
 
 
 def cost(network: str, **options: Any) -> Impact:

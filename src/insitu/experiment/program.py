@@ -12,22 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.c.host import compiler
-from insitu.backends.c.project import Program, Source
+from insitu.backends.c.project import Source
 from insitu.errors import ConfigError
 from insitu.experiment.config import RunConfig
-from insitu.numbers.formats import Float, Quantized
-from insitu.numbers.packing import pack, packed_size, unpack
 from insitu.run.first import first_arrays
-from insitu.step.ir import Value
+from insitu.run.program import Program
+from insitu.run.samples import as_integers
 
 if TYPE_CHECKING:
     from insitu.experiment.setup import Setup
 
-Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
-
-ROWS = 4096
-"""Samples that are quantized at a time: memory for the passing 64-bit integers."""
 
 
 def c_program(setup: Setup, batch: int) -> Program:
@@ -86,51 +81,6 @@ def check_program(setup: Setup) -> None:
         raise ConfigError(f"engine c: {error}; or use --engine torch") from None
 
 
-# --- samples -----------------------------------------------------------------------------------------------------
-
-
-def as_integers(value: Value, array: npt.NDArray[Any]) -> Ints:
-    """Real samples in the units of a step's input, ties up, as :func:`insitu.run.state.integer_samples` rounds in
-    float32; class indices as they are."""
-    if value.unit is None:
-        return np.asarray(array).astype(np.int64)
-    fmt = value.format
-    assert isinstance(fmt, Quantized)
-    position = np.asarray(array, np.float32) / np.float32(value.unit)
-    position += np.float32(value.zero)
-    position += np.float32(0.5)
-    out: Ints = np.clip(np.floor(position), fmt.least, fmt.greatest).astype(np.int64)
-    return out
-
-
-class Feed:
-    """Samples (or labels) as the bytes of one input of a step, quantized once, gathered to batches of any size."""
-
-    def __init__(self, value: Value, array: npt.NDArray[Any]) -> None:
-        self.value = value
-        self.bits = value.size // value.shape[0] * value.format.bits
-        blocks = [self._block(array[i : i + ROWS]) for i in range(0, len(array), ROWS)]
-        self.rows = np.concatenate(blocks)
-
-    @property
-    def whole(self) -> bool:
-        """Does every sample fill whole bytes? Else each bit has a byte here."""
-        return self.bits % 8 == 0
-
-    def _block(self, array: npt.NDArray[Any]) -> Bytes:
-        fmt: Any = self.value.format
-        words = as_integers(self.value, array)
-        data = pack(words if self.value.unit is None else fmt.from_integers(words), fmt)
-        if not self.whole:
-            data = np.unpackbits(data, count=len(array) * self.bits, bitorder="little")
-        return data.reshape(len(array), -1)
-
-    def batches(self, index: npt.NDArray[np.intp]) -> Bytes:
-        """Packed batches [steps, bytes] of the samples ``index`` [steps, batch]."""
-        rows = self.rows[index.ravel()].reshape(len(index), -1)
-        return rows if self.whole else np.packbits(rows, axis=1, bitorder="little")
-
-
 def integer_batches(setup: Setup, program: Program, count: int) -> list[tuple[Ints, Ints]]:
     """Integer samples and labels of the first training samples, a batch for each of ``count`` steps, phases in turn."""
     data, found = setup.data.train, []
@@ -141,12 +91,3 @@ def integer_batches(setup: Setup, program: Program, count: int) -> list[tuple[In
         x = data.x[chosen].reshape(step.batch, *setup.net.input_shape)
         found.append((as_integers(given["x"], x), data.y[chosen].astype(np.int64)))
     return found
-
-
-def unpacked(value: Value, data: Bytes) -> npt.NDArray[Any]:
-    """The integers (or float32) that the bytes of a resident in C hold: the way back from ``project.packed``."""
-    fmt: Any = value.format
-    if isinstance(fmt, Float):
-        return np.frombuffer(data[: 4 * value.size].tobytes(), "<f4").reshape(value.shape)
-    words = unpack(data[: packed_size(value.size, fmt)], fmt, value.size)
-    return (words if value.unit is None else fmt.integers(words)).reshape(value.shape)

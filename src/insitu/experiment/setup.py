@@ -16,7 +16,7 @@ from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
 from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import RunConfig, TrainingConfig
-from insitu.experiment.impact import Program, program_of
+from insitu.experiment.impact import program_of
 from insitu.experiment.program import check_engine, check_program
 from insitu.experiment.start import started
 from insitu.network import zoo
@@ -31,6 +31,7 @@ from insitu.passes import lower
 from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
+from insitu.run.program import Program
 from insitu.step.ir import Step
 
 NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init", "norm")

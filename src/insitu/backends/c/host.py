@@ -20,10 +20,12 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.c.emit import base_shift
-from insitu.backends.c.project import RUNTIME, Golden, Program, Source, generated, tested
+from insitu.backends.c.memory import Memory
+from insitu.backends.c.project import RUNTIME, Source, generated, tested
 from insitu.backends.c.toolchain import cache
 from insitu.errors import ConfigError
 from insitu.ops.stored import Latent, Stored
+from insitu.run.program import Program
 from insitu.step.triggers import triggers_of
 
 WARNINGS = (
@@ -149,7 +151,7 @@ def _triggers(program: Program) -> int:
     return max(len(triggers_of(step)) for step in program.steps)
 
 
-def self_test(program: Program, found: Golden, flags: Sequence[str] = SANITIZED) -> str:
+def self_test(program: Program, flags: Sequence[str] = SANITIZED) -> str:
     """Compiles the self-test of a program and runs it; what it printed, with what a sanitizer said.
 
     Raises:
@@ -157,7 +159,7 @@ def self_test(program: Program, found: Golden, flags: Sequence[str] = SANITIZED)
     """
     with tempfile.TemporaryDirectory() as place:
         binary = Path(place) / "self-test"
-        _compile(tested(Source(program), found), Path(place), flags, kernels(flags), binary)
+        _compile(tested(Source(program)), Path(place), flags, kernels(flags), binary)
         done = subprocess.run([binary], capture_output=True, text=True)
     return done.stdout + done.stderr
 
@@ -187,6 +189,11 @@ class Engine:
     def __del__(self) -> None:
         if getattr(self, "host", None):
             self.c.insitu_host_free(self.host)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Where the program's arrays lie."""
+        return Memory(self.program)
 
     @cached_property
     def sizes(self) -> dict[str, int]:

@@ -1,0 +1,135 @@
+"""The one program of a run: what is costed, trained in an engine, and exported by a backend. No torch.
+
+    steps       the lowered training step of every phase of the rule
+    inference   the lowered forward pass
+    first       first values of all residents, as the integers that the steps compute with
+
+The steps are made by :mod:`insitu.passes`; what they mean is :mod:`insitu.run.integer`, which also gives the golden
+values that an exported project or an engine is checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from insitu.passes.plan import Layout, plan
+from insitu.run.integer import Clock, run
+from insitu.step.ir import Role, Step, Value
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+Ints = npt.NDArray[np.int64]
+Batch = tuple[Ints, Ints]
+"""Integer samples [B, ...] and labels [B] of a training step, in the units of the step's inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """What is executed.
+
+    Attributes:
+        name: for files and messages.
+        steps: the lowered training step of every phase of the rule.
+        inference: the lowered forward pass; of one sample where it is run, of the training batch where it is costed.
+        first: first values of all residents: integers, or float32 for real ones. A cost needs none.
+        lr, seed: the learning rate and the seed of the run.
+        batches: samples and labels of the training steps of :attr:`golden`, phases in turn.
+        eager: the steps as the rule emitted them (and as they were quantized).
+        idle: bytes by role that a phase's step does not touch but that must not be lost.
+        norm: what became of the network's batch norms: ``keep``, ``fold`` or ``rms``.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    inference: Step
+    first: Arrays = field(default_factory=dict, repr=False)
+    lr: float = 0.0
+    seed: int = 0
+    batches: tuple[Batch, ...] = field(default=(), repr=False)
+    eager: tuple[Step, ...] = ()
+    idle: tuple[Mapping[Role, int], ...] = ()
+    norm: str = "keep"
+
+    @cached_property
+    def layouts(self) -> tuple[Layout, ...]:
+        """The memory of each training step."""
+        return tuple(map(plan, self.steps))
+
+    @cached_property
+    def inference_layout(self) -> Layout:
+        return plan(self.inference)
+
+    @cached_property
+    def residents(self) -> dict[str, Value]:
+        """All residents by name, in the order of their first appearance."""
+        found: dict[str, Value] = {}
+        for step in (*self.steps, self.inference):
+            for value in step.residents:
+                found.setdefault(value.name, value)
+        return found
+
+    @cached_property
+    def written(self) -> frozenset[str]:
+        """Names of the residents that learning changes."""
+        return frozenset(v.name for step in self.steps for op in step.ops for v in op.written)
+
+    @cached_property
+    def golden(self) -> Golden:
+        """What the integer reference makes of :attr:`batches`."""
+        return _golden(self)
+
+    # --- memory over all phases --------------------------------------------------------------------------------
+
+    @property
+    def peaks(self) -> list[int]:
+        """Bytes of every phase, with what is idle meanwhile."""
+        idle = self.idle or ({},) * len(self.steps)
+        return [layout.peak_bytes + sum(rest.values()) for layout, rest in zip(self.layouts, idle)]
+
+    @property
+    def peak_bytes(self) -> int:
+        """The largest of all phases."""
+        return max(self.peaks)
+
+    @property
+    def highest(self) -> int:
+        """The phase that takes it."""
+        return self.peaks.index(self.peak_bytes)
+
+
+@dataclass(frozen=True)
+class Golden:
+    """What the integer reference computes from a program's first values and batches.
+
+    Attributes:
+        states: the residents after each training step, by name.
+        scores: the integers of the forward pass of the first sample after the last step.
+    """
+
+    states: tuple[Arrays, ...]
+    scores: Ints
+
+
+def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy, of integers in the smallest type that holds them."""
+    if array.dtype.kind == "f" or not array.size:
+        return array.copy()
+    ends = (np.min_scalar_type(int(end)) for end in (array.min(), array.max()))
+    return array.astype(np.result_type(*ends))
+
+
+def _golden(program: Program) -> Golden:
+    arrays = {name: np.array(a) for name, a in program.first.items()}
+    states = []
+    for t, (x, label) in enumerate(program.batches):
+        step = program.steps[t % len(program.steps)]
+        run(step, arrays, x, label, Clock(program.lr, program.seed, t))
+        states.append({n: _compact(a) if n in program.written else a for n, a in arrays.items()})
+    sample = program.batches[0][0][: program.inference.batch]
+    (scores,) = run(program.inference, arrays, sample, None, Clock(program.lr, program.seed, 0))
+    return Golden(tuple(states), scores)
