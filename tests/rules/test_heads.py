@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 
 from insitu.errors import ConfigError, NetworkError
-from insitu.network.graph import draw
 from insitu.network.torch.module import to_module
+from insitu.numbers.initial import draw
 from insitu.rules import emit_step, make_rule
 from insitu.rules.local import pool_window
 from insitu.step.ir import Init, Role

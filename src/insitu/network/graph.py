@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from insitu.errors import NetworkError
-from insitu.numbers import prng
+from insitu.numbers.initial import draw
 from insitu.step.ir import Init, Shape
 
 INPUT = "input"
@@ -205,29 +205,6 @@ def initial(layer: Layer, seed: int) -> dict[str, np.ndarray]:
         layer.param(suffix): draw(first_value(layer, suffix), shape, seed)
         for suffix, shape in layer.params.items()
     }
-
-
-def draw(init: Init, shape: Shape, seed: int) -> np.ndarray:
-    """The float32 values that an :class:`Init` other than ``param`` stands for."""
-    if init.kind == "uniform":
-        return prng.uniform(prng.key(seed, init.key), prod(shape), init.bound).reshape(shape)
-    if init.kind == "eye":
-        return np.eye(*shape, dtype=np.float32)
-    if init.kind in ("sine", "square"):
-        return _waves(shape, square=init.kind == "square")
-    return np.full(shape, {"zeros": 0.0, "ones": 1.0}[init.kind], np.float32)
-
-
-FREQUENCIES = (50.0, 512.0)
-"""Of the first and the last row of a set of waves, in radians a column (Apolinario 2025)."""
-
-
-def _waves(shape: Shape, *, square: bool) -> np.ndarray:
-    """Row c: sin(f_c t), t = 0, 1, ... the column; square: its sign, with sign(0) = +1."""
-    f = np.linspace(*FREQUENCIES, shape[0])
-    t = np.arange(shape[1], dtype=np.float64)
-    wave = np.sin(f[:, None] * t[None, :])
-    return (np.where(wave >= 0, 1.0, -1.0) if square else wave).astype(np.float32)
 
 
 def with_initial(net: Network, seed: int) -> Network:

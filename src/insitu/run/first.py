@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from insitu.errors import StepError
-from insitu.network.graph import draw
+from insitu.numbers.initial import draw, kind_of
 from insitu.run.integer import first_integers
 from insitu.step.ir import Step, Value
 
@@ -16,13 +16,14 @@ def first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarr
     """The real first value of a resident.
 
     Raises:
-        StepError: the network lacks the parameter.
+        StepError: the network lacks the parameter, or the kind of initial values is unknown.
     """
     init = value.init
     assert init is not None
-    if init.kind == "param" and init.key not in params:
+    own = kind_of(init).draw is None
+    if own and init.key not in params:
         raise StepError(f"resident %{value.name} needs parameter {init.key!r}, which the network lacks")
-    first = params[init.key] if init.kind == "param" else draw(init, value.shape, seed)
+    first = params[init.key] if own else draw(init, value.shape, seed)
     return first if init.times == 1.0 else first * np.float32(init.times)
 
 

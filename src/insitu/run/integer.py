@@ -25,6 +25,7 @@ import numpy.typing as npt
 from insitu.errors import StepError
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
+from insitu.numbers.initial import kind_of
 from insitu.numbers.rounding import Rounding, addend, dropped
 from insitu.ops.quant import EXPONENT, Read, feedback_integers
 from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, carried, jump_table, real_step
@@ -638,7 +639,7 @@ def first_integers(value: Value, real: Array, seed: int) -> Array:
     assert init is not None
     if isinstance(fmt, Float):
         return real.astype(np.float32)
-    if init.kind == "uniform" and value.role == Role.FEEDBACK:
+    if kind_of(init).random and value.role == Role.FEEDBACK:
         flat = words(Clock(seed=seed), init.key, value.size, fixed=True)
         return feedback_integers(flat, fmt).reshape(value.shape)
     return nearest(real, value)

@@ -61,9 +61,8 @@ class Where:
 class Init:
     """How a resident gets its first value.
 
-    ``kind`` is ``param`` (the network's own value of that name), ``zeros``, ``ones``, ``eye`` (the identity matrix),
-    ``uniform`` (the bit-defined generator, in ``[-bound, bound)``, stream ``key``), or ``sine`` or ``square``
-    (rows of waves, see :func:`insitu.network.graph.draw`). ``times``: a factor on it.
+    ``kind``: an entry of :data:`insitu.numbers.initial.KINDS`. ``key``: the network's parameter, or the stream of the
+    bit-defined generator. ``bound``: of uniform values. ``times``: a factor on all of them.
     """
 
     kind: str

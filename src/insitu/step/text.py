@@ -44,7 +44,7 @@ def print_step(step: Step) -> str:
     lines += [f"  input    {_typed(v)}" for v in step.inputs]
     for v in step.residents:
         assert v.init is not None
-        bound = f" {v.init.bound:.6g}" if v.init.kind == "uniform" else ""
+        bound = f" {v.init.bound:.6g}" if v.init.bound else ""
         bound += f" * {v.init.times:.6g}" if v.init.times != 1.0 else ""
         lines.append(f"  resident {_typed(v)} = {v.init.kind}{bound}")
     lines += [f"  {print_op(op)}" for op in step.ops]

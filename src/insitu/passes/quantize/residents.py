@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.numbers.formats import B1, F16, F32, Fixed, Quantized
+from insitu.numbers.initial import kind_of
 from insitu.numbers.precision import Precision, kind
 from insitu.ops.quant import Read, feedback_spread, nearest_shift
 from insitu.passes.quantize.emission import Emission
@@ -42,16 +43,13 @@ class Residents(Emission):
         """The largest magnitude that a weight starts with (of zeros: what PyTorch would draw up to)."""
         init = v.init
         assert init is not None
-        if init.kind == "uniform":
-            return init.bound
+        largest = kind_of(init).max_abs(init)
         if init.kind == "param" and init.key in self.params:
             largest = float(np.abs(self.params[init.key]).max(initial=0.0))
             if not largest < np.inf:
                 raise self.refuse(f"parameter {init.key} holds values that are not finite")
-            if largest:
-                return largest
-        if init.kind in ("ones", "eye"):
-            return 1.0
+        if largest:
+            return largest
         return float(max(prod(v.shape[1:]), 1) ** -0.5) if len(v.shape) > 1 else 0.25
 
     def matrix(self, v: Value) -> Now:
@@ -84,7 +82,7 @@ class Residents(Emission):
                 return self.now[v]
             fmt = fixed(True, fmt.bits, unit)
         else:
-            unit = power(largest * (0.6 if fmt.reach == 1 else 2.0 / fmt.reach), up=False)
+            unit = _unit_of_few(largest, fmt)
         self.store(v, fmt, unit, policy)
         return self.now[v]
 
@@ -148,21 +146,26 @@ class Residents(Emission):
     def _feedback(self, v: Value) -> Value:
         init = v.init
         assert init is not None
-        if init.kind == "square":
-            fmt: Quantized = B1
-            unit = 1.0
-        elif init.kind == "uniform":
-            found = kind(self.precision.feedback, "feedback")
-            assert isinstance(found, Quantized)
-            unit = init.bound / feedback_spread(found)
-            fmt = fixed(True, found.bits, unit) if isinstance(found, Fixed) else found
-        else:
-            unit = 2.0**-7
-            fmt = fixed(True, 8, unit)
+        fmt, unit = self._feedback_format(init)
         made = replace(v, format=fmt, unit=unit)
         self.residents[v.name] = made
         self.names.add(v.name)
         return made
+
+    def _feedback_format(self, init: Init) -> tuple[Quantized, float]:
+        """Format and unit of a fixed matrix: random integers, or the integers nearest to what the kind of it draws."""
+        how, fmt = kind_of(init), kind(self.precision.feedback, "feedback")
+        assert isinstance(fmt, Quantized)
+        largest = how.max_abs(init) or 1.0
+        if how.random:
+            unit = largest / feedback_spread(fmt)
+            return (fixed(True, fmt.bits, unit) if isinstance(fmt, Fixed) else fmt), unit
+        if how.bits == 1:
+            return B1, largest
+        if isinstance(fmt, Fixed):
+            unit = power(largest) * 2.0 ** (1 - fmt.bits)
+            return fixed(True, fmt.bits, unit), unit
+        return fmt, _unit_of_few(largest, fmt)
 
     def bias(self, v: Value, sum_unit: float) -> tuple[Value, Read | None, int]:
         """A bias, how it is read, and by how many bits it is shifted to the units of a sum."""
@@ -178,3 +181,8 @@ class Residents(Emission):
                 f"the bias %{v.name} is finer than its sum by {-shift} bits; use more bits for the input"
             )
         return self.stored(v), self.reads[v], shift
+
+
+def _unit_of_few(largest: float, fmt: Quantized) -> float:
+    """Unit of values up to ± largest in a format of few levels: binary, ternary, powers of two."""
+    return power(largest * (0.6 if fmt.reach == 1 else 2.0 / fmt.reach), up=False)
