@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
-from insitu.ops.quant import EXPONENT, Read
+from insitu.ops.quant import EXPONENT, FixedRandom, Read, Requant
+from insitu.ops.state import Gather
 from insitu.ops.stored import Stored
 from insitu.run import integer
 from insitu.run.integer import Clock
 from insitu.run.torch_exec import Runtime
+from insitu.step.attrs import make
 from insitu.step.ir import OPS, Op, Phase, Role, Value
 
 SEED, T, LR = 5, 3, 0.05
@@ -256,11 +258,12 @@ def test_torch_gives_what_the_reference_says(row: Row) -> None:
     rng = np.random.default_rng(11)
     arrays = [_array(operand, rng) for operand in row.operands]
     values = tuple(_value(f"v{i}", operand) for i, operand in enumerate(row.operands))
-    inferred = OPS[row.kind].infer(values, row.attrs)
+    attrs = make(OPS[row.kind].attrs, row.attrs)
+    inferred = OPS[row.kind].infer(values, attrs)
     outputs = tuple(
         Value(f"y{i}", shape, fmt, Role.SCRATCH, unit=1.0) for i, (shape, fmt) in enumerate(inferred)
     )
-    op = Op(row.kind, values, outputs, row.attrs, Phase.FORWARD)
+    op = Op(row.kind, values, outputs, attrs, Phase.FORWARD)
     runtime = Runtime(lr=LR, seed=SEED, t=T, real=torch.float32, device=torch.device("cpu"))
     tensors = [
         torch.as_tensor(
@@ -283,18 +286,16 @@ def _several(result: Any) -> tuple[Any, ...]:
 def test_half_up_is_the_nearest_integer() -> None:
     """The reference itself, against exact fractions."""
     x = np.arange(-40, 41)
-    op = Op("requant", (), (Value("y", x.shape, Fixed(True, 7, 0), Role.SCRATCH),), {}, Phase.FORWARD)
-    how = {"shift": 3, "rounding": "half-up"}
-    assert integer._requant(how, op.outputs[0], Clock(), x).tolist() == [
-        int(np.floor(v / 8 + 0.5)) for v in x
-    ]
+    how = Requant(format=S8, shift=3, rounding="half-up")
+    op = Op("requant", (), (Value("y", x.shape, S8, Role.SCRATCH),), how, Phase.FORWARD)
+    assert integer.requant(op, Clock(), x).tolist() == [int(np.floor(v / 8 + 0.5)) for v in x]
 
 
 @pytest.mark.parametrize("text", ["s0.7", "s2.1", "b1", "t2"])
 def test_fixed_random_is_centred_and_fills_the_format(text: str) -> None:
     fmt = parse(text)
     out = Value("y", (40_000,), fmt, Role.FEEDBACK)
-    op = Op("fixed_random", (), (out,), {"stream": "s"}, Phase.FEEDBACK)
+    op = Op("fixed_random", (), (out,), FixedRandom(format=fmt, shape=out.shape, stream="s"), Phase.FEEDBACK)
     found = integer.FUNCTIONS["fixed_random"](op, Clock(seed=3))
     assert set(np.unique(found)) <= set(range(-fmt.greatest, fmt.greatest + 1))  # type: ignore[union-attr]
     assert {-fmt.greatest, fmt.greatest} <= set(np.unique(found))  # type: ignore[union-attr]
@@ -328,7 +329,7 @@ def test_gathered_steps_move_weights_as_one_batch() -> None:
     wanted, kept = w.copy(), [np.zeros((3, 5), np.int64), np.zeros((3, 7), np.int64), np.zeros(1, np.int64)]
     shapes = ((1, 5), (1, 7), (5, 7), (3, 5), (3, 7), (1,))
     values = tuple(_value(f"v{i}", (S8, shape)) for i, shape in enumerate(shapes))
-    op = Op("matmul_dw_gather", values, (), GATHER | {"gather": 3}, Phase.GRADIENT)
+    op = Op("matmul_dw_gather", values, (), Gather(**(GATHER | {"gather": 3})), Phase.GRADIENT)
     for t in range(4):
         assert t == 0 or np.array_equal(w, wanted)
         integer.FUNCTIONS["matmul_dw_gather"](op, Clock(LR, SEED, t), d[t], x[t], w, *kept)

@@ -36,7 +36,7 @@ def tiny() -> Step:
     forward = {"role": Role.ACTIVATION, "phase": Phase.FORWARD}
     error = {"role": Role.ERROR, "phase": Phase.ERROR}
     z = b.emit1("matmul", x, w, name="z", **forward)
-    h = b.emit1("activate", z, fn="leaky_relu", slope=1 / 3, name="h", unset=None, **forward)
+    h = b.emit1("activate", z, fn="leaky_relu", slope=1 / 3, name="h", **forward)
     e, loss = b.emit("xent_error", h, label, scale=0.5, with_loss=True, name="e", **error)
     g = b.emit1("matmul_dw", e, x, name="g", role=Role.SCRATCH, phase=Phase.GRADIENT)
     b.emit("update", w, g, m, optimizer=Optimizer("momentum"), role=Role.WEIGHT, phase=Phase.UPDATE)
@@ -53,7 +53,7 @@ def test_text_form() -> None:
 
 def test_text_form_does_not_depend_on_the_last_bits_of_a_float() -> None:
     step = tiny()
-    attrs = {**step.ops[1].attrs, "slope": 1 / 3 + 1e-16}
+    attrs = replace(step.ops[1].attrs, slope=1 / 3 + 1e-16)
     ops = (step.ops[0], replace(step.ops[1], attrs=attrs), *step.ops[2:])
     assert str(replace(step, ops=ops)) == TEXT
 

@@ -10,6 +10,8 @@ import pytest
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.errors import StepError
 from insitu.numbers.formats import F32, F64
+from insitu.ops.common import Factor, Shaped
+from insitu.ops.integer_products import Product
 from insitu.ops.state import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Init, Op, Phase, Role, Step, Value, Where
@@ -68,7 +70,7 @@ def write_transient(step: Step) -> Step:
 def stale_read(step: Step) -> Step:
     """relu takes over z, and z is read behind it."""
     late = Op(
-        "scale", (named(step, "z"),), (Value("late", (2, 3), F32, Role.ERROR),), {"by": 1.0}, Phase.ERROR
+        "scale", (named(step, "z"),), (Value("late", (2, 3), F32, Role.ERROR),), Factor(by=1.0), Phase.ERROR
     )
     taken = swap(step, 1, inplace=0)
     return replace(taken, ops=(*taken.ops, late))
@@ -78,23 +80,23 @@ def stale_view(step: Step) -> Step:
     """A view of z is read behind the op that takes z over."""
     view = Value("view", (3, 2), F32, Role.ACTIVATION)
     out = Value("late", (3, 2), F32, Role.ERROR)
-    reshape = Op("reshape", (named(step, "z"),), (view,), {"shape": (3, 2)}, Phase.FORWARD)
-    late = Op("scale", (view,), (out,), {"by": 1.0}, Phase.ERROR)
+    reshape = Op("reshape", (named(step, "z"),), (view,), Shaped(shape=(3, 2)), Phase.FORWARD)
+    late = Op("scale", (view,), (out,), Factor(by=1.0), Phase.ERROR)
     taken = swap(step, 1, inplace=0)
     return replace(taken, ops=(taken.ops[0], reshape, *taken.ops[1:], late))
 
 
 def over_resident(step: Step) -> Step:
     out = Value("late", (3, 3), F32, Role.ERROR)
-    late = Op("scale", (named(step, "w"),), (out,), {"by": 1.0}, Phase.ERROR, inplace=0)
+    late = Op("scale", (named(step, "w"),), (out,), Factor(by=1.0), Phase.ERROR, inplace=0)
     return replace(step, ops=(*step.ops, late))
 
 
 def over_view_of_resident(step: Step) -> Step:
     view = Value("flat", (9,), F32, Role.WEIGHT)
     out = Value("late", (9,), F32, Role.ERROR)
-    reshape = Op("reshape", (named(step, "w"),), (view,), {"shape": (9,)}, Phase.FORWARD)
-    late = Op("scale", (view,), (out,), {"by": 1.0}, Phase.ERROR, inplace=0)
+    reshape = Op("reshape", (named(step, "w"),), (view,), Shaped(shape=(9,)), Phase.FORWARD)
+    late = Op("scale", (view,), (out,), Factor(by=1.0), Phase.ERROR, inplace=0)
     return replace(step, ops=(*step.ops, reshape, late))
 
 
@@ -140,8 +142,14 @@ CASES: dict[str, tuple[Callable[[Step], Step], str]] = {
         lambda s: swap(s, 3, outputs=()),
         "declares outputs [], but its record infers",
     ),
+    "attributes of another op": (
+        lambda s: swap(s, 3, attrs=Product()),
+        "has attributes of Product, not of Factor",
+    ),
     "operands that do not fit": (
-        lambda s: swap(s, 3, kind="matmul", inputs=(named(s, "w"), named(s, "g"), named(s, "x"))),
+        lambda s: swap(
+            s, 3, kind="matmul", attrs=Product(), inputs=(named(s, "w"), named(s, "g"), named(s, "x"))
+        ),
         "the bias must have one element per output",
     ),
     "write to a transient": (write_transient, "writes %g, which is not resident; only residents change"),

@@ -67,13 +67,12 @@ def as_read(net: Network, step: Step) -> Network:
     arrays = first_arrays(step, net.params, 0)
     for op in step.ops:
         if op.kind in LINEAR:
-            weight, read = op.inputs[1], op.attrs.get("read")
+            weight, read = op.inputs[1], op.attrs.read
             unit = read.unit if read is not None and read.unit is not None else weight.unit
             shift = 0 if read is None else read.shift
             assert unit is not None, weight.name
-            params[weight.name] = (integer.read(op, arrays[weight.name]) * (unit * 2.0**shift)).astype(
-                np.float32
-            )
+            integers = integer.read(read, arrays[weight.name])
+            params[weight.name] = (integers * (unit * 2.0**shift)).astype(np.float32)
     return replace(net, params=params)
 
 

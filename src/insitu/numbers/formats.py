@@ -38,10 +38,12 @@ import numpy.typing as npt
 
 from insitu.errors import ConfigError
 from insitu.numbers.rounding import FINE, Ints, Reals, Rounding, drop, fine, integers
+from insitu.step.attrs import portable
 
 _USE = "use sI.F or uI.F of 1 to 32 bits with F from -30 to 126 (say s0.7), b1, t2, po2 to po8, f16, f32, f64"
 
 
+@portable
 @dataclass(frozen=True)
 class Float:
     """IEEE 754 binary16, binary32 or binary64."""
@@ -94,6 +96,7 @@ class Float:
         return f"f{self.bits}"
 
 
+@portable
 @dataclass(frozen=True)
 class Bit:
     """One bit of a program on reals: 0, or the real that the array's op states.
@@ -222,6 +225,7 @@ class Quantized(ABC):
         return self._values(checked(words, self))
 
 
+@portable
 @dataclass(frozen=True)
 class Fixed(Quantized):
     """Fixed point: value = word * 2**-fraction."""
@@ -262,6 +266,7 @@ class Fixed(Quantized):
         return f"{'s' if self.signed else 'u'}{self.integer}.{self.fraction}"
 
 
+@portable
 @dataclass(frozen=True)
 class Binary(Quantized):
     """-1 and +1 in one bit: value = 2 * word - 1. Half-up is the sign, with +1 for 0."""
@@ -296,6 +301,7 @@ class Binary(Quantized):
         return "b1"
 
 
+@portable
 @dataclass(frozen=True)
 class Ternary(Quantized):
     """-1, 0 and +1 in two bits: value = word."""
@@ -326,6 +332,7 @@ class Ternary(Quantized):
         return "t2"
 
 
+@portable
 @dataclass(frozen=True)
 class PowerOfTwo(Quantized):
     """0 and +-2**e for the 2**(bits-1) - 1 exponents e up to 0: value = sign(word) * 2**(abs(word) - high)."""

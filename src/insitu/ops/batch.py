@@ -6,20 +6,79 @@ Legend: N rows, B samples, C classes, F features of a row (all dimensions behind
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import error_attrs, free, per_output, require, result
+from insitu.ops.common import (
+    Factor,
+    Formatted,
+    Run,
+    StepContext,
+    error_attrs,
+    free,
+    per_output,
+    require,
+    touch,
+)
 from insitu.ops.quant import integers
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
-
-def _touch(times: int, operand: int = 0) -> Any:
-    """``times`` operations per element of an operand."""
-    return lambda op: Counts(other={op.phase: times * op.inputs[operand].size})
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def _concat_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+@dataclass(frozen=True, kw_only=True)
+class RowSlice(Attrs):
+    """
+    Attributes:
+        start: first row.
+        count: of rows.
+    """
+
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowFactor(Formatted):
+    """
+    Attributes:
+        by: factor on a result of reals; of integers it is part of the unit.
+    """
+
+    by: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goodness(Attrs):
+    """
+    Attributes:
+        theta: threshold of the goodness.
+        scale: factor on the summed loss (and its error).
+        with_loss: the op also gives the loss, a scalar.
+    """
+
+    theta: float
+    scale: float
+    with_loss: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowProducts(Attrs):
+    """
+    Attributes:
+        first: rows on the left of the product; the others are on its right.
+        by: factor on the result.
+    """
+
+    first: int
+    by: float
+
+
+def _concat_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     a, b = inputs
     require(
         a.shape[1:] == b.shape[1:] and str(a.format) == str(b.format),
@@ -28,7 +87,7 @@ def _concat_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [((a.shape[0] + b.shape[0], *a.shape[1:]), a.format)]
 
 
-def _concat_torch(_op: Op, _rt: Any) -> Any:
+def _concat_torch(_op: Op, _rt: StepContext) -> Run:
     import torch
 
     return lambda a, b: torch.cat((a, b))
@@ -45,9 +104,9 @@ register(
 )
 
 
-def _slice_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _slice_infer(inputs: Sequence[Value], attrs: RowSlice) -> Inferred:
     (x,) = inputs
-    start, count = attrs["start"], attrs["count"]
+    start, count = attrs.start, attrs.count
     require(
         start >= 0 and count > 0 and start + count <= x.shape[0],
         f"rows {start} to {start + count - 1} are not all in {list(x.shape)}",
@@ -55,8 +114,8 @@ def _slice_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     return [((count, *x.shape[1:]), x.format)]
 
 
-def _slice_torch(op: Op, _rt: Any) -> Any:
-    start, count = op.attrs["start"], op.attrs["count"]
+def _slice_torch(op: Op[RowSlice], _rt: StepContext) -> Run:
+    start, count = op.attrs.start, op.attrs.count
     return lambda x: x.narrow(0, start, count)
 
 
@@ -64,6 +123,7 @@ register(
     OpRecord(
         kind="slice_rows",
         doc="`count` rows from row `start` on: a view, no memory and no operation",
+        attrs=RowSlice,
         infer=_slice_infer,
         torch=_slice_torch,
         counts=free,
@@ -72,13 +132,13 @@ register(
 )
 
 
-def _sub_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _sub_infer(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
     a, b = inputs
     require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
-    return [(a.shape, result(_attrs, a.format))]
+    return [(a.shape, attrs.result(a.format))]
 
 
-def _sub_torch(op: Op, _rt: Any) -> Any:
+def _sub_torch(op: Op[Formatted], _rt: StepContext) -> Any:
     import torch
 
     if op.inplace == 0:
@@ -92,6 +152,7 @@ register(
     OpRecord(
         kind="sub",
         doc="a - b, equal shapes: what changed between two passes",
+        attrs=Formatted,
         infer=_sub_infer,
         torch=_sub_torch,
         counts=per_output,
@@ -100,21 +161,24 @@ register(
 )
 
 
-def _squares_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _squares_infer(inputs: Sequence[Value], attrs: RowFactor) -> Inferred:
     (x,) = inputs
     require(len(x.shape) > 1, f"squares of rows need [N,...], got {list(x.shape)}")
-    return [((x.shape[0],), result(_attrs, x.format))]
+    return [((x.shape[0],), attrs.result(x.format))]
 
 
-def _squares_torch(op: Op, _rt: Any) -> Any:
+def _squares_torch(op: Op[RowFactor], _rt: StepContext) -> Run:
     if integers(op.inputs[0]):
         return lambda x: x.double().flatten(1).square().sum(1)
-    by = op.attrs["by"]
+    by = op.attrs.by
     return lambda x: x.flatten(1).square().sum(1).mul_(by)
 
 
-def _squares_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    by = 2.0 * op.attrs["by"]
+def _squares_adjoint(
+    b: Builder, op: Op[RowFactor], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    assert op.attrs.by is not None
+    by = 2.0 * op.attrs.by
     return {0: b.emit1("row_scale", op.inputs[0], cotangents[0], by=by, **error_attrs())}
 
 
@@ -122,24 +186,25 @@ register(
     OpRecord(
         kind="row_squares",
         doc="g_N = by · sum of x² over the features of a row",
+        attrs=RowFactor,
         infer=_squares_infer,
         torch=_squares_torch,
-        counts=_touch(2),
+        counts=touch(2),
         adjoint=_squares_adjoint,
     )
 )
 
 
-def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _scale_infer(inputs: Sequence[Value], attrs: RowFactor) -> Inferred:
     x, d = inputs
     require(d.shape == x.shape[:1], f"one factor per row of {list(x.shape)} is needed, got {list(d.shape)}")
-    return [(x.shape, result(_attrs, x.format))]
+    return [(x.shape, attrs.result(x.format))]
 
 
-def _scale_torch(op: Op, _rt: Any) -> Any:
-    by = op.attrs.get("by", 1.0)
+def _scale_torch(op: Op[RowFactor], _rt: StepContext) -> Run:
+    by = 1.0 if op.attrs.by is None else op.attrs.by
 
-    def scale(x: Any, d: Any) -> Any:
+    def scale(x: Tensor, d: Tensor) -> Any:
         factor = (d * by).view(-1, *(1,) * (x.dim() - 1))
         return x.mul_(factor) if op.inplace == 0 else x * factor
 
@@ -150,6 +215,7 @@ register(
     OpRecord(
         kind="row_scale",
         doc="by · x ⊙ d_N: every row times a factor of its own",
+        attrs=RowFactor,
         infer=_scale_infer,
         torch=_scale_torch,
         counts=per_output,
@@ -158,22 +224,22 @@ register(
 )
 
 
-def _goodness_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _goodness_infer(inputs: Sequence[Value], attrs: Goodness) -> Inferred:
     (g,) = inputs
     require(
         len(g.shape) == 1 and g.shape[0] % 2 == 0,
         f"goodness needs as many positive as negative rows [2B], got {list(g.shape)}",
     )
-    return [(g.shape, g.format), *([((), g.format)] if attrs["with_loss"] else [])]
+    return [(g.shape, g.format), *([((), g.format)] if attrs.with_loss else [])]
 
 
-def _goodness_torch(op: Op, _rt: Any) -> Any:
+def _goodness_torch(op: Op[Goodness], _rt: StepContext) -> Run:
     from torch.nn.functional import softplus
 
-    theta, scale, with_loss = op.attrs["theta"], op.attrs["scale"], op.attrs["with_loss"]
+    theta, scale, with_loss = op.attrs.theta, op.attrs.scale, op.attrs.with_loss
     half = op.inputs[0].shape[0] // 2
 
-    def error(g: Any) -> Any:
+    def error(g: Tensor) -> Any:
         z = g.sub_(theta) if op.inplace == 0 else g - theta
         loss = (softplus(-z[:half]).sum() + softplus(z[half:]).sum()) * scale if with_loss else None
         e = z.sigmoid_()
@@ -189,17 +255,18 @@ register(
         kind="goodness_error",
         doc="e = scale · (sigmoid(g - theta) - t), t = 1 in the first half of the rows, 0 in the second: "
         "the error of scale · sum of softplus(theta - g₊) + softplus(g₋ - theta)",
+        attrs=Goodness,
         infer=_goodness_infer,
         torch=_goodness_torch,
-        counts=_touch(3),
+        counts=touch(3),
         inplace=(0,),
     )
 )
 
 
-def _products_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _products_infer(inputs: Sequence[Value], attrs: RowProducts) -> Inferred:
     (x,) = inputs
-    first = attrs["first"]
+    first = attrs.first
     require(
         0 < first < x.shape[0] and len(x.shape) > 1,
         f"products of the first {first} rows with the others need more than {first} rows, got {list(x.shape)}",
@@ -207,18 +274,20 @@ def _products_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     return [((first, x.shape[0] - first), x.format)]
 
 
-def _products_torch(op: Op, _rt: Any) -> Any:
-    first, by = op.attrs["first"], op.attrs["by"]
+def _products_torch(op: Op[RowProducts], _rt: StepContext) -> Run:
+    first, by = op.attrs.first, op.attrs.by
 
-    def products(x: Any) -> Any:
+    def products(x: Tensor) -> Any:
         rows = x.flatten(1)
         return (rows[:first] @ rows[first:].t()).mul_(by)
 
     return products
 
 
-def _products_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    by = op.attrs["by"]
+def _products_adjoint(
+    b: Builder, op: Op[RowProducts], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    by = op.attrs.by
     return {0: b.emit1("row_products_dx", cotangents[0], op.inputs[0], by=by, **error_attrs())}
 
 
@@ -226,6 +295,7 @@ register(
     OpRecord(
         kind="row_products",
         doc="z_BC = by · h_BF t_CFᵀ: the first B rows of x times the other C rows",
+        attrs=RowProducts,
         infer=_products_infer,
         torch=_products_torch,
         counts=lambda op: Counts(
@@ -237,7 +307,7 @@ register(
 )
 
 
-def _products_dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _products_dx_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     d, x = inputs
     require(
         len(d.shape) == 2 and sum(d.shape) == x.shape[0],
@@ -246,12 +316,12 @@ def _products_dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [(x.shape, x.format)]
 
 
-def _products_dx_torch(op: Op, _rt: Any) -> Any:
+def _products_dx_torch(op: Op[Factor], _rt: StepContext) -> Run:
     import torch
 
-    by, first = op.attrs["by"], op.inputs[0].shape[0]
+    by, first = op.attrs.by, op.inputs[0].shape[0]
 
-    def dx(d: Any, x: Any) -> Any:
+    def dx(d: Tensor, x: Tensor) -> Any:
         rows = x.flatten(1)
         e = torch.empty_like(rows)
         torch.mm(d, rows[first:], out=e[:first])
@@ -265,6 +335,7 @@ register(
     OpRecord(
         kind="row_products_dx",
         doc="e = by · (d_BC t for the first B rows, dᵀ h for the other C)",
+        attrs=Factor,
         infer=_products_dx_infer,
         torch=_products_dx_torch,
         counts=lambda op: Counts(

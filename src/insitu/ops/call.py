@@ -6,28 +6,66 @@ else than torch can run it: a backend refuses it by its name and line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.ops.common import error_attrs
+from insitu.ops.common import Run, StepContext, error_attrs
+from insitu.step.attrs import Attrs, Range
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
-
-def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    return [(tuple(shape), inputs[0].format) for shape in attrs["shapes"]]
-
-
-def _counts(op: Op) -> Counts:
-    return Counts(macs={op.phase: op.attrs["macs"]}, other={op.phase: op.attrs["other"]})
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def _adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], needs: Sequence[int]) -> dict[int, Value]:
+@dataclass(frozen=True, kw_only=True)
+class Call(Attrs):
+    """
+    Attributes:
+        fn: tensors in, a tensor or a tuple of tensors out.
+        vjp: (cotangents, inputs) to the error at each input; PyTorch's own derivative where none.
+        macs: multiply-accumulates that it is costed by.
+        other: simple operations that it is costed by.
+        shapes: of the results.
+    """
+
+    fn: Callable[..., Any]
+    vjp: Callable[..., Any] | None = None
+    macs: Annotated[int, Range(0)]
+    other: Annotated[int, Range(0)]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallDx(Call):
+    """
+    Attributes:
+        given: results that have a cotangent.
+        needs: inputs whose errors are wanted.
+    """
+
+    given: tuple[int, ...]
+    needs: tuple[int, ...]
+
+
+def _infer(inputs: Sequence[Value], attrs: Call) -> Inferred:
+    return [(shape, inputs[0].format) for shape in attrs.shapes]
+
+
+def _counts(op: Op[Call]) -> Counts:
+    return Counts(macs={op.phase: op.attrs.macs}, other={op.phase: op.attrs.other})
+
+
+def _adjoint(
+    b: Builder, op: Op[Call], cotangents: Sequence[Value | None], needs: Sequence[int]
+) -> dict[int, Value]:
     given = [(i, d) for i, d in enumerate(cotangents) if d is not None]
     found = b.emit(
         "call_dx",
         *(d for _, d in given),
         *op.inputs,
-        **dict(op.attrs) | {"shapes": tuple(op.inputs[i].shape for i in needs)},
+        **op.attrs.explicit() | {"shapes": tuple(op.inputs[i].shape for i in needs)},
         given=tuple(i for i, _ in given),
         needs=tuple(needs),
         **error_attrs(),
@@ -39,20 +77,21 @@ register(
     OpRecord(
         kind="call",
         doc="outputs = fn(inputs), any torch function; costed by the counts that it declares",
+        attrs=Call,
         infer=_infer,
-        torch=lambda op, _rt: op.attrs["fn"],
+        torch=lambda op, _rt: op.attrs.fn,
         counts=_counts,
         adjoint=_adjoint,
     )
 )
 
 
-def _dx_torch(op: Op, _rt: Any) -> Any:
+def _dx_torch(op: Op[CallDx], _rt: StepContext) -> Run:
     """PyTorch's own derivative of the function, or the one that was given."""
-    fn, vjp, given, needs = (op.attrs[k] for k in ("fn", "vjp", "given", "needs"))
+    fn, vjp, given, needs = op.attrs.fn, op.attrs.vjp, op.attrs.given, op.attrs.needs
     count = len(given)
 
-    def dx(*tensors: Any) -> Any:
+    def dx(*tensors: Tensor) -> Any:
         import torch
 
         cotangents, inputs = tensors[:count], tensors[count:]
@@ -78,10 +117,9 @@ register(
     OpRecord(
         kind="call_dx",
         doc="the errors below a call: its own vjp(cotangents, inputs), or PyTorch's derivative; counted as two calls",
+        attrs=CallDx,
         infer=_infer,
         torch=_dx_torch,
-        counts=lambda op: Counts(
-            macs={op.phase: 2 * op.attrs["macs"]}, other={op.phase: 2 * op.attrs["other"]}
-        ),
+        counts=lambda op: Counts(macs={op.phase: 2 * op.attrs.macs}, other={op.phase: 2 * op.attrs.other}),
     )
 )

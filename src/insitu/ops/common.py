@@ -3,11 +3,127 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
 
 from insitu.errors import StepError
-from insitu.numbers.formats import T2, Binary
-from insitu.step.ir import Counts, Inferred, Op, Phase, Value
+from insitu.numbers.formats import T2, Binary, Quantized
+from insitu.step.attrs import Attrs, Range
+from insitu.step.ir import Counts, Format, Inferred, Op, Phase, Role, Value
+
+Run = Callable[..., Any]
+"""An op in torch: its input tensors to its output tensor, a tuple of them, or ``None`` where it only writes."""
+
+Pair = tuple[Annotated[int, Range(1)], Annotated[int, Range(1)]]
+"""Rows and columns."""
+
+
+Padding = tuple[Annotated[int, Range(0)], Annotated[int, Range(0)]]
+"""Zeros on each side of rows and columns."""
+
+
+class StepContext(Protocol):
+    """What changes from step to step, as the torch half of an op reads it.
+
+    Attributes:
+        lr: learning rate.
+        seed: of the run.
+        t: training step, from 0.
+        real: torch type of the real numbers.
+        device: torch device of every tensor.
+    """
+
+    lr: float
+    seed: int
+    t: int
+    real: Any
+    device: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Formatted(Attrs):
+    """
+    Attributes:
+        format: of the result, where it holds integers.
+    """
+
+    format: Quantized | None = None
+
+    def result(self, default: Format) -> Format:
+        """The format of the result; ``default`` for reals."""
+        return self.format or default
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sums(Formatted):
+    """
+    Attributes:
+        chunks: parts of equal size in which integers are summed, each exact in float32; 0: the whole sum in float64.
+        limit: the exact sum saturates to ``format``.
+    """
+
+    chunks: Annotated[int, Range(0)] | None = None
+    limit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfFormat(Attrs):
+    """
+    Attributes:
+        format: of the result, which holds integers.
+    """
+
+    format: Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaped(Attrs):
+    """
+    Attributes:
+        shape: of the result.
+    """
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factor(Attrs):
+    """
+    Attributes:
+        by: factor on the result.
+    """
+
+    by: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns(Attrs):
+    """
+    Attributes:
+        columns: of the feedback matrix that are read, from the first on.
+    """
+
+    columns: Annotated[int, Range(1)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn(Attrs):
+    """
+    Attributes:
+        stream: name of the stream of random words, where the op draws any.
+    """
+
+    stream: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Streamed(Drawn):
+    """
+    Attributes:
+        stream: name of the stream of random words.
+    """
+
+    stream: str = field()
 
 
 def require(condition: bool, reason: str) -> None:
@@ -16,28 +132,27 @@ def require(condition: bool, reason: str) -> None:
         raise StepError(reason)
 
 
-def same_as(index: int) -> Callable[[Sequence[Value], Any], Inferred]:
+def same_as(index: int) -> Callable[[Sequence[Value], Attrs], Inferred]:
     """Infers one output with the shape and format of input ``index``."""
     return lambda inputs, _attrs: [(inputs[index].shape, inputs[index].format)]
 
 
-def or_zero(fmt: Any) -> Any:
+def or_zero(fmt: Format) -> Format:
     """The format of values of which some become 0: binary words (-1, +1) become ternary."""
     return T2 if isinstance(fmt, Binary) else fmt
 
 
-def zeroed(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def zeroed(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     """Infers one output with the shape of the first input, of which some elements become 0."""
     return [(inputs[0].shape, or_zero(inputs[0].format))]
 
 
-def result(attrs: Any, default: Any) -> Any:
-    """The format of an op's sums: of integers as given, with the requantization at the op's end; else ``default``."""
-    then = attrs.get("then")
-    return then.format if then is not None else attrs.get("format", default)
+def in_result_format(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
+    """Infers one output of the first input's shape, in the format of the attributes or else that of the input."""
+    return [(inputs[0].shape, attrs.result(inputs[0].format))]
 
 
-def no_outputs(_inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def no_outputs(_inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return []
 
 
@@ -56,8 +171,11 @@ def macs(op: Op, n: int, other: int = 0) -> Counts:
     return Counts(macs={op.phase: n}, other={op.phase: other} if other else {})
 
 
+def touch(times: int, operand: int = 0) -> Callable[[Op], Counts]:
+    """``times`` simple operations per element of an operand."""
+    return lambda op: Counts(other={op.phase: times * op.inputs[operand].size})
+
+
 def error_attrs() -> dict[str, Any]:
     """Role and phase of everything that an adjoint passes down."""
-    from insitu.step.ir import Role
-
     return {"role": Role.ERROR, "phase": Phase.ERROR}

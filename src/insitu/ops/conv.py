@@ -6,14 +6,18 @@ Legend: B batch, C input channels, K output channels, H W input plane, P Q outpu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from insitu.ops import integer_products
-from insitu.ops.common import error_attrs, macs, require, result
-from insitu.ops.integer_products import GEOMETRY
+from insitu.ops.common import Run, StepContext, error_attrs, macs, require
+from insitu.ops.integer_products import GEOMETRY, Convolution, ConvolutionDw, ConvolutionDx, Geometry
 from insitu.ops.matmul import feedback_view, view_random
 from insitu.ops.quant import integers
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def plane(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) -> int:
@@ -21,29 +25,29 @@ def plane(size: int, kernel: int, stride: int, padding: int, dilation: int = 1) 
     return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _infer(inputs: Sequence[Value], attrs: Convolution) -> Inferred:
     x, w = inputs[0], inputs[1]
     require(
-        len(x.shape) == 4 and len(w.shape) == 4 and x.shape[1] == w.shape[1] * attrs["groups"],
-        f"conv2d with groups={attrs['groups']} needs x [B,C,H,W] and weights [K,C/groups,R,S], got "
+        len(x.shape) == 4 and len(w.shape) == 4 and x.shape[1] == w.shape[1] * attrs.groups,
+        f"conv2d with groups={attrs.groups} needs x [B,C,H,W] and weights [K,C/groups,R,S], got "
         f"{list(x.shape)} and {list(w.shape)}",
     )
     require(
-        w.shape[0] % attrs["groups"] == 0,
-        f"{w.shape[0]} output channels do not divide into {attrs['groups']} groups",
+        w.shape[0] % attrs.groups == 0,
+        f"{w.shape[0]} output channels do not divide into {attrs.groups} groups",
     )
     require(
         len(inputs) == 2 or inputs[2].shape == w.shape[:1],
         "the bias must have one element per output channel",
     )
     out = [
-        plane(x.shape[2 + i], w.shape[2 + i], attrs["stride"][i], attrs["padding"][i], attrs["dilation"][i])
+        plane(x.shape[2 + i], w.shape[2 + i], attrs.stride[i], attrs.padding[i], attrs.dilation[i])
         for i in (0, 1)
     ]
     require(
         min(out) > 0, f"the kernel {list(w.shape[2:])} is larger than the padded plane {list(x.shape[2:])}"
     )
-    return [((x.shape[0], w.shape[0], *out), result(attrs, x.format))]
+    return [((x.shape[0], w.shape[0], *out), attrs.result(x.format))]
 
 
 DIRECT_MACS = 1_000_000
@@ -52,30 +56,32 @@ DIRECT_MACS = 1_000_000
 dominates."""
 
 
-def _direct(op: Op, rt: Any, macs_of_op: int) -> bool:
+def _direct(op: Op[Geometry], rt: StepContext, macs_of_op: int) -> bool:
     """Is this a small, dense convolution on a CPU?"""
-    plain = op.attrs["groups"] == 1 and tuple(op.attrs["dilation"]) == (1, 1)
+    plain = op.attrs.groups == 1 and op.attrs.dilation == (1, 1)
     return plain and macs_of_op <= DIRECT_MACS and rt.device.type == "cpu"
 
 
-def _torch(op: Op, rt: Any) -> Any:
+def _torch(op: Op[Convolution], rt: StepContext) -> Run:
     import torch
 
     if integers(op.inputs[0]):
         return integer_products.conv(op, rt)
     if _direct(op, rt, _count(op.outputs[0], op.inputs[1].shape)):
         small = torch.ops.aten._slow_conv2d_forward.default
-        kernel, stride, padding = op.inputs[1].shape[2:], op.attrs["stride"], op.attrs["padding"]
+        kernel, stride, padding = op.inputs[1].shape[2:], op.attrs.stride, op.attrs.padding
         return lambda x, w, bias=None: small(x, w, kernel, bias, stride, padding)
     conv = torch.conv2d
-    geometry = tuple(op.attrs[k] for k in GEOMETRY)
+    geometry = op.attrs.geometry
     return lambda x, w, bias=None: conv(x, w, bias, *geometry)
 
 
-def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+def _adjoint(
+    b: Builder, op: Op[Convolution], cotangents: Sequence[Value], needs: Sequence[int]
+) -> dict[int, Value]:
     (d,) = cotangents
     x, w = op.inputs[0], op.inputs[1]
-    geometry = {k: op.attrs[k] for k in GEOMETRY}
+    geometry: dict[str, Any] = dict(zip(GEOMETRY, op.attrs.geometry))
     grads: dict[int, Value] = {}
     if 0 in needs:
         grads[0] = b.emit1("conv2d_dx", d, w, shape=x.shape, **geometry, **error_attrs())
@@ -97,6 +103,7 @@ register(
     OpRecord(
         kind="conv2d",
         doc="z_BKPQ = conv(x_BCHW, w_K(C/G)RS) (+ bias_K); stride, padding, dilation, groups",
+        attrs=Convolution,
         infer=_infer,
         torch=_torch,
         counts=lambda op: macs(op, _count(op.outputs[0], op.inputs[1].shape)),
@@ -105,14 +112,11 @@ register(
 )
 
 
-def _check_error(d: Value, x: Shape, w: Shape, attrs: Any) -> None:
+def _check_error(d: Value, x: Shape, w: Shape, attrs: Geometry) -> None:
     """An error must have the shape of the forward output."""
-    fits = len(x) == 4 and len(w) == 4 and x[1] == w[1] * attrs["groups"]
-    require(fits, f"a plane {list(x)} does not fit the kernel {list(w)} with groups={attrs['groups']}")
-    out = [
-        plane(x[2 + i], w[2 + i], attrs["stride"][i], attrs["padding"][i], attrs["dilation"][i])
-        for i in (0, 1)
-    ]
+    fits = len(x) == 4 and len(w) == 4 and x[1] == w[1] * attrs.groups
+    require(fits, f"a plane {list(x)} does not fit the kernel {list(w)} with groups={attrs.groups}")
+    out = [plane(x[2 + i], w[2 + i], attrs.stride[i], attrs.padding[i], attrs.dilation[i]) for i in (0, 1)]
     want = (x[0], w[0], *out)
     require(
         d.shape == want,
@@ -120,24 +124,23 @@ def _check_error(d: Value, x: Shape, w: Shape, attrs: Any) -> None:
     )
 
 
-def _dx_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _dx_infer(inputs: Sequence[Value], attrs: ConvolutionDx) -> Inferred:
     d, w = inputs[0], inputs[1]
-    shape = tuple(attrs["shape"])
-    _check_error(d, shape, w.shape, attrs)
-    return [(shape, result(attrs, d.format))]
+    _check_error(d, attrs.shape, w.shape, attrs)
+    return [(attrs.shape, attrs.result(d.format))]
 
 
 Backward = Callable[[Any, Any, Any], Any]
 
 
-def _backward(op: Op, rt: Any, kernel: Sequence[int], wanted: int) -> Backward:
+def _backward(op: Op[Geometry], rt: StepContext, kernel: Sequence[int], wanted: int) -> Backward:
     """``(d, x, w) -> gradient``: of the input for ``wanted`` 0, of the kernel for 1.
 
     Only the shape of the wanted one is read, not its values.
     """
     import torch
 
-    stride, padding, dilation, groups = (op.attrs[k] for k in GEOMETRY)
+    stride, padding, dilation, groups = op.attrs.geometry
     mask = (wanted == 0, wanted == 1, False)
     if _direct(op, rt, _count(op.inputs[0], kernel)):
         small, size = torch.ops.aten._slow_conv2d_backward.output_mask, tuple(kernel[2:])
@@ -146,13 +149,13 @@ def _backward(op: Op, rt: Any, kernel: Sequence[int], wanted: int) -> Backward:
     return lambda d, x, w: full(d, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)[wanted]
 
 
-def _dx_torch(op: Op, rt: Any) -> Any:
+def _dx_torch(op: Op[ConvolutionDx], rt: StepContext) -> Run:
     if integers(op.inputs[0]):
         return integer_products.conv_dx(op, rt)
     backward = _backward(op, rt, op.inputs[1].shape, 0)
     shape = op.outputs[0].shape
 
-    def dx(d: Any, w: Any, *m: Any) -> Any:
+    def dx(d: Tensor, w: Tensor, *m: Tensor) -> Any:
         return backward(d, d.new_empty(1).expand(shape), feedback_view(op, rt, w, *m))
 
     return dx
@@ -162,6 +165,7 @@ register(
     OpRecord(
         kind="conv2d_dx",
         doc="e_BCHW = transposed conv(d_BKPQ, w), also with a feedback kernel or a sign view in place of w",
+        attrs=ConvolutionDx,
         infer=_dx_infer,
         torch=_dx_torch,
         counts=lambda op: Counts(
@@ -171,17 +175,16 @@ register(
 )
 
 
-def _dw_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _dw_infer(inputs: Sequence[Value], attrs: ConvolutionDw) -> Inferred:
     d, x = inputs[0], inputs[1]
-    kernel = tuple(attrs["kernel"])
-    _check_error(d, x.shape, kernel, attrs)
-    return [(kernel, result(attrs, d.format))]
+    _check_error(d, x.shape, attrs.kernel, attrs)
+    return [(attrs.kernel, attrs.result(d.format))]
 
 
-def _dw_torch(op: Op, rt: Any) -> Any:
+def _dw_torch(op: Op[ConvolutionDw], rt: StepContext) -> Run:
     if integers(op.inputs[0]):
         return integer_products.conv_dw(op, rt)
-    kernel = tuple(op.attrs["kernel"])
+    kernel = op.attrs.kernel
     backward = _backward(op, rt, kernel, 1)
     return lambda d, x: backward(d, x, d.new_empty(1).expand(kernel))
 
@@ -190,8 +193,9 @@ register(
     OpRecord(
         kind="conv2d_dw",
         doc="g_K(C/G)RS = correlation of x_BCHW with d_BKPQ",
+        attrs=ConvolutionDw,
         infer=_dw_infer,
         torch=_dw_torch,
-        counts=lambda op: macs(op, _count(op.inputs[0], op.attrs["kernel"])),
+        counts=lambda op: macs(op, _count(op.inputs[0], op.attrs.kernel)),
     )
 )

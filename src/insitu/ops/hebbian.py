@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import error_attrs, no_outputs, per_output, require, same_as
+from insitu.ops.common import (
+    Factor,
+    Run,
+    StepContext,
+    error_attrs,
+    no_outputs,
+    per_output,
+    require,
+    same_as,
+    touch,
+)
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _touch(times: int) -> Any:
-    return lambda op: Counts(other={op.phase: times * op.inputs[0].size})
+
+@dataclass(frozen=True, kw_only=True)
+class Competition(Attrs):
+    """
+    Attributes:
+        temperature: of the softmax.
+        anti: all but the largest unit are negative.
+    """
+
+    temperature: float
+    anti: bool
 
 
-def _compete_torch(op: Op, _rt: Any) -> Any:
-    temperature, anti = op.attrs["temperature"], op.attrs["anti"]
+def _compete_torch(op: Op[Competition], _rt: StepContext) -> Run:
+    temperature, anti = op.attrs.temperature, op.attrs.anti
 
-    def compete(u: Any) -> Any:
+    def compete(u: Tensor) -> Any:
         import torch
 
         y = torch.softmax(u / temperature, 1)
@@ -32,14 +56,15 @@ register(
     OpRecord(
         kind="compete",
         doc="y = softmax over the units (axis 1) of u / temperature; anti: negative but for the largest",
+        attrs=Competition,
         infer=same_as(0),
         torch=_compete_torch,
-        counts=_touch(4),
+        counts=touch(4),
     )
 )
 
 
-def _products_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _products_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     a, b = inputs
     require(
         a.shape == b.shape and len(a.shape) in (2, 4),
@@ -48,8 +73,8 @@ def _products_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [((a.shape[1],), a.format)]
 
 
-def _products_torch(op: Op, _rt: Any) -> Any:
-    by = op.attrs["by"]
+def _products_torch(op: Op[Factor], _rt: StepContext) -> Run:
+    by = op.attrs.by
     axes = [0, *range(2, len(op.inputs[0].shape))]
     return lambda a, b: (a * b).sum(axes).mul_(by)
 
@@ -58,14 +83,15 @@ register(
     OpRecord(
         kind="channel_products",
         doc="s_C = by · sum of a ⊙ b over batch and positions",
+        attrs=Factor,
         infer=_products_infer,
         torch=_products_torch,
-        counts=_touch(2),
+        counts=touch(2),
     )
 )
 
 
-def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _scale_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     x, s = inputs
     require(
         len(x.shape) in (2, 4) and s.shape == (x.shape[1],),
@@ -74,14 +100,14 @@ def _scale_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [(x.shape, x.format)]
 
 
-def _scale_torch(op: Op, _rt: Any) -> Any:
+def _scale_torch(op: Op, _rt: StepContext) -> Run:
     view = (1, -1, *(1,) * (len(op.inputs[0].shape) - 2))
     if op.inplace == 0:
         return lambda x, s: x.mul_(s.view(view))
     return lambda x, s: x * s.view(view)
 
 
-def _scale_adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+def _scale_adjoint(b: Builder, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
     (d,) = cotangents
     x, s = op.inputs
     found: dict[int, Value] = {}
@@ -106,16 +132,16 @@ register(
 )
 
 
-def _shrink_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _shrink_infer(inputs: Sequence[Value], attrs: Attrs) -> Inferred:
     w, d = inputs
     require(d.shape == w.shape[:1], f"one factor per row of {list(w.shape)} is needed, got {list(d.shape)}")
     return no_outputs(inputs, attrs)
 
 
-def _shrink_torch(op: Op, rt: Any) -> Any:
+def _shrink_torch(op: Op, rt: StepContext) -> Run:
     view = (-1, *(1,) * (len(op.inputs[0].shape) - 1))
 
-    def shrink(w: Any, d: Any) -> None:
+    def shrink(w: Tensor, d: Tensor) -> None:
         w.mul_((1.0 - rt.lr * d).view(view))
 
     return shrink

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import error_attrs, require, same_as
+from insitu.ops.common import Run, StepContext, error_attrs, require, same_as, touch
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _square(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+
+def _square(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (m, *_) = inputs
     require(
         len(m.shape) == 2 and m.shape[0] == m.shape[1],
@@ -18,14 +24,30 @@ def _square(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [(m.shape, m.format)]
 
 
-def _touch(times: int) -> Any:
-    return lambda op: Counts(other={op.phase: times * op.inputs[0].size})
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(Attrs):
+    """
+    Attributes:
+        width: 2σ²d of the Gaussian, more than 0.
+    """
+
+    width: float
 
 
-def _gaussian_torch(op: Op, _rt: Any) -> Any:
-    width = op.attrs["width"]
+@dataclass(frozen=True, kw_only=True)
+class Vote(Attrs):
+    """
+    Attributes:
+        decay: factor on the former votes.
+    """
 
-    def kernel(g: Any) -> Any:
+    decay: float
+
+
+def _gaussian_torch(op: Op[Gaussian], _rt: StepContext) -> Run:
+    width = op.attrs.width
+
+    def kernel(g: Tensor) -> Any:
         norms = g.diagonal()
         distance = (norms[:, None] + norms[None, :]).sub_(g, alpha=2.0).clamp_(min=0.0)
         return distance.mul_(-1.0 / width).exp_()
@@ -33,8 +55,10 @@ def _gaussian_torch(op: Op, _rt: Any) -> Any:
     return kernel
 
 
-def _gaussian_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    made = b.emit1("gaussian_dx", cotangents[0], op.outputs[0], width=op.attrs["width"], **error_attrs())
+def _gaussian_adjoint(
+    b: Builder, op: Op[Gaussian], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    made = b.emit1("gaussian_dx", cotangents[0], op.outputs[0], width=op.attrs.width, **error_attrs())
     return {0: made}
 
 
@@ -42,18 +66,19 @@ register(
     OpRecord(
         kind="gaussian",
         doc="K_ij = exp(-‖a_i - a_j‖² / width) from the Gram matrix of the rows a; width = 2σ²d in the papers",
+        attrs=Gaussian,
         infer=_square,
         torch=_gaussian_torch,
-        counts=_touch(4),
+        counts=touch(4),
         adjoint=_gaussian_adjoint,
     )
 )
 
 
-def _gaussian_dx_torch(op: Op, _rt: Any) -> Any:
-    width = op.attrs["width"]
+def _gaussian_dx_torch(op: Op[Gaussian], _rt: StepContext) -> Run:
+    width = op.attrs.width
 
-    def dx(d: Any, k: Any) -> Any:
+    def dx(d: Tensor, k: Tensor) -> Any:
         """With s = ∂L/∂(distance²): -2 s off the diagonal, and the sums of its rows and columns on it."""
         s = (d * k).mul_(-1.0 / width)
         ends = s.sum(0) + s.sum(1)
@@ -68,21 +93,24 @@ register(
     OpRecord(
         kind="gaussian_dx",
         doc="the error at the Gram matrix below a Gaussian kernel",
+        attrs=Gaussian,
         infer=same_as(0),
         torch=_gaussian_dx_torch,
-        counts=_touch(4),
+        counts=touch(4),
     )
 )
 
 
-def _centre_torch(_op: Op, _rt: Any) -> Any:
-    def centre(k: Any) -> Any:
+def _centre_torch(_op: Op, _rt: StepContext) -> Run:
+    def centre(k: Tensor) -> Any:
         return (k - k.mean(0, keepdim=True)).sub_(k.mean(1, keepdim=True)).add_(k.mean())
 
     return centre
 
 
-def _centre_adjoint(b: Any, _op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+def _centre_adjoint(
+    b: Builder, _op: Op, cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
     return {0: b.emit1("centre", cotangents[0], **error_attrs())}
 
 
@@ -92,13 +120,13 @@ register(
         doc="HKH with H = I - 1/B: rows and columns of a matrix lose their means",
         infer=_square,
         torch=_centre_torch,
-        counts=_touch(4),
+        counts=touch(4),
         adjoint=_centre_adjoint,
     )
 )
 
 
-def _inner_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _inner_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     a, b = inputs
     require(a.shape == b.shape, f"an inner product needs two equal shapes, got {a.shape} and {b.shape}")
     return [((), a.format)]
@@ -110,15 +138,15 @@ register(
         doc="Σ a ⊙ b, a scalar",
         infer=_inner_infer,
         torch=lambda _op, _rt: lambda a, b: (a * b).sum(),
-        counts=_touch(2),
+        counts=touch(2),
     )
 )
 
 
-def _vote_torch(op: Op, _rt: Any) -> Any:
-    decay = op.attrs["decay"]
+def _vote_torch(op: Op[Vote], _rt: StepContext) -> Run:
+    decay = op.attrs.decay
 
-    def vote(z: Any, label: Any, votes: Any) -> None:
+    def vote(z: Tensor, label: Tensor, votes: Tensor) -> None:
         import torch
 
         rows, columns = z.argmax(1), label.long()
@@ -132,6 +160,7 @@ register(
     OpRecord(
         kind="vote",
         doc="votes_CC ← decay · votes; votes[argmax z, y] + 1 per sample: which output stands for which class",
+        attrs=Vote,
         infer=lambda _inputs, _attrs: [],
         torch=_vote_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size + op.inputs[2].size}),
@@ -140,7 +169,7 @@ register(
 )
 
 
-def _elect_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _elect_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     z, votes = inputs
     require(
         len(z.shape) == 2 and z.shape[1] == votes.shape[0],
@@ -149,8 +178,8 @@ def _elect_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [((z.shape[0], votes.shape[1]), z.format)]
 
 
-def _elect_torch(_op: Op, _rt: Any) -> Any:
-    def elect(z: Any, votes: Any) -> Any:
+def _elect_torch(_op: Op, _rt: StepContext) -> Run:
+    def elect(z: Tensor, votes: Tensor) -> Any:
         smooth = votes + 1.0 / votes.shape[1]
         return (smooth / smooth.sum(1, keepdim=True)).log_()[z.argmax(1)]
 

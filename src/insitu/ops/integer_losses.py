@@ -7,37 +7,113 @@ computes. Labels are class indices [B].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from insitu.numbers.formats import Float
-from insitu.ops.common import per_output, require
+from insitu.numbers.formats import Float, Quantized
+from insitu.ops.common import OfFormat, Run, StepContext, per_output, require, touch
 from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _error_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+
+@dataclass(frozen=True, kw_only=True)
+class One(Attrs):
+    """
+    Attributes:
+        one: the integer that stands for 1.
+    """
+
+    one: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntegerError(OfFormat, One):
+    """The error of a loss on integers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Softmax(Attrs):
+    """
+    Attributes:
+        table: of exp(-distance to the highest score), in units of 2^-15.
+        one: the integer that stands for a probability of 1.
+        format: of the result.
+    """
+
+    table: tuple[int, ...]
+    one: int
+    format: Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violated(Attrs):
+    """
+    Attributes:
+        shift: of ‖h‖₁ to the right, for the part of the margin that grows with it.
+        margin: constant part of the margin.
+        every: all violators have an error, not only the one of the highest score.
+        format: of the result.
+    """
+
+    shift: int
+    margin: int
+    every: bool
+    format: Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Monitor(Attrs):
+    """
+    Attributes:
+        step: the real that the integer 1 stands for.
+        scale: factor on the summed loss.
+    """
+
+    step: float
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossMonitor(Attrs):
+    """
+    Attributes:
+        loss: name of the loss.
+        step: the real that the integer 1 stands for.
+        scale: factor on the summed loss.
+    """
+
+    loss: str
+    step: float
+    scale: float
+
+
+def _error_infer(inputs: Sequence[Value], attrs: IntegerError | Softmax | Violated) -> Inferred:
     z, label = inputs[:2]
     require(
         len(z.shape) == 2 and label.shape == z.shape[:1],
         f"integer losses need scores [B,C] and class labels [B], got {list(z.shape)} and {list(label.shape)}",
     )
-    return [(z.shape, attrs["format"])]
+    return [(z.shape, attrs.format)]
 
 
-def _hot(z: Any, label: Any) -> Any:
+def _hot(z: Tensor, label: Tensor) -> Any:
     import torch
 
     return torch.zeros_like(z).scatter_(1, label.long()[:, None], 1.0)
 
 
-def _softmax_torch(op: Op, rt: Any) -> Any:
+def _softmax_torch(op: Op[Softmax], rt: StepContext) -> Run:
     import torch
 
-    table = torch.tensor(op.attrs["table"], dtype=torch.float64, device=rt.device)
-    one, fmt = op.attrs["one"], op.attrs["format"]
+    table = torch.tensor(op.attrs.table, dtype=torch.float64, device=rt.device)
+    one, fmt = op.attrs.one, op.attrs.format
 
-    def error(z: Any, label: Any) -> Any:
+    def error(z: Tensor, label: Tensor) -> Any:
         below = (z.amax(1, keepdim=True) - z).clamp_(max=len(table) - 1)
         power = table[below.long()]
         total = power.sum(1, keepdim=True)
@@ -47,15 +123,15 @@ def _softmax_torch(op: Op, rt: Any) -> Any:
     return error
 
 
-def _difference_torch(op: Op, _rt: Any) -> Any:
-    one, fmt = op.attrs["one"], op.attrs["format"]
+def _difference_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+    one, fmt = op.attrs.one, op.attrs.format
     return lambda z, label: onto(z.double() - one * _hot(z.double(), label), fmt)
 
 
-def _margin_torch(op: Op, _rt: Any) -> Any:
-    one, fmt = op.attrs["one"], op.attrs["format"]
+def _margin_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+    one, fmt = op.attrs.one, op.attrs.format
 
-    def error(z: Any, label: Any) -> Any:
+    def error(z: Tensor, label: Tensor) -> Any:
         t = _hot(z, label)
         right = z.gather(1, label.long()[:, None])
         wrong = ((z - right + one) > 0).to(z.dtype) * (1 - t)
@@ -64,12 +140,17 @@ def _margin_torch(op: Op, _rt: Any) -> Any:
     return error
 
 
+register(
+    OpRecord(
+        kind="softmax_error",
+        doc="e = p - one · t: p = round(one · E / sum E), E = table[max z - z] a table of exponentials",
+        attrs=Softmax,
+        infer=_error_infer,
+        torch=_softmax_torch,
+        counts=touch(3),
+    )
+)
 for _name, _doc, _lower in (
-    (
-        "softmax_error",
-        "e = p - one · t: p = round(one · E / sum E), E = table[max z - z] a table of exponentials",
-        _softmax_torch,
-    ),
     ("difference_error", "e = z - one · t, t the one-hot label: of the squared error", _difference_torch),
     (
         "margin_error",
@@ -81,6 +162,7 @@ for _name, _doc, _lower in (
         OpRecord(
             kind=_name,
             doc=_doc,
+            attrs=IntegerError,
             infer=_error_infer,
             torch=_lower,
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
@@ -89,15 +171,15 @@ for _name, _doc, _lower in (
     )
 
 
-def _violated_torch(op: Op, _rt: Any) -> Any:
-    shift, margin, fmt, every = (op.attrs[k] for k in ("shift", "margin", "format", "every"))
+def _violated_torch(op: Op[Violated], _rt: StepContext) -> Run:
+    a = op.attrs
 
-    def error(z: Any, label: Any, h: Any = None, e: Any = 0) -> Any:
-        bound = margin
+    def error(z: Tensor, label: Tensor, h: Tensor | None = None, e: Tensor = 0) -> Any:
+        bound = a.margin
         if h is not None:
-            k = max(min(int(e) - shift, 31), -62)
-            bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + margin
-        return onto(violations(z.double(), label, bound, every), fmt)
+            k = max(min(int(e) - a.shift, 31), -62)
+            bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + a.margin
+        return onto(violations(z.double(), label, bound, a.every), a.format)
 
     return error
 
@@ -106,6 +188,7 @@ register(
     OpRecord(
         kind="violated",
         doc="e = 1 at violators (one or all) of a margin floor(|h|₁ 2**(e - shift)) + margin, minus their number at y",
+        attrs=Violated,
         infer=_error_infer,
         torch=_violated_torch,
         counts=of_violations,
@@ -114,8 +197,8 @@ register(
 )
 
 
-def _less_torch(op: Op, _rt: Any) -> Any:
-    one, fmt = op.attrs["one"], op.attrs["format"]
+def _less_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+    one, fmt = op.attrs.one, op.attrs.format
     return lambda p, label: onto(p - one * _hot(p, label), fmt)
 
 
@@ -123,6 +206,7 @@ register(
     OpRecord(
         kind="less_label",
         doc="p - one · t, t the one-hot label: the error of independent sigmoids",
+        attrs=IntegerError,
         infer=_error_infer,
         torch=_less_torch,
         counts=per_output,
@@ -130,11 +214,11 @@ register(
 )
 
 
-def _halves_torch(op: Op, _rt: Any) -> Any:
-    one, fmt = op.attrs["one"], op.attrs["format"]
+def _halves_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+    one, fmt = op.attrs.one, op.attrs.format
     half = op.inputs[0].shape[0] // 2
 
-    def error(p: Any) -> Any:
+    def error(p: Tensor) -> Any:
         e = p.clone()
         e[:half] -= one
         return onto(e, fmt)
@@ -146,6 +230,7 @@ register(
     OpRecord(
         kind="less_first_half",
         doc="p - one in the first half of the rows, p in the second: the error of a goodness",
+        attrs=IntegerError,
         infer=of_format,
         torch=_halves_torch,
         counts=per_output,
@@ -153,10 +238,10 @@ register(
 )
 
 
-def _monitor_torch(op: Op, _rt: Any) -> Any:
-    value, unit, scale = VALUES[op.attrs["loss"]], op.attrs["step"], op.attrs["scale"]
+def _monitor_torch(op: Op[LossMonitor], _rt: StepContext) -> Run:
+    value, unit, scale = VALUES[op.attrs.loss], op.attrs.step, op.attrs.scale
 
-    def loss(z: Any, label: Any) -> Any:
+    def loss(z: Tensor, label: Tensor) -> Any:
         real = z.float() * unit
         return value(real, one_hot(label, real)) * scale
 
@@ -167,6 +252,7 @@ register(
     OpRecord(
         kind="monitor",
         doc="the loss of integer scores, as a real number for learning curves; no part of a deployed step",
+        attrs=LossMonitor,
         infer=lambda inputs, attrs: [((), Float(32))],
         torch=_monitor_torch,
         counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
@@ -174,10 +260,10 @@ register(
 )
 
 
-def _monitor_goodness_torch(op: Op, _rt: Any) -> Any:
+def _monitor_goodness_torch(op: Op[Monitor], _rt: StepContext) -> Run:
     from torch.nn.functional import softplus
 
-    unit, scale = op.attrs["step"], op.attrs["scale"]
+    unit, scale = op.attrs.step, op.attrs.scale
     half = op.inputs[0].shape[0] // 2
     return lambda z: (softplus(z[:half] * -unit).sum() + softplus(z[half:] * unit).sum()).float() * scale
 
@@ -186,6 +272,7 @@ register(
     OpRecord(
         kind="monitor_goodness",
         doc="the loss of integer goodness minus threshold, as a real number for learning curves",
+        attrs=Monitor,
         infer=lambda inputs, attrs: [((), Float(32))],
         torch=_monitor_goodness_torch,
         counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),

@@ -7,23 +7,72 @@ Labels are class indices [B], or for ``mse`` and ``bce`` targets of the output's
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import require
+from insitu.ops.common import Run, StepContext, require
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+
+@dataclass(frozen=True, kw_only=True)
+class Scaled(Attrs):
+    """
+    Attributes:
+        scale: factor on the summed loss (and its error).
+    """
+
+    scale: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(Scaled):
+    """
+    Attributes:
+        with_loss: the op also gives the loss, a scalar.
+    """
+
+    with_loss: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Margin(Attrs):
+    """
+    Attributes:
+        relative: part of the margin, in lengths ‖h‖₁ of the layer's input.
+        margin: constant part of the margin.
+        every: all violators have an error, not only the one of the highest score.
+    """
+
+    relative: float
+    margin: float
+    every: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Violation(Loss, Margin):
+    """The error of a violated margin."""
+
+
+def _fits(inputs: Sequence[Value]) -> None:
     z, label = inputs
     fits = (label.shape == (z.shape[0],) and len(z.shape) == 2) or label.shape == z.shape
     require(fits, f"labels {list(label.shape)} do not fit the output {list(z.shape)}")
+
+
+def _infer(inputs: Sequence[Value], attrs: Loss) -> Inferred:
+    _fits(inputs)
+    z = inputs[0]
     error = (z.shape, z.format)
-    return [error, ((), z.format)] if attrs["with_loss"] else [error]
+    return [error, ((), z.format)] if attrs.with_loss else [error]
 
 
-def one_hot(label: Any, z: Any) -> Any:
+def one_hot(label: Tensor, z: Tensor) -> Any:
     """Class indices [B] as {0, 1} of z's type and shape; targets pass through."""
 
     if label.dim() == z.dim():
@@ -38,15 +87,15 @@ def _identity(classes: int, dtype: Any, device: Any) -> Any:
     return torch.eye(classes, dtype=dtype, device=device)
 
 
-def _times(e: Any, scale: float) -> Any:
+def _times(e: Tensor, scale: float) -> Any:
     return e if scale == 1.0 else e.mul_(scale)
 
 
-def _xent_value(z: Any, t: Any) -> Any:
+def _xent_value(z: Tensor, t: Tensor) -> Any:
     return z.logsumexp(1).sum() - (z * t).sum()
 
 
-def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+def _xent(z: Tensor, label: Tensor, scale: float, out: Tensor | None, with_loss: bool) -> Any:
     import torch
 
     t = one_hot(label, z)
@@ -55,41 +104,41 @@ def _xent(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
     return _times(p.sub_(t), scale), loss
 
 
-def _bce_value(z: Any, t: Any) -> Any:
+def _bce_value(z: Tensor, t: Tensor) -> Any:
     import torch
 
     return torch.nn.functional.softplus(z).sum() - (z * t).sum()
 
 
-def _bce(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+def _bce(z: Tensor, label: Tensor, scale: float, out: Tensor | None, with_loss: bool) -> Any:
     t = one_hot(label, z)
     loss = _bce_value(z, t) * scale if with_loss else None
     p = z.sigmoid() if out is None else z.sigmoid_()
     return _times(p.sub_(t), scale), loss
 
 
-def _mse_value(z: Any, t: Any) -> Any:
+def _mse_value(z: Tensor, t: Tensor) -> Any:
     return (z - t).square().sum()
 
 
-def _mse(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+def _mse(z: Tensor, label: Tensor, scale: float, out: Tensor | None, with_loss: bool) -> Any:
     t = one_hot(label, z)
     e = z - t if out is None else z.sub_(t)
     loss = e.square().sum() * scale if with_loss else None
     return _times(e, 2 * scale), loss
 
 
-def _margin(z: Any, t: Any) -> Any:
+def _margin(z: Tensor, t: Tensor) -> Any:
     """1 - z_y + z_j of every class j ≠ y."""
     right = (z * t).sum(1, keepdim=True)
     return (z - right + 1).mul_(1 - t)
 
 
-def _hinge_value(z: Any, t: Any) -> Any:
+def _hinge_value(z: Tensor, t: Tensor) -> Any:
     return _margin(z, t).clamp_(min=0).sum()
 
 
-def _hinge(z: Any, label: Any, scale: float, out: Any, with_loss: bool) -> Any:
+def _hinge(z: Tensor, label: Tensor, scale: float, out: Tensor | None, with_loss: bool) -> Any:
     """Multi-class hinge: sum over j ≠ y of max(0, 1 - z_y + z_j)."""
     t = one_hot(label, z)
     margin = _margin(z, t)
@@ -110,11 +159,11 @@ def mean_scale(loss: str, shape: Sequence[int]) -> float:
     return 1.0 / shape[0] if loss == "xent" else 1.0 / prod(shape)
 
 
-def _torch(function: LossFunction) -> Callable[[Op, Any], Any]:
-    def lower(op: Op, _rt: Any) -> Any:
-        scale, with_loss, inplace = op.attrs["scale"], op.attrs["with_loss"], op.inplace == 0
+def _torch(function: LossFunction) -> Callable[[Op[Loss], StepContext], Run]:
+    def lower(op: Op[Loss], _rt: StepContext) -> Any:
+        scale, with_loss, inplace = op.attrs.scale, op.attrs.with_loss, op.inplace == 0
 
-        def error(z: Any, label: Any) -> Any:
+        def error(z: Tensor, label: Tensor) -> Any:
             e, loss = function(z, label, scale, z if inplace else None, with_loss)
             return (e, loss) if with_loss else e
 
@@ -134,6 +183,7 @@ for _name, _function in LOSSES.items():
         OpRecord(
             kind=f"{_name}_error",
             doc=_DOCS[_name],
+            attrs=Loss,
             infer=_infer,
             torch=_torch(_function),
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
@@ -143,7 +193,7 @@ for _name, _function in LOSSES.items():
     )
 
 
-def violations(z: Any, label: Any, bound: Any, every: bool) -> Any:
+def violations(z: Tensor, label: Tensor, bound: Tensor, every: bool) -> Any:
     """e [B,C] in whole numbers: 1 at the violators of the margin ``bound`` (or [B,1]), minus their number at the label.
 
     A violator is a class j other than y with z_j - z_y + bound > 0; of them all, or the first of the highest score.
@@ -160,7 +210,7 @@ def violations(z: Any, label: Any, bound: Any, every: bool) -> Any:
     return wrong - t * wrong.sum(1, keepdim=True)
 
 
-def _violation_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _violation_infer(inputs: Sequence[Value], attrs: Violation) -> Inferred:
     z, label, *rest = inputs
     require(
         len(z.shape) == 2 and label.shape == z.shape[:1],
@@ -171,13 +221,13 @@ def _violation_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
     return _infer((z, label), attrs)
 
 
-def _violation_torch(op: Op, _rt: Any) -> Any:
-    relative, margin, every, scale = (op.attrs[k] for k in ("relative", "margin", "every", "scale"))
+def _violation_torch(op: Op[Violation], _rt: StepContext) -> Run:
+    a = op.attrs
 
-    def error(z: Any, label: Any, h: Any = None) -> Any:
-        bound = margin if h is None else relative * h.flatten(1).abs().sum(1, keepdim=True) + margin
-        e = violations(z, label, bound, every).mul_(scale)
-        return (e, _xent_value(z, one_hot(label, z)) * scale) if op.attrs["with_loss"] else e
+    def error(z: Tensor, label: Tensor, h: Tensor | None = None) -> Any:
+        bound = a.margin if h is None else a.relative * h.flatten(1).abs().sum(1, keepdim=True) + a.margin
+        e = violations(z, label, bound, a.every).mul_(a.scale)
+        return (e, _xent_value(z, one_hot(label, z)) * a.scale) if a.with_loss else e
 
     return error
 
@@ -191,6 +241,7 @@ register(
     OpRecord(
         kind="violation_error",
         doc="e = scale · (1 at violators of the margin, minus their number at y); relative · |h|₁ + margin",
+        attrs=Violation,
         infer=_violation_infer,
         torch=_violation_torch,
         counts=of_violations,
@@ -199,12 +250,13 @@ register(
 )
 
 
-def _value_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    return _infer(inputs, {**attrs, "with_loss": True})[1:]
+def _value_infer(inputs: Sequence[Value], _attrs: Scaled) -> Inferred:
+    _fits(inputs)
+    return [((), inputs[0].format)]
 
 
-def _value_torch(value: Callable[[Any, Any], Any]) -> Callable[[Op, Any], Any]:
-    return lambda op, _rt: lambda z, label: value(z, one_hot(label, z)) * op.attrs["scale"]
+def _value_torch(value: Callable[[Any, Any], Any]) -> Callable[[Op[Scaled], StepContext], Run]:
+    return lambda op, _rt: lambda z, label: value(z, one_hot(label, z)) * op.attrs.scale
 
 
 for _name, _value in VALUES.items():
@@ -212,6 +264,7 @@ for _name, _value in VALUES.items():
         OpRecord(
             kind=f"{_name}_loss",
             doc=f"the loss of {_name}_error alone, a scalar: no error is made",
+            attrs=Scaled,
             infer=_value_infer,
             torch=_value_torch(_value),
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),

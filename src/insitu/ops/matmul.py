@@ -6,31 +6,36 @@ Legend: B batch, I inputs, O outputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from insitu.ops import integer_products
-from insitu.ops.common import error_attrs, macs, require, result
+from insitu.ops.common import Formatted, Run, StepContext, Sums, error_attrs, macs, require
+from insitu.ops.integer_products import Product, ProductDx, Viewed
 from insitu.ops.quant import integers
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+from insitu.step.builder import Builder
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-def _infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _infer(inputs: Sequence[Value], attrs: Product) -> Inferred:
     x, w = inputs[0], inputs[1]
     require(
         len(x.shape) == 2 and len(w.shape) == 2 and x.shape[1] == w.shape[1],
         f"dense needs x [B,I] and weights [O,I], got {list(x.shape)} and {list(w.shape)}; flatten the input",
     )
     require(len(inputs) == 2 or inputs[2].shape == (w.shape[0],), "the bias must have one element per output")
-    return [((x.shape[0], w.shape[0]), result(_attrs, x.format))]
+    return [((x.shape[0], w.shape[0]), attrs.result(x.format))]
 
 
-def _torch(op: Op, rt: Any) -> Any:
+def _torch(op: Op[Product], rt: StepContext) -> Run:
     import torch
 
     return integer_products.dense(op, rt) if integers(op.inputs[0]) else torch.nn.functional.linear
 
 
-def _adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+def _adjoint(b: Builder, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
     (d,) = cotangents
     grads: dict[int, Value] = {}
     if 0 in needs:
@@ -46,6 +51,7 @@ register(
     OpRecord(
         kind="matmul",
         doc="z_BO = x_BI w_OIᵀ (+ bias_O)",
+        attrs=Product,
         infer=_infer,
         torch=_torch,
         counts=lambda op: macs(op, op.outputs[0].size * op.inputs[0].shape[1]),
@@ -54,7 +60,7 @@ register(
 )
 
 
-def feedback_view(op: Op, rt: Any, w: Any, magnitude: Any = None) -> Any:
+def feedback_view(op: Op[Viewed], rt: StepContext, w: Tensor, magnitude: Any = None) -> Tensor:
     """The matrix that an adjoint multiplies by: the operand itself, or its sign view, made as it is read.
 
     ``view=sign``: ``scale · sign(w)``; ``view=sign-magnitude``: ``|m| · sign(w)`` with ``m`` the third
@@ -64,39 +70,40 @@ def feedback_view(op: Op, rt: Any, w: Any, magnitude: Any = None) -> Any:
 
     from insitu.numbers import prng
 
-    view = op.attrs.get("view")
+    view, scale, stream = op.attrs.view, op.attrs.scale, op.attrs.stream
     if view is None:
         return w
     sign = torch.sign(w)
     if view == "sign":
-        return sign.mul_(op.attrs["scale"])
+        return sign.mul_(scale)
     if view == "sign-magnitude":
         return sign.mul_(magnitude.abs())
-    k = prng.key(rt.seed, op.attrs["stream"], rt.t)
-    fresh = prng.uniform_torch(k, torch.arange(w.numel(), device=w.device), op.attrs["scale"])
+    assert scale is not None and stream is not None
+    k = prng.key(rt.seed, stream, rt.t)
+    fresh = prng.uniform_torch(k, torch.arange(w.numel(), device=w.device), scale)
     return sign.mul_(fresh.abs_().to(w.dtype).view_as(w))
 
 
-def view_random(op: Op) -> int:
+def view_random(op: Op[Viewed]) -> int:
     """Random words that the view draws."""
-    return op.inputs[1].size if op.attrs.get("view") == "sign-fresh" else 0
+    return op.inputs[1].size if op.attrs.view == "sign-fresh" else 0
 
 
-def _dx_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _dx_infer(inputs: Sequence[Value], attrs: ProductDx) -> Inferred:
     d, w = inputs[0], inputs[1]
     require(
         len(d.shape) == 2 and len(w.shape) == 2 and d.shape[1] == w.shape[0],
         f"the error {list(d.shape)} does not fit the matrix {list(w.shape)}; it needs [B,O] and [O,I]",
     )
-    return [((d.shape[0], w.shape[1]), result(_attrs, d.format))]
+    return [((d.shape[0], w.shape[1]), attrs.result(d.format))]
 
 
-def _dx_torch(op: Op, rt: Any) -> Any:
+def _dx_torch(op: Op[ProductDx], rt: StepContext) -> Any:
     import torch
 
     if integers(op.inputs[0]):
         return integer_products.dense_dx(op, rt)
-    if op.attrs.get("view") is None:
+    if op.attrs.view is None:
         return torch.mm
     return lambda d, w, *m: torch.mm(d, feedback_view(op, rt, w, *m))
 
@@ -105,6 +112,7 @@ register(
     OpRecord(
         kind="matmul_dx",
         doc="e_BI = d_BO w_OI, also with a feedback matrix or a sign view in place of w",
+        attrs=ProductDx,
         infer=_dx_infer,
         torch=_dx_torch,
         counts=lambda op: Counts(
@@ -114,17 +122,17 @@ register(
 )
 
 
-def _dw_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _dw_infer(inputs: Sequence[Value], attrs: Sums) -> Inferred:
     d, x = inputs[0], inputs[1]
     require(
         len(d.shape) == 2 and len(x.shape) == 2 and d.shape[0] == x.shape[0],
         f"a weight gradient needs an error [B,O] and an input [B,I] of one batch, got {list(d.shape)} and "
         f"{list(x.shape)}",
     )
-    return [((d.shape[1], x.shape[1]), result(_attrs, d.format))]
+    return [((d.shape[1], x.shape[1]), attrs.result(d.format))]
 
 
-def _dw_torch(op: Op, rt: Any) -> Any:
+def _dw_torch(op: Op[Sums], rt: StepContext) -> Run:
     import torch
 
     if integers(op.inputs[0]):
@@ -136,6 +144,7 @@ register(
     OpRecord(
         kind="matmul_dw",
         doc="g_OI = d_BOᵀ x_BI",
+        attrs=Sums,
         infer=_dw_infer,
         torch=_dw_torch,
         counts=lambda op: macs(op, op.inputs[0].size * op.inputs[1].shape[1]),
@@ -143,11 +152,16 @@ register(
 )
 
 
-def per_channel(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def per_channel(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
     """Infers one number per channel of the first input."""
     d = inputs[0]
-    require(len(d.shape) >= 2, f"a sum by channel needs [B,C] or [B,C,...], got {list(d.shape)}")
-    return [((d.shape[1],), result(_attrs, d.format))]
+    return [(channels(d), attrs.result(d.format))]
+
+
+def channels(v: Value) -> Shape:
+    """The shape of one number per channel."""
+    require(len(v.shape) >= 2, f"a sum by channel needs [B,C] or [B,C,...], got {list(v.shape)}")
+    return (v.shape[1],)
 
 
 def sum_dims(v: Value) -> list[int]:
@@ -155,10 +169,10 @@ def sum_dims(v: Value) -> list[int]:
     return [i for i in range(len(v.shape)) if i != 1]
 
 
-def _sum_torch(op: Op, _rt: Any) -> Any:
+def _sum_torch(op: Op[Sums], _rt: StepContext) -> Run:
     dims = sum_dims(op.inputs[0])
     if integers(op.inputs[0]):
-        return integer_products.limited(op, lambda d: (d if op.attrs["chunks"] else d.double()).sum(dims))
+        return integer_products.limited(op, lambda d: (d if op.attrs.chunks else d.double()).sum(dims))
     return lambda d: d.sum(dims)
 
 
@@ -166,6 +180,7 @@ register(
     OpRecord(
         kind="sum_to_channels",
         doc="g_C = sum of d over the batch and space: the bias gradient",
+        attrs=Sums,
         infer=per_channel,
         torch=_sum_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),

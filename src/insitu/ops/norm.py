@@ -3,31 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.ops.common import error_attrs, no_outputs, require, same_as
-from insitu.ops.matmul import per_channel, sum_dims
+from insitu.ops.common import Run, StepContext, error_attrs, no_outputs, require, same_as, touch
+from insitu.ops.matmul import channels, sum_dims
+from insitu.step.attrs import Attrs, Range
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _channels(inputs: Sequence[Value], attrs: Any) -> Inferred:
+
+@dataclass(frozen=True, kw_only=True)
+class Epsilon(Attrs):
+    """
+    Attributes:
+        eps: added to the variance (or the mean square) before the root.
+    """
+
+    eps: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize(Epsilon):
+    """
+    Attributes:
+        frozen: the statistics are constants (running ones), through which no error passes.
+    """
+
+    frozen: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Track(Attrs):
+    """
+    Attributes:
+        momentum: share of the batch's statistics.
+        count: values per channel, for the unbiased variance.
+    """
+
+    momentum: float
+    count: Annotated[int, Range(2)]
+
+
+def _channels(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
-    out = per_channel(inputs, attrs)
+    out = (channels(x), x.format)
     count = x.size // x.shape[1]
     require(
         count > 1,
         "batch norm needs more than one value per channel to estimate a variance; "
         "use a batch of 2 or more, or an RMS norm",
     )
-    return [*out, *out]
+    return [out, out]
 
 
-def _touch(times: int) -> Any:
-    """``times`` operations per element of the first input."""
-    return lambda op: Counts(other={op.phase: times * op.inputs[0].size})
-
-
-def _stats_torch(op: Op, _rt: Any) -> Any:
+def _stats_torch(op: Op, _rt: StepContext) -> Run:
     import torch
 
     dims = sum_dims(op.inputs[0])
@@ -40,16 +73,16 @@ register(
         doc="mean_C and biased variance_C of x over the batch and space",
         infer=_channels,
         torch=_stats_torch,
-        counts=_touch(3),
+        counts=touch(3),
     )
 )
 
 
-def _track_torch(op: Op, _rt: Any) -> Any:
-    momentum = op.attrs["momentum"]
-    n = op.attrs["count"]
+def _track_torch(op: Op[Track], _rt: StepContext) -> Run:
+    momentum = op.attrs.momentum
+    n = op.attrs.count
 
-    def track(mean: Any, var: Any, running_mean: Any, running_var: Any) -> None:
+    def track(mean: Tensor, var: Tensor, running_mean: Tensor, running_var: Tensor) -> None:
         running_mean.lerp_(mean, momentum)
         running_var.lerp_(var * (n / (n - 1)), momentum)
 
@@ -60,6 +93,7 @@ register(
     OpRecord(
         kind="bn_track",
         doc="running mean and unbiased variance move by momentum towards the batch's (written)",
+        attrs=Track,
         infer=no_outputs,
         torch=_track_torch,
         counts=lambda op: Counts(other={op.phase: 4 * op.inputs[0].size}),
@@ -68,24 +102,24 @@ register(
 )
 
 
-def _shape_to(x: Any, c: Any) -> Any:
+def _shape_to(x: Tensor, c: Tensor) -> Any:
     return c.view(1, -1, *(1,) * (x.dim() - 2))
 
 
-def _apply_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    ((channels, fmt),) = per_channel(inputs, attrs)
+def _apply_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
+    wanted = channels(inputs[0])
     for c in inputs[1:]:
         require(
-            c.shape == channels,
-            f"%{c.name} {list(c.shape)} must have one element per channel {list(channels)}",
+            c.shape == wanted,
+            f"%{c.name} {list(c.shape)} must have one element per channel {list(wanted)}",
         )
-    return [(inputs[0].shape, fmt)]
+    return [(inputs[0].shape, inputs[0].format)]
 
 
-def _apply_torch(op: Op, _rt: Any) -> Any:
-    eps = op.attrs["eps"]
+def _apply_torch(op: Op[Normalize], _rt: StepContext) -> Run:
+    eps = op.attrs.eps
 
-    def apply(x: Any, mean: Any, var: Any, *affine: Any) -> Any:
+    def apply(x: Tensor, mean: Tensor, var: Tensor, *affine: Tensor) -> Any:
         scale = (var + eps).rsqrt()
         if affine:
             scale = scale * affine[0]
@@ -96,17 +130,19 @@ def _apply_torch(op: Op, _rt: Any) -> Any:
     return apply
 
 
-def _apply_adjoint(b: Any, op: Op, cotangents: Sequence[Value], needs: Sequence[int]) -> dict[int, Value]:
+def _apply_adjoint(
+    b: Builder, op: Op[Normalize], cotangents: Sequence[Value], needs: Sequence[int]
+) -> dict[int, Value]:
     (d,) = cotangents
     x, mean, var = op.inputs[:3]
     grads: dict[int, Value] = {}
     if 0 in needs:
-        frozen = op.attrs["frozen"]
+        frozen = op.attrs.frozen
         operands = (d, x, mean, var, *op.inputs[3:4])
-        grads[0] = b.emit1("bn_dx", *operands, eps=op.attrs["eps"], frozen=frozen, **error_attrs())
+        grads[0] = b.emit1("bn_dx", *operands, eps=op.attrs.eps, frozen=frozen, **error_attrs())
     scratch: dict[str, Any] = {"role": Role.SCRATCH, "phase": Phase.GRADIENT}
     if 3 in needs:
-        grads[3] = b.emit1("bn_dgamma", d, x, mean, var, eps=op.attrs["eps"], **scratch)
+        grads[3] = b.emit1("bn_dgamma", d, x, mean, var, eps=op.attrs.eps, **scratch)
     if 4 in needs:
         grads[4] = b.emit1("sum_to_channels", d, **scratch)
     return grads
@@ -116,19 +152,20 @@ register(
     OpRecord(
         kind="bn_apply",
         doc="y = (x - mean_C) / sqrt(var_C + eps) (⊙ gamma_C + beta_C); frozen: running statistics, constant",
+        attrs=Normalize,
         infer=_apply_infer,
         torch=_apply_torch,
-        counts=_touch(2),
+        counts=touch(2),
         adjoint=_apply_adjoint,
         inplace=(0,),
     )
 )
 
 
-def _bn_dx_torch(op: Op, _rt: Any) -> Any:
-    eps, frozen, dims = op.attrs["eps"], op.attrs["frozen"], sum_dims(op.inputs[0])
+def _bn_dx_torch(op: Op[Normalize], _rt: StepContext) -> Run:
+    eps, frozen, dims = op.attrs.eps, op.attrs.frozen, sum_dims(op.inputs[0])
 
-    def dx(d: Any, x: Any, mean: Any, var: Any, *gamma: Any) -> Any:
+    def dx(d: Tensor, x: Tensor, mean: Tensor, var: Tensor, *gamma: Tensor) -> Any:
         inv = (var + eps).rsqrt()
         scale = _shape_to(x, inv * gamma[0] if gamma else inv)
         if frozen:
@@ -144,17 +181,18 @@ register(
     OpRecord(
         kind="bn_dx",
         doc="the error below a batch norm; x, mean and variance are the forward ones",
+        attrs=Normalize,
         infer=same_as(0),
         torch=_bn_dx_torch,
-        counts=_touch(6),
+        counts=touch(6),
     )
 )
 
 
-def _bn_dgamma_torch(op: Op, _rt: Any) -> Any:
-    eps, dims = op.attrs["eps"], sum_dims(op.inputs[0])
+def _bn_dgamma_torch(op: Op[Epsilon], _rt: StepContext) -> Run:
+    eps, dims = op.attrs.eps, sum_dims(op.inputs[0])
 
-    def dgamma(d: Any, x: Any, mean: Any, var: Any) -> Any:
+    def dgamma(d: Tensor, x: Tensor, mean: Tensor, var: Tensor) -> Any:
         return (x - _shape_to(x, mean)).mul_(d).sum(dims).mul_((var + eps).rsqrt())
 
     return dgamma
@@ -164,26 +202,27 @@ register(
     OpRecord(
         kind="bn_dgamma",
         doc="g_C = sum of d ⊙ x̂ over the batch and space",
-        infer=per_channel,
+        attrs=Epsilon,
+        infer=lambda inputs, _attrs: [(channels(inputs[0]), inputs[0].format)],
         torch=_bn_dgamma_torch,
-        counts=_touch(2),
+        counts=touch(2),
     )
 )
 
 
-def _rms_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _rms_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
     return [(x.shape, x.format), ((x.shape[0],), x.format)]
 
 
-def _per_sample(x: Any, r: Any) -> Any:
+def _per_sample(x: Tensor, r: Tensor) -> Any:
     return r.view(-1, *(1,) * (x.dim() - 1))
 
 
-def _rms_torch(op: Op, _rt: Any) -> Any:
-    eps = op.attrs["eps"]
+def _rms_torch(op: Op[Epsilon], _rt: StepContext) -> Run:
+    eps = op.attrs.eps
 
-    def rms(x: Any) -> Any:
+    def rms(x: Tensor) -> Any:
         r = x.flatten(1).square().mean(1).add_(eps).rsqrt_()
         scale = _per_sample(x, r)
         return (x.mul_(scale) if op.inplace == 0 else x * scale), r
@@ -192,27 +231,30 @@ def _rms_torch(op: Op, _rt: Any) -> Any:
 
 
 def _rms_adjoint(
-    b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Sequence[int]
+    b: Builder, op: Op, cotangents: Sequence[Value | None], _needs: Sequence[int]
 ) -> dict[int, Value]:
     y, r = op.outputs
-    return {0: b.emit1("rms_norm_dx", cotangents[0], y, r, **error_attrs())}
+    d = cotangents[0]
+    assert d is not None
+    return {0: b.emit1("rms_norm_dx", d, y, r, **error_attrs())}
 
 
 register(
     OpRecord(
         kind="rms_norm",
         doc="y = x · r_B, r = 1/sqrt(mean(x²) + eps) over all features of a sample",
+        attrs=Epsilon,
         infer=_rms_infer,
         torch=_rms_torch,
-        counts=_touch(3),
+        counts=touch(3),
         adjoint=_rms_adjoint,
         inplace=(0,),
     )
 )
 
 
-def _rms_dx_torch(op: Op, _rt: Any) -> Any:
-    def dx(d: Any, y: Any, r: Any) -> Any:
+def _rms_dx_torch(op: Op, _rt: StepContext) -> Run:
+    def dx(d: Tensor, y: Tensor, r: Tensor) -> Any:
         along = (d * y).flatten(1).mean(1)
         out = d if op.inplace == 0 else d.clone()
         return out.addcmul_(y, _per_sample(d, along), value=-1).mul_(_per_sample(d, r))
@@ -226,7 +268,7 @@ register(
         doc="e = r_B (d - y · mean(d ⊙ y))",
         infer=same_as(0),
         torch=_rms_dx_torch,
-        counts=_touch(5),
+        counts=touch(5),
         inplace=(0,),
     )
 )

@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import BIT
-from insitu.ops.common import error_attrs, free, per_output, require, result, same_as, zeroed
+from insitu.ops.common import (
+    Factor,
+    Formatted,
+    Run,
+    Shaped,
+    StepContext,
+    error_attrs,
+    free,
+    in_result_format,
+    per_output,
+    require,
+    same_as,
+    zeroed,
+)
 from insitu.ops.quant import integers
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Inferred, Op, OpRecord, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -32,53 +50,53 @@ def _aten() -> Any:
     return torch.ops.aten
 
 
-def _relu(x: Any, _slope: float, out: Any) -> Any:
+def _relu(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return x.relu() if out is None else x.relu_()
 
 
-def _relu_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+def _relu_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
     op = _aten().threshold_backward
     return op.default(d, y, 0) if out is None else op.grad_input(d, y, 0, grad_input=out)
 
 
-def _leaky(x: Any, slope: float, out: Any) -> Any:
+def _leaky(x: Tensor, slope: float, out: Tensor | None) -> Any:
     op = _aten().leaky_relu
     return op.default(x, slope) if out is None else op.out(x, slope, out=out)
 
 
-def _leaky_gate(d: Any, y: Any, slope: float, out: Any) -> Any:
+def _leaky_gate(d: Tensor, y: Tensor, slope: float, out: Tensor | None) -> Any:
     op = _aten().leaky_relu_backward
     return op.default(d, y, slope, True) if out is None else op.grad_input(d, y, slope, True, grad_input=out)
 
 
-def _tanh(x: Any, _slope: float, out: Any) -> Any:
+def _tanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return x.tanh() if out is None else x.tanh_()
 
 
-def _tanh_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+def _tanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
     op = _aten().tanh_backward
     return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
 
 
-def _sigmoid(x: Any, _slope: float, out: Any) -> Any:
+def _sigmoid(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return x.sigmoid() if out is None else x.sigmoid_()
 
 
-def _sigmoid_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+def _sigmoid_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
     op = _aten().sigmoid_backward
     return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
 
 
-def _hardtanh(x: Any, _slope: float, out: Any) -> Any:
+def _hardtanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return x.clamp(-1, 1) if out is None else x.clamp_(-1, 1)
 
 
-def _hardtanh_gate(d: Any, y: Any, _slope: float, out: Any) -> Any:
+def _hardtanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
     op = _aten().hardtanh_backward
     return op.default(d, y, -1, 1) if out is None else op.grad_input(d, y, -1, 1, grad_input=out)
 
 
-def _sign(x: Any, _slope: float, out: Any) -> Any:
+def _sign(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     """±1; sign(0) = +1, as a stored sign bit reads."""
     y = (x >= 0).to(x.dtype).mul_(2).sub_(1)
     return y if out is None else out.copy_(y)
@@ -95,30 +113,48 @@ FUNCTIONS: dict[str, Function] = {
 }
 
 
-def _activate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    fn = attrs["fn"]
+@dataclass(frozen=True, kw_only=True)
+class Activation(Attrs):
+    """
+    Attributes:
+        fn: name of the activation function.
+        slope: of ``leaky_relu`` below 0.
+    """
+
+    fn: str
+    slope: float | None = None
+
+    @property
+    def below(self) -> float:
+        """The slope, 0 where there is none."""
+        return self.slope or 0.0
+
+
+def _activate_infer(inputs: Sequence[Value], attrs: Activation) -> Inferred:
+    fn = attrs.fn
     require(fn in FUNCTIONS, f"activation function {fn!r} is unknown; use {', '.join(FUNCTIONS)}")
     return [(inputs[0].shape, inputs[0].format)]
 
 
-def _activate_torch(op: Op, _rt: Any) -> Any:
-    forward, slope = FUNCTIONS[op.attrs["fn"]].forward, op.attrs.get("slope", 0.0)
+def _activate_torch(op: Op[Activation], _rt: StepContext) -> Run:
+    forward, slope = FUNCTIONS[op.attrs.fn].forward, op.attrs.below
     if op.inplace is None:
         return lambda x: forward(x, slope, None)
     return lambda x: forward(x, slope, x)
 
 
-def _activate_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    fn = op.attrs["fn"]
-    kept = op.outputs[0] if FUNCTIONS[fn].gate_from == "output" else op.inputs[0]
-    extra = {"slope": op.attrs["slope"]} if "slope" in op.attrs else {}
-    return {0: b.emit1("gate", cotangents[0], kept, fn=fn, **extra, **error_attrs())}
+def _activate_adjoint(
+    b: Builder, op: Op[Activation], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    kept = op.outputs[0] if FUNCTIONS[op.attrs.fn].gate_from == "output" else op.inputs[0]
+    return {0: b.emit1("gate", cotangents[0], kept, **op.attrs.explicit(), **error_attrs())}
 
 
 register(
     OpRecord(
         kind="activate",
         doc="h = f(z), f one of " + ", ".join(FUNCTIONS) + " (sign: ±1, straight-through)",
+        attrs=Activation,
         infer=_activate_infer,
         torch=_activate_torch,
         counts=per_output,
@@ -128,14 +164,14 @@ register(
 )
 
 
-def _gate_torch(op: Op, _rt: Any) -> Any:
-    gate, slope = FUNCTIONS[op.attrs["fn"]].gate, op.attrs.get("slope", 0.0)
+def _gate_torch(op: Op[Activation], _rt: StepContext) -> Run:
+    gate, slope = FUNCTIONS[op.attrs.fn].gate, op.attrs.below
     if op.inplace is None:
         return lambda d, kept: gate(d, kept, slope, None)
     return lambda d, kept: gate(d, kept, slope, d)
 
 
-def _gate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _gate_infer(inputs: Sequence[Value], attrs: Activation) -> Inferred:
     d, kept = inputs
     require(
         d.shape == kept.shape, f"the error {list(d.shape)} does not fit the activation {list(kept.shape)}"
@@ -148,6 +184,7 @@ register(
     OpRecord(
         kind="gate",
         doc="e = d ⊙ f′, with f′ read from the activation's output (sign: from its input)",
+        attrs=Activation,
         infer=_gate_infer,
         torch=_gate_torch,
         counts=per_output,
@@ -156,14 +193,14 @@ register(
 )
 
 
-def _add_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _add_infer(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
     a, b = inputs
     require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
-    return [(a.shape, result(_attrs, a.format))]
+    return [(a.shape, attrs.result(a.format))]
 
 
 def _binary(name: str) -> Callable[[Op, Any], Any]:
-    def lower(op: Op, _rt: Any) -> Any:
+    def lower(op: Op, _rt: StepContext) -> Any:
         import torch
 
         if op.inplace is None:
@@ -179,6 +216,7 @@ register(
     OpRecord(
         kind="add",
         doc="a + b, equal shapes: residual connections and the sum of errors",
+        attrs=Formatted,
         infer=_add_infer,
         torch=_binary("add"),
         counts=per_output,
@@ -192,6 +230,7 @@ register(
     OpRecord(
         kind="mul",
         doc="a ⊙ b, equal shapes",
+        attrs=Formatted,
         infer=_add_infer,
         torch=_binary("mul"),
         counts=per_output,
@@ -200,8 +239,8 @@ register(
 )
 
 
-def _scale_torch(op: Op, _rt: Any) -> Any:
-    factor = op.attrs["by"]
+def _scale_torch(op: Op[Factor], _rt: StepContext) -> Run:
+    factor = op.attrs.by
     return (lambda x: x * factor) if op.inplace is None else (lambda x: x.mul_(factor))
 
 
@@ -209,18 +248,19 @@ register(
     OpRecord(
         kind="scale",
         doc="by · x, a constant factor",
+        attrs=Factor,
         infer=same_as(0),
         torch=_scale_torch,
         counts=per_output,
         adjoint=lambda b, op, cotangents, needs: {
-            0: b.emit1("scale", cotangents[0], by=op.attrs["by"], **error_attrs())
+            0: b.emit1("scale", cotangents[0], by=op.attrs.by, **error_attrs())
         },
         inplace=(0,),
     )
 )
 
 
-def _sign_torch(op: Op, _rt: Any) -> Any:
+def _sign_torch(op: Op[Formatted], _rt: StepContext) -> Any:
     import torch
 
     return torch.sign if op.inplace is None else torch.Tensor.sign_
@@ -230,7 +270,8 @@ register(
     OpRecord(
         kind="sign",
         doc="sign(x) in {-1, 0, 1}: the one-bit error of sDFA",
-        infer=lambda inputs, attrs: [(inputs[0].shape, result(attrs, inputs[0].format))],
+        attrs=Formatted,
+        infer=in_result_format,
         torch=_sign_torch,
         counts=per_output,
         inplace=(0,),
@@ -238,16 +279,29 @@ register(
 )
 
 
-def _stash_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    require(result(attrs, BIT).bits == 1, f"a stash takes one bit, not {result(attrs, BIT)}")
-    require(attrs.get("scale", 1.0) > 0, f"a bit cannot stand for {attrs.get('scale')}; use a positive scale")
-    return [(inputs[0].shape, result(attrs, BIT))]
+@dataclass(frozen=True, kw_only=True)
+class Stash(Formatted):
+    """
+    Attributes:
+        scale: the real that a bit of 1 stands for; of integers it is the unit of the result.
+    """
+
+    scale: float | None = None
 
 
-def _stash_torch(op: Op, _rt: Any) -> Any:
+def _stash_infer(inputs: Sequence[Value], attrs: Stash) -> Inferred:
+    fmt = attrs.result(BIT)
+    require(fmt.bits == 1, f"a stash takes one bit, not {fmt}")
+    require(
+        attrs.scale is None or attrs.scale > 0, f"a bit cannot stand for {attrs.scale}; use a positive scale"
+    )
+    return [(inputs[0].shape, fmt)]
+
+
+def _stash_torch(op: Op[Stash], _rt: StepContext) -> Run:
     if integers(op.outputs[0]):
         return lambda x: (x > 0).float()
-    scale = op.attrs["scale"]
+    scale = op.attrs.scale
     return lambda x: (x > 0).to(x.dtype).mul_(scale)
 
 
@@ -255,6 +309,7 @@ register(
     OpRecord(
         kind="stash",
         doc="y = scale · 1[x > 0], of which one bit per element is kept: what a backward pass reads in place of x",
+        attrs=Stash,
         infer=_stash_infer,
         torch=_stash_torch,
         counts=per_output,
@@ -262,15 +317,14 @@ register(
 )
 
 
-def _reshape_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _reshape_infer(inputs: Sequence[Value], attrs: Shaped) -> Inferred:
     (x,) = inputs
-    shape = tuple(attrs["shape"])
-    require(prod(shape) == x.size, f"cannot view {list(x.shape)} as {list(shape)}")
-    return [(shape, x.format)]
+    require(prod(attrs.shape) == x.size, f"cannot view {list(x.shape)} as {list(attrs.shape)}")
+    return [(attrs.shape, x.format)]
 
 
-def _reshape_torch(op: Op, _rt: Any) -> Any:
-    shape = tuple(op.attrs["shape"])
+def _reshape_torch(op: Op[Shaped], _rt: StepContext) -> Run:
+    shape = op.attrs.shape
     return lambda x: x.view(shape)
 
 
@@ -278,6 +332,7 @@ register(
     OpRecord(
         kind="reshape",
         doc="the same numbers in another shape: a view, no memory and no operation",
+        attrs=Shaped,
         infer=_reshape_infer,
         torch=_reshape_torch,
         counts=free,

@@ -6,48 +6,139 @@ A max pool also gives the flat position of each maximum in its input plane: its 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from insitu.errors import StepError
 from insitu.numbers.formats import unsigned
-from insitu.ops.common import error_attrs, or_zero, per_output, require
+from insitu.ops.common import (
+    Padding,
+    Pair,
+    Run,
+    Shaped,
+    StepContext,
+    error_attrs,
+    or_zero,
+    per_output,
+    require,
+)
 from insitu.ops.conv import plane
+from insitu.step.attrs import Attrs, Range
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def pooled_shape(x: Value, attrs: Any) -> Shape:
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Attrs):
+    """
+    Attributes:
+        kernel: rows and columns of the window.
+        stride: of the windows.
+        padding: on each side of rows and columns.
+    """
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+
+    @property
+    def window(self) -> Window:
+        """Kernel, stride and padding alone."""
+        return Window(kernel=self.kernel, stride=self.stride, padding=self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool(Attrs):
+    """
+    Attributes:
+        kernel: rows and columns of the window.
+        stride: of the windows.
+        padding: on each side of rows and columns.
+        size: of the result, in place of a window (an adaptive pool).
+    """
+
+    kernel: Pair | None = None
+    stride: Pair | None = None
+    padding: Padding | None = None
+    size: Pair | None = None
+
+    @property
+    def window(self) -> Window | None:
+        """Kernel, stride and padding; ``None`` for an adaptive pool."""
+        if self.kernel is None or self.stride is None or self.padding is None:
+            return None
+        return Window(kernel=self.kernel, stride=self.stride, padding=self.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaxPool(Pool):
+    """
+    Attributes:
+        positions: the op also gives the position of each maximum.
+    """
+
+    positions: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class AvgUnpool(Pool, Shaped):
+    """The error below an average pool."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpoolGate(Window):
+    """
+    Attributes:
+        parts: that an error is divided into.
+    """
+
+    parts: Annotated[int, Range(1)]
+
+
+def pooled_shape(x: Value, attrs: Pool) -> Shape:
+    """The shape behind a pool of x.
+
+    Raises:
+        StepError: where the window does not fit.
+    """
     require(len(x.shape) == 4, f"pooling needs [B,C,H,W], got {list(x.shape)}")
-    if attrs.get("size") is not None:
-        return (*x.shape[:2], *attrs["size"])
-    out = [plane(x.shape[2 + i], attrs["kernel"][i], attrs["stride"][i], attrs["padding"][i]) for i in (0, 1)]
-    require(min(out) > 0, f"the window {attrs['kernel']} is larger than the plane {list(x.shape[2:])}")
+    if attrs.size is not None:
+        return (*x.shape[:2], *attrs.size)
+    window = attrs.window
+    if window is None:
+        raise StepError("a pool needs kernel, stride and padding, or the size of its result")
+    return windowed_shape(x, window)
+
+
+def windowed_shape(x: Value, attrs: Window) -> Shape:
+    """As :func:`pooled_shape`, for a fixed window."""
+    require(len(x.shape) == 4, f"pooling needs [B,C,H,W], got {list(x.shape)}")
+    out = [plane(x.shape[2 + i], attrs.kernel[i], attrs.stride[i], attrs.padding[i]) for i in (0, 1)]
+    require(min(out) > 0, f"the window {attrs.kernel} is larger than the plane {list(x.shape[2:])}")
     return (*x.shape[:2], *out)
 
 
-def _window(op: Op) -> int:
+def _window(op: Op[Pool]) -> int:
     """Input elements read per output element (for adaptive pools: at most)."""
-    if op.attrs.get("kernel") is not None:
-        return prod(op.attrs["kernel"])
+    if op.attrs.kernel is not None:
+        return prod(op.attrs.kernel)
     x, y = op.inputs[0].shape, op.outputs[0].shape
     return prod(-(-x[2 + i] // y[2 + i]) for i in (0, 1))
 
 
-def _reads(op: Op) -> Counts:
+def _reads(op: Op[Pool]) -> Counts:
     return Counts(other={op.phase: op.outputs[0].size * _window(op)})
 
 
-def _spread(op: Op) -> Counts:
-    return Counts(other={op.phase: op.outputs[0].size})
-
-
-POOL = ("kernel", "stride", "padding", "size")
-
-
-def _max_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _max_infer(inputs: Sequence[Value], attrs: MaxPool) -> Inferred:
     (x,) = inputs
     shape = pooled_shape(x, attrs)
     found = [(shape, x.format), (shape, unsigned(x.shape[2] * x.shape[3]))]
-    return found if attrs.get("positions", True) else found[:1]
+    return found if attrs.positions else found[:1]
 
 
 def _integer_type(bits: int) -> Any:
@@ -56,27 +147,27 @@ def _integer_type(bits: int) -> Any:
     return {8: torch.uint8, 16: torch.uint16, 32: torch.int32}[bits]
 
 
-def _max_torch(op: Op, _rt: Any) -> Any:
+def _max_torch(op: Op[MaxPool], _rt: StepContext) -> Run:
     import torch
 
-    size = op.attrs.get("size")
-    if size is not None:
-        pool, arguments = torch.ops.aten.adaptive_max_pool2d.default, [size]
-    else:
-        pool = torch.ops.aten.max_pool2d_with_indices.default
-        arguments = [op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]]
+    a, pool = op.attrs, torch.ops.aten.adaptive_max_pool2d.default
+    arguments: tuple[Pair | None, ...] = (a.size,)
+    if a.size is None:
+        pool, arguments = torch.ops.aten.max_pool2d_with_indices.default, (a.kernel, a.stride, a.padding)
     if len(op.outputs) == 1:
         return lambda x: pool(x, *arguments)[0]
     kind = _integer_type(op.outputs[1].format.bits)
 
-    def forward(x: Any) -> Any:
+    def forward(x: Tensor) -> Any:
         y, index = pool(x, *arguments)
         return y, index.to(kind)
 
     return forward
 
 
-def _max_adjoint(b: Any, op: Op, cotangents: Sequence[Value | None], _needs: Any) -> dict[int, Value]:
+def _max_adjoint(
+    b: Builder, op: Op, cotangents: Sequence[Value | None], _needs: Sequence[int]
+) -> dict[int, Value]:
     d = cotangents[0]
     assert d is not None
     return {0: b.emit1("max_unpool", d, op.outputs[1], shape=op.inputs[0].shape, **error_attrs())}
@@ -86,6 +177,7 @@ register(
     OpRecord(
         kind="max_pool",
         doc="y_BCPQ, and the position of each maximum unless `positions` is false; by kernel, stride, padding, or size",
+        attrs=MaxPool,
         infer=_max_infer,
         torch=_max_torch,
         counts=_reads,
@@ -94,13 +186,13 @@ register(
 )
 
 
-def _max_unpool_torch(op: Op, _rt: Any) -> Any:
+def _max_unpool_torch(op: Op, _rt: StepContext) -> Run:
     import torch
 
     shape = op.outputs[0].shape
     planes = shape[2] * shape[3]
 
-    def backward(d: Any, index: Any) -> Any:
+    def backward(d: Tensor, index: Tensor) -> Any:
         flat = d.new_zeros((shape[0], shape[1], planes))
         flat.scatter_add_(2, index.flatten(2).to(torch.int64), d.flatten(2))
         return flat.view(shape)
@@ -108,9 +200,9 @@ def _max_unpool_torch(op: Op, _rt: Any) -> Any:
     return backward
 
 
-def _max_unpool_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _max_unpool_infer(inputs: Sequence[Value], attrs: Shaped) -> Inferred:
     d, index = inputs
-    shape = tuple(attrs["shape"])
+    shape = attrs.shape
     require(
         d.shape == index.shape and d.shape[:2] == shape[:2],
         f"error {list(d.shape)}, positions {list(index.shape)} and plane {list(shape)} do not fit",
@@ -122,34 +214,41 @@ register(
     OpRecord(
         kind="max_unpool",
         doc="e_BCHW = d_BCPQ put back at the positions of the maxima, zero elsewhere",
+        attrs=Shaped,
         infer=_max_unpool_infer,
         torch=_max_unpool_torch,
-        counts=_spread,
+        counts=per_output,
     )
 )
 
 
-def _avg_torch(op: Op, _rt: Any) -> Any:
+def _avg_torch(op: Op[Pool], _rt: StepContext) -> Run:
     import torch
 
-    size = op.attrs.get("size")
+    size = op.attrs.size
     if size is not None:
         adaptive = torch.ops.aten._adaptive_avg_pool2d.default
         return lambda x: adaptive(x, size)
     pool = torch.ops.aten.avg_pool2d.default
-    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"])
+    arguments = (op.attrs.kernel, op.attrs.stride, op.attrs.padding)
     return lambda x: pool(x, *arguments)
 
 
-def _avg_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    geometry = {k: op.attrs.get(k) for k in POOL}
-    return {0: b.emit1("avg_unpool", cotangents[0], shape=op.inputs[0].shape, **geometry, **error_attrs())}
+def _avg_adjoint(
+    b: Builder, op: Op[Pool], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    return {
+        0: b.emit1(
+            "avg_unpool", cotangents[0], shape=op.inputs[0].shape, **op.attrs.explicit(), **error_attrs()
+        )
+    }
 
 
 register(
     OpRecord(
         kind="avg_pool",
         doc="y_BCPQ = mean over each window (padding counts as zero), or adaptive to a size",
+        attrs=Pool,
         infer=lambda inputs, attrs: [(pooled_shape(inputs[0], attrs), inputs[0].format)],
         torch=_avg_torch,
         counts=_reads,
@@ -158,14 +257,14 @@ register(
 )
 
 
-def _avg_unpool_torch(op: Op, _rt: Any) -> Any:
+def _avg_unpool_torch(op: Op[AvgUnpool], _rt: StepContext) -> Run:
     import torch
 
     aten = torch.ops.aten
     shape = op.outputs[0].shape
-    if op.attrs.get("size") is not None:
+    if op.attrs.size is not None:
         return lambda d: aten._adaptive_avg_pool2d_backward.default(d, d.new_empty(1).expand(shape))
-    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"], False, True, None)
+    arguments = (op.attrs.kernel, op.attrs.stride, op.attrs.padding, False, True, None)
     return lambda d: aten.avg_pool2d_backward.default(d, d.new_empty(1).expand(shape), *arguments)
 
 
@@ -173,39 +272,40 @@ register(
     OpRecord(
         kind="avg_unpool",
         doc="e_BCHW = each error spread evenly over its window",
-        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), inputs[0].format)],
+        attrs=AvgUnpool,
+        infer=lambda inputs, attrs: [(attrs.shape, inputs[0].format)],
         torch=_avg_unpool_torch,
-        counts=_spread,
+        counts=per_output,
     )
 )
 
 
-def tiles(attrs: Any) -> bool:
+def tiles(attrs: Window) -> bool:
     """Do the windows of a pool lie side by side?"""
-    return attrs["kernel"] == attrs["stride"] and not any(attrs["padding"])
+    return attrs.kernel == attrs.stride and not any(attrs.padding)
 
 
-def _unpool_gate_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _unpool_gate_infer(inputs: Sequence[Value], attrs: UnpoolGate) -> Inferred:
     d, kept = inputs
     require(
-        pooled_shape(kept, attrs) == d.shape and tiles(attrs),
+        windowed_shape(kept, attrs) == d.shape and tiles(attrs),
         f"error {list(d.shape)} is not that of windows side by side in {list(kept.shape)}",
     )
     return [(kept.shape, or_zero(d.format))]
 
 
-def _unpool_gate_torch(op: Op, _rt: Any) -> Any:
+def _unpool_gate_torch(op: Op[UnpoolGate], _rt: StepContext) -> Run:
     import torch
 
     gate = torch.ops.aten.threshold_backward.grad_input
-    (rows, columns), (p, q) = op.attrs["kernel"], op.inputs[0].shape[2:]
-    parts = op.attrs["parts"]
+    (rows, columns), (p, q) = op.attrs.kernel, op.inputs[0].shape[2:]
+    parts = op.attrs.parts
 
-    def windows(plane: Any) -> Any:
+    def windows(plane: Tensor) -> Any:
         inner = plane.narrow(2, 0, p * rows).narrow(3, 0, q * columns)
         return inner.unflatten(3, (q, columns)).unflatten(2, (p, rows))
 
-    def run(d: Any, kept: Any) -> Any:
+    def run(d: Tensor, kept: Tensor) -> Any:
         out = torch.zeros_like(kept) if op.inplace is None else kept
         inner = windows(out)
         part = (d / parts if parts != 1 else d)[:, :, :, None, :, None].expand(inner.shape)
@@ -221,6 +321,7 @@ register(
     OpRecord(
         kind="unpool_gate",
         doc="e_BCHW = d_BCPQ / parts spread over windows side by side, where the ReLU's output is above 0; else 0",
+        attrs=UnpoolGate,
         infer=_unpool_gate_infer,
         torch=_unpool_gate_torch,
         counts=per_output,

@@ -9,21 +9,28 @@ Legend: B batch, k a number of bits, e a run-time exponent (a scalar, or one per
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import frexp, sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding
-from insitu.ops.common import per_output, require
+from insitu.ops.common import Drawn, OfFormat, Run, Shaped, StepContext, Streamed, Sums, per_output, require
+from insitu.step.attrs import Attrs, Range, portable
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EXPONENT = Fixed(True, 7, 0)
 """Format of a run-time exponent."""
+
+Mode = Literal["half-up", "floor", "stochastic"]
+"""How a fraction becomes an integer (:class:`insitu.numbers.rounding.Rounding`)."""
 
 EXACT = 1 << 24
 """float32 holds every integer up to here, and no sum of integers that stay below is rounded."""
@@ -37,9 +44,9 @@ def integers(v: Value) -> bool:
     return isinstance(v.format, Quantized)
 
 
-def of_format(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def of_format(inputs: Sequence[Value], attrs: OfFormat) -> Inferred:
     """Infers one output of the first input's shape in the format that the op is given."""
-    return [(inputs[0].shape, attrs["format"])]
+    return [(inputs[0].shape, attrs.format)]
 
 
 def nearest_shift(ratio: float) -> int:
@@ -51,6 +58,7 @@ def nearest_shift(ratio: float) -> int:
 # --- how a weight is read ------------------------------------------------------------------------------------
 
 
+@portable
 @dataclass(frozen=True)
 class Read:
     """How an op reads its weights: as they are stored, without their low bits, or rounded from reals.
@@ -72,7 +80,17 @@ class Read:
         return text + (f" <<{min(self.channels)}..{max(self.channels)} by channel" if self.channels else "")
 
 
-def rounded(position: Any, fmt: Quantized) -> Any:
+@dataclass(frozen=True, kw_only=True)
+class Reads(Sums):
+    """
+    Attributes:
+        read: how the weights are read; as they are stored where none.
+    """
+
+    read: Read | None = None
+
+
+def rounded(position: Tensor, fmt: Quantized) -> Any:
     """The integers of a format nearest to reals in its units (torch; used up); ties go up, binary is the sign."""
     import torch
 
@@ -83,7 +101,7 @@ def rounded(position: Any, fmt: Quantized) -> Any:
     return position.add_(0.5).floor_().clamp_(fmt.least, fmt.greatest)
 
 
-def _power_rounded(position: Any, fmt: PowerOfTwo, torch: Any) -> Any:
+def _power_rounded(position: Tensor, fmt: PowerOfTwo, torch: Tensor) -> Any:
     """The nearer of the two neighbouring powers (or of 0 and 1); a tie goes up."""
     x = position.clamp(fmt.least, fmt.greatest)
     mantissa, exponent = torch.frexp(x.abs())  # x = mantissa 2^exponent, mantissa from 1/2
@@ -93,9 +111,8 @@ def _power_rounded(position: Any, fmt: PowerOfTwo, torch: Any) -> Any:
     return torch.where(x.abs() < 1, small, power).mul_(torch.sign(x))
 
 
-def reader(op: Op, name: str = "read") -> Any:
+def reader(op: Op, read: Read | None) -> Callable[[Tensor], Tensor]:
     """The function that an op reads its weights (or bias) with."""
-    read: Read | None = op.attrs.get(name)
     if read is None:
         return lambda w: w
     if read.channels:
@@ -103,7 +120,7 @@ def reader(op: Op, name: str = "read") -> Any:
     return _plain_reader(read)
 
 
-def _channel_reader(read: Read, dims: int) -> Any:
+def _channel_reader(read: Read, dims: int) -> Callable[[Tensor], Tensor]:
     import torch
 
     gain = torch.tensor([2.0**s for s in read.channels]).view(-1, *(1,) * (dims - 1))
@@ -113,7 +130,7 @@ def _channel_reader(read: Read, dims: int) -> Any:
     return lambda w: plain(w / gain) * gain  # powers of two: exact
 
 
-def _plain_reader(read: Read) -> Any:
+def _plain_reader(read: Read) -> Callable[[Tensor], Tensor]:
     if read.unit is not None:
         per_unit = 1.0 / read.unit
         return lambda w: rounded(w * per_unit, read.format)
@@ -126,15 +143,35 @@ def _plain_reader(read: Read) -> Any:
 # --- requantization ------------------------------------------------------------------------------------------
 
 
-def _requant_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    require(-62 <= attrs["shift"] <= 62, f"a shift by {attrs['shift']} bits leaves nothing; use -62 to 62")
+@dataclass(frozen=True, kw_only=True)
+class Shift(OfFormat):
+    """
+    Attributes:
+        shift: bits to the right.
+        rounding: of the bits that are shifted out.
+        times: factor before the shift.
+        minus: the run-time exponent is subtracted from the shift, not added.
+    """
+
+    shift: Annotated[int, Range(-62, 62)]
+    rounding: Mode
+    times: Annotated[int, Range(1)] = 1
+    minus: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requant(Drawn, Shift):
+    """A requantization; stochastic rounding draws random words."""
+
+
+def _requant_infer(inputs: Sequence[Value], attrs: Requant) -> Inferred:
     if len(inputs) == 2:
         e = inputs[1].shape
         require(e in ((), inputs[0].shape[:1]), f"an exponent is a scalar or one per sample, got {list(e)}")
     return of_format(inputs, attrs)
 
 
-def random_words(rt: Any, stream: str, start: int, count: int, t: int | None = None) -> Any:
+def random_words(rt: StepContext, stream: str, start: int, count: int, t: int | None = None) -> Tensor:
     """Words ``start ...`` of a stream at a training step, as int64."""
     import torch
 
@@ -143,7 +180,7 @@ def random_words(rt: Any, stream: str, start: int, count: int, t: int | None = N
     return torch.from_numpy(words.astype(np.int64)).to(rt.device)
 
 
-def shifted(x: Any, k: int, rounding: str, words: Any = None, *, own: bool = False) -> Any:
+def shifted(x: Tensor, k: int, rounding: str, words: Any = None, *, own: bool = False) -> Any:
     """``x · 2**-k``, rounded to an integer (torch); ``words`` random 32-bit words of x's shape, if stochastic.
 
     Exact for a float64 below 2**48, and for a float32 that :data:`ROOM` allows. ``own``: x may be overwritten.
@@ -161,7 +198,7 @@ def shifted(x: Any, k: int, rounding: str, words: Any = None, *, own: bool = Fal
     return (x + (words >> (32 - k)).to(x.dtype)).mul_(2.0**-k).floor_()
 
 
-def _by_sample(x: Any, e: Any, shift: int, rounding: str) -> Any:
+def _by_sample(x: Tensor, e: Tensor, shift: int, rounding: str) -> Any:
     """As :func:`shifted`, with an exponent per sample."""
     import torch
 
@@ -170,7 +207,7 @@ def _by_sample(x: Any, e: Any, shift: int, rounding: str) -> Any:
     return position.add_(0.5).floor_() if rounding == Rounding.HALF_UP else position.floor_()
 
 
-def onto(y: Any, fmt: Quantized) -> Any:
+def onto(y: Tensor, fmt: Quantized) -> Any:
     """Integers saturated to a format and carried in float32 (float64 beyond 24 bits)."""
     if isinstance(fmt, Binary):
         y = (y >= 0).to(y.dtype).mul_(2).sub_(1)
@@ -179,14 +216,14 @@ def onto(y: Any, fmt: Quantized) -> Any:
     return y.float() if fmt.reach < EXACT else y.double()
 
 
-def _requant_torch(op: Op, rt: Any) -> Any:
-    shift, rounding, fmt = op.attrs["shift"], op.attrs["rounding"], op.attrs["format"]
-    times, stream = op.attrs.get("times", 1), op.attrs.get("stream")
+def _requant_torch(op: Op[Requant], rt: StepContext) -> Run:
+    shift, rounding, fmt = op.attrs.shift, op.attrs.rounding, op.attrs.format
+    times, stream = op.attrs.times, op.attrs.stream
     size, shape = op.inputs[0].size, op.inputs[0].shape
     sampled = len(op.inputs) == 2 and op.inputs[1].shape != ()
-    sign = -1 if op.attrs.get("minus") else 1
+    sign = -1 if op.attrs.minus else 1
 
-    def requant(x: Any, e: Any = None) -> Any:
+    def requant(x: Tensor, e: Any = None) -> Any:
         if times != 1:
             x = x.double() * times
         if sampled:
@@ -202,26 +239,40 @@ register(
         kind="requant",
         doc="y = saturate(round(times · x · 2^-(shift + e))) in another format; e a run-time exponent, if given "
         "(minus: -e)",
+        attrs=Requant,
         infer=_requant_infer,
         torch=_requant_torch,
         counts=lambda op: Counts(
-            other={op.phase: op.inputs[0].size}, random=op.inputs[0].size if op.attrs.get("stream") else 0
+            other={op.phase: op.inputs[0].size}, random=op.inputs[0].size if op.attrs.stream else 0
         ),
     )
 )
 
 
-def _exponent_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    require(1 < attrs["bits"] <= 32, f"a block of {attrs['bits']} bits has no room; use 2 to 32")
-    return [(inputs[0].shape[:1] if attrs["by_sample"] else (), EXPONENT)]
+@dataclass(frozen=True, kw_only=True)
+class Exponent(Attrs):
+    """
+    Attributes:
+        bits: that the values get, sign included.
+        by_sample: an exponent per sample, not one of the tensor.
+        usual: what is subtracted from the exponent.
+    """
+
+    bits: Annotated[int, Range(2, 32)]
+    by_sample: bool
+    usual: int = 0
 
 
-def _exponent_torch(op: Op, _rt: Any) -> Any:
+def _exponent_infer(inputs: Sequence[Value], attrs: Exponent) -> Inferred:
+    return [(inputs[0].shape[:1] if attrs.by_sample else (), EXPONENT)]
+
+
+def _exponent_torch(op: Op[Exponent], _rt: StepContext) -> Run:
     import torch
 
-    bits, by_sample, usual = op.attrs["bits"], op.attrs["by_sample"], op.attrs.get("usual", 0)
+    bits, by_sample, usual = op.attrs.bits, op.attrs.by_sample, op.attrs.usual
 
-    def exponent(x: Any) -> Any:
+    def exponent(x: Tensor) -> Any:
         least, most = torch.aminmax(x.flatten(1), dim=1) if by_sample else torch.aminmax(x)
         largest = torch.maximum(-least, most)
         return (torch.frexp(largest)[1] - (bits - 1)).clamp_(min=0).float() - usual
@@ -234,6 +285,7 @@ register(
         kind="exponent",
         doc="e = how many low bits the largest |x| has too many for `bits` bits with sign, 0 or more; "
         "of the tensor or of each sample; minus `usual`",
+        attrs=Exponent,
         infer=_exponent_infer,
         torch=_exponent_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
@@ -241,18 +293,28 @@ register(
 )
 
 
-def _norm_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+@dataclass(frozen=True, kw_only=True)
+class NormExponent(Attrs):
+    """
+    Attributes:
+        by: divisor of the sum of squares.
+    """
+
+    by: Annotated[int, Range(1)]
+
+
+def _norm_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
     require(len(x.shape) > 1, f"an exponent per sample needs [B,...], got {list(x.shape)}")
     return [((x.shape[0],), EXPONENT)]
 
 
-def _norm_torch(op: Op, _rt: Any) -> Any:
+def _norm_torch(op: Op[NormExponent], _rt: StepContext) -> Run:
     import torch
 
-    by = op.attrs["by"]
+    by = op.attrs.by
 
-    def norm(x: Any) -> Any:
+    def norm(x: Tensor) -> Any:
         total = x.double().flatten(1).square().sum(1)
         power = torch.frexp((total / by).floor_())[1]
         return torch.div(power + 1, 2, rounding_mode="floor").float()
@@ -265,6 +327,7 @@ register(
         kind="norm_exponent",
         doc="e_B = half the bits of floor(sum of x² / by): 2^e is the length (by = 1) or the root mean square "
         "(by = features) of a sample, up to a factor of two",
+        attrs=NormExponent,
         infer=_norm_infer,
         torch=_norm_torch,
         counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
@@ -272,7 +335,7 @@ register(
 )
 
 
-def _add_exponents_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _add_exponents_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     shapes = [v.shape for v in inputs if v.shape]
     return [(shapes[0] if shapes else (), EXPONENT)]
 
@@ -288,18 +351,30 @@ register(
 )
 
 
-def _align_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+@dataclass(frozen=True, kw_only=True)
+class Aligned(OfFormat):
+    """
+    Attributes:
+        shifts: static exponent of each operand.
+        exponents: has the operand a run-time exponent (an operand behind the two) as well?
+    """
+
+    shifts: tuple[int, int]
+    exponents: tuple[bool, bool]
+
+
+def _align_infer(inputs: Sequence[Value], attrs: Aligned) -> Inferred:
     a, b = inputs[:2]
     require(a.shape == b.shape, f"the shapes must be equal, got {list(a.shape)} and {list(b.shape)}")
-    return [(a.shape, attrs["format"]), ((), EXPONENT)]
+    return [(a.shape, attrs.format), ((), EXPONENT)]
 
 
-def _align_torch(op: Op, _rt: Any) -> Any:
+def _align_torch(op: Op[Aligned], _rt: StepContext) -> Run:
     import torch
 
-    fmt, shifts, given = op.attrs["format"], op.attrs["shifts"], op.attrs["exponents"]
+    fmt, shifts, given = op.attrs.format, op.attrs.shifts, op.attrs.exponents
 
-    def align(a: Any, b: Any, *exponents: Any) -> Any:
+    def align(a: Tensor, b: Tensor, *exponents: Tensor) -> Any:
         rest = iter(exponents)
         e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(given, shifts))
         high = max(e, f)
@@ -314,6 +389,7 @@ register(
         kind="add_aligned",
         doc="a + b where both have exponents of their own (shifts + run-time ones): the sum at the larger exponent, "
         "and that exponent",
+        attrs=Aligned,
         infer=_align_infer,
         torch=_align_torch,
         counts=lambda op: Counts(other={op.phase: 2 * op.inputs[0].size}),
@@ -324,7 +400,7 @@ register(
 # --- fixed random feedback -----------------------------------------------------------------------------------
 
 
-def feedback_integers(words: Any, fmt: Quantized) -> Any:
+def feedback_integers(words: Tensor, fmt: Quantized) -> Any:
     """Random 32-bit words (NumPy or torch int64) as integers, uniform over -reach ... reach of a format."""
     if isinstance(fmt, Binary):
         return 2 * (words >> 31) - 1
@@ -338,8 +414,13 @@ def feedback_spread(fmt: Quantized) -> float:
     return sqrt(3.0) if isinstance(fmt, Binary) else sqrt(float(n * (n + 1)))
 
 
-def _fixed_torch(op: Op, rt: Any) -> Any:
-    shape, fmt, stream = op.outputs[0].shape, op.attrs["format"], op.attrs["stream"]
+@dataclass(frozen=True, kw_only=True)
+class FixedRandom(Streamed, Shaped, OfFormat):
+    """A fixed random array."""
+
+
+def _fixed_torch(op: Op[FixedRandom], rt: StepContext) -> Run:
+    shape, fmt, stream = op.outputs[0].shape, op.attrs.format, op.attrs.stream
     size = op.outputs[0].size
     return lambda: feedback_integers(random_words(rt, stream, 0, size, 0), fmt).float().view(shape)
 
@@ -348,7 +429,8 @@ register(
     OpRecord(
         kind="fixed_random",
         doc="a fixed random array of integers, uniform over the format, the same at every step of a run",
-        infer=lambda _inputs, attrs: [(tuple(attrs["shape"]), attrs["format"])],
+        attrs=FixedRandom,
+        infer=lambda _inputs, attrs: [(attrs.shape, attrs.format)],
         torch=_fixed_torch,
         counts=lambda op: Counts(random=op.outputs[0].size),
     )

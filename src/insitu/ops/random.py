@@ -3,31 +3,110 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from insitu.numbers import prng
+from insitu.numbers.formats import AnyFormat, Quantized
 from insitu.ops import integer_products
-from insitu.ops.common import error_attrs, require, result, zeroed
+from insitu.ops.common import (
+    Columns,
+    Formatted,
+    Run,
+    Shaped,
+    StepContext,
+    Streamed,
+    error_attrs,
+    require,
+    zeroed,
+)
 from insitu.ops.quant import feedback_integers, integers, random_words
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def _dropout_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    p = attrs["p"]
+
+@dataclass(frozen=True, kw_only=True)
+class Rate(Attrs):
+    """
+    Attributes:
+        p: share of the elements that become 0, less than 1.
+    """
+
+    p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropout(Streamed, Rate):
+    """Elements that are dropped at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InFormat(Attrs):
+    """
+    Attributes:
+        format: of the result.
+    """
+
+    format: AnyFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform(Attrs):
+    """
+    Attributes:
+        bound: of the uniform distribution over (-bound, bound).
+    """
+
+    bound: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Random(Uniform, Streamed, InFormat, Shaped):
+    """A fixed random array of reals."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regenerated(Streamed, Columns):
+    """
+    Attributes:
+        bound: of a matrix of reals, uniform over (-bound, bound).
+        matrix: format of a matrix of integers.
+    """
+
+    bound: float | None = None
+    matrix: Quantized | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomProject(Regenerated, Formatted):
+    """A product with a regenerated matrix."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomRows(Regenerated, InFormat):
+    """Rows of a regenerated matrix."""
+
+
+def _dropout_infer(inputs: Sequence[Value], attrs: Dropout) -> Inferred:
+    p = attrs.p
     require(
         0 <= p < 1, f"a dropout rate of {p:g} keeps nothing or more than all; use at least 0 and less than 1"
     )
     return zeroed(inputs, attrs)
 
 
-def _dropout_torch(op: Op, rt: Any) -> Any:
+def _dropout_torch(op: Op[Dropout], rt: StepContext) -> Run:
     import torch
 
-    p, stream, inplace = op.attrs["p"], op.attrs["stream"], op.inplace == 0
+    p, stream, inplace = op.attrs.p, op.attrs.stream, op.inplace == 0
     threshold = round(p * 2**32)
     gain = 1.0 if integers(op.inputs[0]) else 1.0 / (1.0 - p)
 
-    def drop(x: Any) -> Any:
+    def drop(x: Tensor) -> Any:
         index = torch.arange(x.numel(), device=x.device)
         keep = prng.words(prng.key(rt.seed, stream, rt.t), index) >= threshold
         mask = keep.view(x.shape).to(x.dtype).mul_(gain)
@@ -36,14 +115,17 @@ def _dropout_torch(op: Op, rt: Any) -> Any:
     return drop
 
 
-def _dropout_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
-    return {0: b.emit1("dropout", cotangents[0], **dict(op.attrs), **error_attrs())}
+def _dropout_adjoint(
+    b: Builder, op: Op[Dropout], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    return {0: b.emit1("dropout", cotangents[0], **op.attrs.explicit(), **error_attrs())}
 
 
 register(
     OpRecord(
         kind="dropout",
         doc="x ⊙ mask / (1-p); the mask of (stream, training step) is regenerated in the adjoint, not kept",
+        attrs=Dropout,
         infer=_dropout_infer,
         torch=_dropout_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}, random=op.inputs[0].size),
@@ -53,14 +135,14 @@ register(
 )
 
 
-def _matrix_infer(_inputs: Sequence[Value], attrs: Any) -> Inferred:
-    return [(tuple(attrs["shape"]), attrs["format"])]
+def _matrix_infer(_inputs: Sequence[Value], attrs: Random) -> Inferred:
+    return [(attrs.shape, attrs.format)]
 
 
-def _matrix_torch(op: Op, rt: Any) -> Any:
+def _matrix_torch(op: Op[Random], rt: StepContext) -> Run:
     import torch
 
-    shape, stream, bound = op.outputs[0].shape, op.attrs["stream"], op.attrs["bound"]
+    shape, stream, bound = op.outputs[0].shape, op.attrs.stream, op.attrs.bound
     size = op.outputs[0].size
 
     def matrix() -> Any:
@@ -74,6 +156,7 @@ register(
     OpRecord(
         kind="random",
         doc="a fixed random array, U(-bound, bound), the same at every step of a run",
+        attrs=Random,
         infer=_matrix_infer,
         torch=_matrix_torch,
         counts=lambda op: Counts(random=op.outputs[0].size),
@@ -81,31 +164,32 @@ register(
 )
 
 
-def _project_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _project_infer(inputs: Sequence[Value], attrs: RandomProject) -> Inferred:
     (e,) = inputs
     require(len(e.shape) == 2, f"a projected error must be [B,C], got {list(e.shape)}")
-    return [((e.shape[0], attrs["columns"]), result(attrs, e.format))]
+    return [((e.shape[0], attrs.columns), attrs.result(e.format))]
 
 
-def _row(rt: Any, key: int, row: int, columns: int, bound: float) -> Any:
+def _row(rt: StepContext, key: int, row: int, columns: int, bound: float) -> Tensor:
     import torch
 
     start = row * columns
     return prng.uniform_torch(key, torch.arange(start, start + columns, device=rt.device), bound)
 
 
-def _integer_row(op: Op, rt: Any, row: int) -> Any:
+def _integer_row(op: Op[Regenerated], rt: StepContext, row: int) -> Tensor:
     """A row of a feedback matrix of integers, in the format ``matrix``."""
-    columns = op.attrs["columns"]
-    words = random_words(rt, op.attrs["stream"], row * columns, columns, 0)
-    return feedback_integers(words, op.attrs["matrix"])
+    columns = op.attrs.columns
+    assert op.attrs.matrix is not None
+    words = random_words(rt, op.attrs.stream, row * columns, columns, 0)
+    return feedback_integers(words, op.attrs.matrix)
 
 
-def _integer_project(op: Op, rt: Any) -> Any:
-    def project(e: Any) -> Any:
+def _integer_project(op: Op[RandomProject], rt: StepContext) -> Run:
+    def project(e: Tensor) -> Any:
         import torch
 
-        delta = torch.zeros(e.shape[0], op.attrs["columns"], dtype=torch.float64, device=e.device)
+        delta = torch.zeros(e.shape[0], op.attrs.columns, dtype=torch.float64, device=e.device)
         for row in range(e.shape[1]):
             delta.addr_(e[:, row].double(), _integer_row(op, rt, row).double())
         return delta
@@ -113,13 +197,14 @@ def _integer_project(op: Op, rt: Any) -> Any:
     return project
 
 
-def _project_torch(op: Op, rt: Any) -> Any:
-    columns, stream = op.attrs["columns"], op.attrs["stream"]
+def _project_torch(op: Op[RandomProject], rt: StepContext) -> Run:
+    columns, stream = op.attrs.columns, op.attrs.stream
     if integers(op.inputs[0]):
         return _integer_project(op, rt)
-    bound = op.attrs["bound"]
+    bound = op.attrs.bound
+    assert bound is not None
 
-    def project(e: Any) -> Any:
+    def project(e: Tensor) -> Any:
         key = prng.key(rt.seed, stream)
         delta = e.new_zeros((e.shape[0], columns))
         for row in range(e.shape[1]):
@@ -133,24 +218,25 @@ register(
     OpRecord(
         kind="random_project",
         doc="δ_BN = e_BC B_CN with B regenerated row by row, never stored",
+        attrs=RandomProject,
         infer=_project_infer,
         torch=_project_torch,
         counts=lambda op: Counts(
-            macs={op.phase: op.inputs[0].size * op.attrs["columns"]},
-            random=op.inputs[0].shape[1] * op.attrs["columns"],
+            macs={op.phase: op.inputs[0].size * op.attrs.columns},
+            random=op.inputs[0].shape[1] * op.attrs.columns,
         ),
     )
 )
 
 
-def _rows_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _rows_infer(inputs: Sequence[Value], attrs: RandomRows) -> Inferred:
     (label,) = inputs
     require(len(label.shape) == 1, "a target projection needs class labels [B]; use dfa for regression")
-    return [((label.shape[0], attrs["columns"]), attrs["format"])]
+    return [((label.shape[0], attrs.columns), attrs.format)]
 
 
-def _integer_rows(op: Op, rt: Any) -> Any:
-    def rows(label: Any) -> Any:
+def _integer_rows(op: Op[RandomRows], rt: StepContext) -> Run:
+    def rows(label: Tensor) -> Any:
         import torch
 
         return torch.stack([_integer_row(op, rt, c) for c in label.tolist()]).float()
@@ -158,14 +244,15 @@ def _integer_rows(op: Op, rt: Any) -> Any:
     return rows
 
 
-def _rows_torch(op: Op, rt: Any) -> Any:
+def _rows_torch(op: Op[RandomRows], rt: StepContext) -> Run:
     """Makes one row at a time, for the classes that are in the batch."""
-    columns, stream = op.attrs["columns"], op.attrs["stream"]
-    if "matrix" in op.attrs:
+    columns, stream = op.attrs.columns, op.attrs.stream
+    if op.attrs.matrix is not None:
         return _integer_rows(op, rt)
-    bound = op.attrs["bound"]
+    bound = op.attrs.bound
+    assert bound is not None
 
-    def rows(label: Any) -> Any:
+    def rows(label: Tensor) -> Any:
         import torch
 
         key = prng.key(rt.seed, stream)
@@ -182,6 +269,7 @@ register(
     OpRecord(
         kind="random_rows",
         doc="δ_BN = row B[y] of a feedback matrix that is regenerated, never stored: no MAC",
+        attrs=RandomRows,
         infer=_rows_infer,
         torch=_rows_torch,
         counts=lambda op: Counts(random=op.outputs[0].size),
@@ -196,18 +284,18 @@ def _check_columns(matrix: Value, columns: int) -> None:
     )
 
 
-def _select_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _select_infer(inputs: Sequence[Value], attrs: Columns) -> Inferred:
     matrix, label = inputs
     require(len(label.shape) == 1, "a target projection needs class labels [B]; use dfa for regression")
-    _check_columns(matrix, attrs["columns"])
-    return [((label.shape[0], attrs["columns"]), matrix.format)]
+    _check_columns(matrix, attrs.columns)
+    return [((label.shape[0], attrs.columns), matrix.format)]
 
 
-def _select_torch(op: Op, _rt: Any) -> Any:
+def _select_torch(op: Op[Columns], _rt: StepContext) -> Run:
 
-    columns = op.attrs["columns"]
+    columns = op.attrs.columns
 
-    def select(matrix: Any, label: Any) -> Any:
+    def select(matrix: Tensor, label: Tensor) -> Any:
         return matrix[:, :columns].index_select(0, label.int())
 
     if columns == op.inputs[0].shape[1]:
@@ -219,6 +307,7 @@ register(
     OpRecord(
         kind="select_rows",
         doc="δ_BN = row B[y] of a stored feedback matrix (its first N columns): no MAC",
+        attrs=Columns,
         infer=_select_infer,
         torch=_select_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),
@@ -226,23 +315,23 @@ register(
 )
 
 
-def _project_stored_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _project_stored_infer(inputs: Sequence[Value], attrs: integer_products.Projection) -> Inferred:
     e, matrix = inputs
     require(
         len(e.shape) == 2 and e.shape[1] == matrix.shape[0],
         f"the error {list(e.shape)} does not fit the feedback matrix {list(matrix.shape)}",
     )
-    _check_columns(matrix, attrs["columns"])
-    return [((e.shape[0], attrs["columns"]), result(attrs, e.format))]
+    _check_columns(matrix, attrs.columns)
+    return [((e.shape[0], attrs.columns), attrs.result(e.format))]
 
 
-def _project_stored_torch(op: Op, rt: Any) -> Any:
+def _project_stored_torch(op: Op[integer_products.Projection], rt: StepContext) -> Any:
     import torch
 
     if integers(op.inputs[0]):
         return integer_products.projected(op, rt)
 
-    columns = op.attrs["columns"]
+    columns = op.attrs.columns
     if columns == op.inputs[1].shape[1]:
         return torch.mm
     return lambda e, matrix: torch.mm(e, matrix[:, :columns])
@@ -252,8 +341,9 @@ register(
     OpRecord(
         kind="project",
         doc="δ_BN = e_BC B_CN with a stored feedback matrix (its first N columns)",
+        attrs=integer_products.Projection,
         infer=_project_stored_infer,
         torch=_project_stored_torch,
-        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size * op.attrs["columns"]}),
+        counts=lambda op: Counts(macs={op.phase: op.inputs[0].size * op.attrs.columns}),
     )
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import MISSING, fields
+
 from insitu.ops import (
     batch,
     call,
@@ -22,7 +25,8 @@ from insitu.ops import (
     tables,
     zeroth,
 )
-from insitu.step.ir import OPS, Hole
+from insitu.step.attrs import Attrs, hints, meanings, spelled
+from insitu.step.ir import OPS, Hole, writes_nothing
 
 __all__ = ["MODULES", "op_table"]
 
@@ -49,12 +53,34 @@ MODULES = (
 
 
 def op_table() -> str:
-    """The op table of the docs, in Markdown, from the records."""
+    """The op table of the docs, in Markdown, from the records, and the attributes of every op."""
     lines = ["| op | meaning | adjoint | writes | in place of |", "| --- | --- | --- | --- | --- |"]
     for kind in sorted(OPS):
         r = OPS[kind]
         adjoint = "–" if isinstance(r.adjoint, Hole) else "yes"
-        writes = "yes" if r.writes(8, {}) else "–"
+        writes = "–" if r.writes is writes_nothing else "yes"
         inplace = "view" if r.alias else ", ".join(f"operand {i}" for i in r.inplace) or "–"
         lines.append(f"| `{kind}` | {r.doc} | {adjoint} | {writes} | {inplace} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", *_attribute_table()]) + "\n"
+
+
+def _attribute_table() -> Iterator[str]:
+    """What each op is told beside its operands; ops with the same attributes share their rows."""
+    yield "An attribute without a default must be given; one at its default is not printed.\n"
+    yield "| op | attribute | type | default | meaning |"
+    yield "| --- | --- | --- | --- | --- |"
+    for declared, kinds in _by_attributes().items():
+        meant, types = meanings(declared), hints(declared)
+        ops = ", ".join(f"`{kind}`" for kind in kinds)
+        for f in fields(declared):
+            default = "–" if f.default is MISSING else "none" if f.default is None else f"`{f.default}`"
+            yield f"| {ops} | `{f.name}` | {spelled(types[f.name])} | {default} | {meant[f.name]} |"
+            ops = ""
+
+
+def _by_attributes() -> dict[type[Attrs], list[str]]:
+    """The kinds of ops by the class of their attributes."""
+    found: dict[type[Attrs], list[str]] = {}
+    for kind in sorted(OPS):
+        found.setdefault(OPS[kind].attrs, []).append(kind)
+    return found

@@ -6,10 +6,17 @@ Legend: B batch, C channels, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import error_attrs, macs, require, same_as
+from insitu.numbers.formats import AnyFormat
+from insitu.ops.common import Run, StepContext, error_attrs, macs, require, same_as
+from insitu.step.attrs import Attrs
+from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 EPS = 1e-8
 """Added to norms and standard deviations, as in Nøkland & Eidnes' code."""
@@ -20,7 +27,7 @@ def _touch(times: int) -> Any:
     return lambda op: Counts(other={op.phase: times * op.inputs[-1].size})
 
 
-def _std_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _std_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
     require(
         len(x.shape) == 4 and x.shape[2] * x.shape[3] > 1,
@@ -29,11 +36,11 @@ def _std_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
     return [(x.shape[:2], x.format)]
 
 
-def _std_torch(_op: Op, _rt: Any) -> Any:
+def _std_torch(_op: Op, _rt: StepContext) -> Run:
     return lambda x: x.flatten(2).std(2)
 
 
-def _std_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+def _std_adjoint(b: Builder, op: Op, cotangents: Sequence[Value], _needs: Sequence[int]) -> dict[int, Value]:
     return {0: b.emit1("space_std_dx", cotangents[0], op.outputs[0], op.inputs[0], **error_attrs())}
 
 
@@ -49,8 +56,8 @@ register(
 )
 
 
-def _std_dx_torch(_op: Op, _rt: Any) -> Any:
-    def dx(d: Any, s: Any, x: Any) -> Any:
+def _std_dx_torch(_op: Op, _rt: StepContext) -> Run:
+    def dx(d: Tensor, s: Tensor, x: Tensor) -> Any:
         """A channel without spread has no direction: its error is zero."""
         positions = x.shape[2] * x.shape[3]
         factor = d / (s.clamp(min=EPS) * (positions - 1))
@@ -71,16 +78,40 @@ register(
 )
 
 
-def _unit_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+@dataclass(frozen=True, kw_only=True)
+class UnitRows(Attrs):
+    """
+    Attributes:
+        centre: the mean of a row is subtracted first.
+    """
+
+    centre: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelGram(Attrs):
+    """
+    Attributes:
+        classes: number of classes.
+        other: entry of two samples of different classes; -1/(classes - 1) where none.
+        format: of the result.
+    """
+
+    classes: int
+    other: float | None = None
+    format: AnyFormat
+
+
+def _unit_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
     require(len(x.shape) == 2, f"unit rows need [B,F], got {list(x.shape)}; flatten the input")
     return [(x.shape, x.format), ((x.shape[0],), x.format)]
 
 
-def _unit_torch(op: Op, _rt: Any) -> Any:
-    centre = op.attrs.get("centre", True)
+def _unit_torch(op: Op[UnitRows], _rt: StepContext) -> Run:
+    centre = op.attrs.centre
 
-    def unit(x: Any) -> Any:
+    def unit(x: Tensor) -> Any:
         centred = x - x.mean(1, keepdim=True) if centre else x.clone()
         norm = centred.norm(dim=1)
         return centred.div_((norm + EPS)[:, None]), norm
@@ -88,15 +119,18 @@ def _unit_torch(op: Op, _rt: Any) -> Any:
     return unit
 
 
-def _unit_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+def _unit_adjoint(
+    b: Builder, op: Op[UnitRows], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
     y, norm = op.outputs
-    return {0: b.emit1("unit_rows_dx", cotangents[0], norm, y, **dict(op.attrs), **error_attrs())}
+    return {0: b.emit1("unit_rows_dx", cotangents[0], norm, y, **op.attrs.explicit(), **error_attrs())}
 
 
 register(
     OpRecord(
         kind="unit_rows",
         doc="y_BF = c / (‖c‖ + 1e-8), c = x - mean over the features of each sample (or x: no centre); and ‖c‖_B",
+        attrs=UnitRows,
         infer=_unit_infer,
         torch=_unit_torch,
         counts=_touch(4),
@@ -105,10 +139,10 @@ register(
 )
 
 
-def _unit_dx_torch(op: Op, _rt: Any) -> Any:
-    centre = op.attrs.get("centre", True)
+def _unit_dx_torch(op: Op[UnitRows], _rt: StepContext) -> Run:
+    centre = op.attrs.centre
 
-    def dx(d: Any, norm: Any, y: Any) -> Any:
+    def dx(d: Tensor, norm: Tensor, y: Tensor) -> Any:
         """dc = (d - y (y·d)(n + ε)/n) / (n + ε), then centred."""
         shifted = norm + EPS
         along = (y * d).sum(1) * shifted / norm.clamp(min=EPS)
@@ -122,6 +156,7 @@ register(
     OpRecord(
         kind="unit_rows_dx",
         doc="the error below unit rows",
+        attrs=UnitRows,
         infer=same_as(2),
         torch=_unit_dx_torch,
         counts=_touch(5),
@@ -129,17 +164,17 @@ register(
 )
 
 
-def _gram_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _gram_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     (x,) = inputs
     require(len(x.shape) == 2, f"a Gram matrix needs rows [B,F], got {list(x.shape)}")
     return [((x.shape[0], x.shape[0]), x.format)]
 
 
-def _gram_torch(_op: Op, _rt: Any) -> Any:
+def _gram_torch(_op: Op, _rt: StepContext) -> Run:
     return lambda x: x @ x.t()
 
 
-def _gram_adjoint(b: Any, op: Op, cotangents: Sequence[Value], _needs: Any) -> dict[int, Value]:
+def _gram_adjoint(b: Builder, op: Op, cotangents: Sequence[Value], _needs: Sequence[int]) -> dict[int, Value]:
     return {0: b.emit1("gram_dx", cotangents[0], op.inputs[0], **error_attrs())}
 
 
@@ -155,7 +190,7 @@ register(
 )
 
 
-def _gram_dx_torch(_op: Op, _rt: Any) -> Any:
+def _gram_dx_torch(_op: Op, _rt: StepContext) -> Run:
     return lambda d, x: (d + d.t()) @ x
 
 
@@ -170,18 +205,18 @@ register(
 )
 
 
-def _label_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+def _label_infer(inputs: Sequence[Value], attrs: LabelGram) -> Inferred:
     (label,) = inputs
-    fits = len(label.shape) == 1 and attrs["classes"] > 1
+    fits = len(label.shape) == 1 and attrs.classes > 1
     require(fits, "a label Gram matrix needs class labels [B] of 2 classes or more")
-    return [((label.shape[0], label.shape[0]), attrs["format"])]
+    return [((label.shape[0], label.shape[0]), attrs.format)]
 
 
-def _label_torch(op: Op, rt: Any) -> Any:
-    given = op.attrs.get("other")
-    other = -1.0 / (op.attrs["classes"] - 1) if given is None else given
+def _label_torch(op: Op[LabelGram], rt: StepContext) -> Run:
+    given = op.attrs.other
+    other = -1.0 / (op.attrs.classes - 1) if given is None else given
 
-    def matrix(label: Any) -> Any:
+    def matrix(label: Tensor) -> Any:
         same = (label[:, None] == label[None, :]).to(rt.real)
         return same.mul_(1.0 - other).add_(other)
 
@@ -192,6 +227,7 @@ register(
     OpRecord(
         kind="label_gram",
         doc="T_BB: 1 for two samples of one class, else `other`; default -1/(classes - 1), that of centred one-hots",
+        attrs=LabelGram,
         infer=_label_infer,
         torch=_label_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),
@@ -199,7 +235,7 @@ register(
 )
 
 
-def _positive_torch(_op: Op, _rt: Any) -> Any:
+def _positive_torch(_op: Op, _rt: StepContext) -> Run:
     return lambda x: (x > 0).to(x.dtype)
 
 

@@ -7,21 +7,28 @@ op>_update`` makes and applies it in one pass, so that no whole gradient is ever
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.errors import ConfigError
 from insitu.ops import moves, stored
-from insitu.ops.common import no_outputs
+from insitu.ops.common import Run, StepContext, Sums, no_outputs
+from insitu.ops.integer_products import ConvolutionDw
+from insitu.ops.norm import Epsilon
+from insitu.step.attrs import Attrs, Range, portable
 from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("sgd", "momentum", "nesterov", "adam", "sign")
 _STATES = {"sgd": (), "sign": (), "momentum": ("m",), "nesterov": ("m",), "adam": ("m", "v")}
 MACS_PER_WEIGHT = {"sgd": 1, "sign": 0, "momentum": 2, "nesterov": 3, "adam": 4}
 
 
+@portable
 @dataclass(frozen=True)
 class Optimizer:
     """How a gradient changes a weight. Weight decay is added to the gradient, as in ``torch.optim``; for
@@ -77,22 +84,79 @@ class Optimizer:
         return ":".join(parts)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Optimized(Attrs):
+    """
+    Attributes:
+        optimizer: how the weight moves by its gradient.
+    """
+
+    optimizer: Optimizer | stored.Move
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update(Optimized):
+    """
+    Attributes:
+        exponents: operands behind the gradient that are run-time exponents of it.
+    """
+
+    exponents: Annotated[int, Range(0, 1)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied(Optimized):
+    """
+    Attributes:
+        operands: of the gradient and its exponents; the weights come behind them.
+        exponents: how many of the operands are run-time exponents of the gradient.
+    """
+
+    operands: Annotated[int, Range(1)]
+    exponents: Annotated[int, Range(0, 1)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumsUpdate(Applied, Sums):
+    """The update by a gradient of sums."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionUpdate(Applied, ConvolutionDw):
+    """The update of a kernel."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormUpdate(Applied, Epsilon):
+    """The update of a batch norm's scale."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gather(SumsUpdate):
+    """
+    Attributes:
+        gather: steps whose errors and inputs are kept before the weights move.
+    """
+
+    gather: Annotated[int, Range(1)]
+
+
 Accumulate = Callable[[Any, float, float], Any]
 """``(into, beta, alpha)``: into ← beta · into + alpha · gradient, without storing the gradient."""
 
 
-def _sgd(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate) -> None:
+def _sgd(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate) -> None:
     accumulate(w, 1.0 - rt.lr * o.weight_decay, -rt.lr)
 
 
-def _momentum(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate, m: Any) -> None:
+def _momentum(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
     if o.weight_decay:
         m.add_(w, alpha=o.weight_decay / o.momentum)
     accumulate(m, o.momentum, 1.0)
     w.add_(m, alpha=-rt.lr)
 
 
-def _nesterov(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate, m: Any) -> None:
+def _nesterov(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
     """w - lr (g + µ m'), m' = µ m + g, with g = m' - µ m: the gradient itself is never needed."""
     mu, lr, decay = o.momentum, rt.lr, o.weight_decay
     m.mul_(mu)
@@ -103,7 +167,7 @@ def _nesterov(o: Optimizer, rt: Any, w: Any, accumulate: Accumulate, m: Any) -> 
     w.add_(m, alpha=-lr * (1.0 + mu))
 
 
-def _adam(o: Optimizer, rt: Any, w: Any, g: Any, m: Any, v: Any) -> None:
+def _adam(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, m: Tensor, v: Tensor) -> None:
     if o.weight_decay:
         g = g.add(w, alpha=o.weight_decay)
     m.lerp_(g, 1.0 - o.beta1)
@@ -113,7 +177,7 @@ def _adam(o: Optimizer, rt: Any, w: Any, g: Any, m: Any, v: Any) -> None:
     w.addcdiv_(m, denominator, value=-rt.lr / (1.0 - o.beta1**t))
 
 
-def _sign(o: Optimizer, rt: Any, w: Any, g: Any) -> None:
+def _sign(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor) -> None:
     w.mul_(1.0 - rt.lr * o.weight_decay).add_(g.sign(), alpha=-rt.lr)
 
 
@@ -121,15 +185,15 @@ _LINEAR: dict[str, Callable[..., None]] = {"sgd": _sgd, "momentum": _momentum, "
 _ELEMENTWISE: dict[str, Callable[..., None]] = {"adam": _adam, "sign": _sign}
 
 
-def _scaled(into: Any, beta: float) -> Any:
+def _scaled(into: Tensor, beta: float) -> Any:
     return into if beta == 1.0 else into.mul_(beta)
 
 
-def _from_gradient(g: Any) -> Accumulate:
+def _from_gradient(g: Tensor) -> Accumulate:
     return lambda into, beta, alpha: _scaled(into, beta).add_(g, alpha=alpha)
 
 
-def apply(o: Optimizer, rt: Any, w: Any, g: Any, state: Sequence[Any]) -> None:
+def apply(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, state: Sequence[Any]) -> None:
     """One update from a whole gradient."""
     if o.kind in _LINEAR:
         _LINEAR[o.kind](o, rt, w, _from_gradient(g), *state)
@@ -137,28 +201,18 @@ def apply(o: Optimizer, rt: Any, w: Any, g: Any, state: Sequence[Any]) -> None:
         _ELEMENTWISE[o.kind](o, rt, w, g, *state)
 
 
-def _moves(op: Op) -> bool:
-    """Is the gradient one of integers?"""
-    return isinstance(op.attrs["optimizer"], stored.Move)
-
-
-def _update_torch(op: Op, rt: Any) -> Any:
-    o = op.attrs["optimizer"]
-    if _moves(op):
+def _update_torch(op: Op[Update], rt: StepContext) -> Run:
+    o = op.attrs.optimizer
+    if not isinstance(o, Optimizer):
         run = moves.move(_gradient_first(op), rt, lambda g: g, 1)
-        return lambda w, g, *rest: run(g, *rest[: _exponents(op.attrs)], w, *rest[_exponents(op.attrs) :])
+        return lambda w, g, *rest: run(g, *rest[: op.attrs.exponents], w, *rest[op.attrs.exponents :])
     return lambda w, g, *state: apply(o, rt, w, g, state)
 
 
-def _exponents(attrs: Mapping[str, Any]) -> int:
-    """How many operands behind the gradient are run-time exponents of it: 0 or 1."""
-    return int(attrs.get("exponents", 0))
-
-
-def _gradient_first(op: Op) -> Op:
+def _gradient_first(op: Op[Update]) -> Op[Update]:
     """``update(w, g, *exponents, *state)`` in the order of the fused updates: g, exponents, w, state."""
     w, g, *rest = op.inputs
-    n = _exponents(op.attrs)
+    n = op.attrs.exponents
     return replace(op, inputs=(g, *rest[:n], w, *rest[n:]))
 
 
@@ -174,15 +228,16 @@ register(
         kind="update",
         doc="w (and the optimiser's state) move by a gradient: update(w, g, *state); a gradient of integers may have a "
         "run-time exponent: update(w, g, e, *state)",
+        attrs=Update,
         infer=no_outputs,
         torch=_update_torch,
-        counts=lambda op: _update_counts(op.attrs["optimizer"], op.inputs[0]),
-        writes=lambda n, attrs: (0, *range(2 + _exponents(attrs), n)),
+        counts=lambda op: _update_counts(op.attrs.optimizer, op.inputs[0]),
+        writes=lambda n, attrs: (0, *range(2 + attrs.exponents, n)),
     )
 )
 
 
-def _dense_accumulate(d: Any, x: Any) -> Accumulate:
+def _dense_accumulate(d: Tensor, x: Tensor) -> Accumulate:
     """into ← beta · into + alpha · dᵀx; a rank-1 update at batch 1."""
     dt = d.t()
     if d.shape[0] == 1:
@@ -190,18 +245,18 @@ def _dense_accumulate(d: Any, x: Any) -> Accumulate:
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
-def _dense_update_torch(op: Op, rt: Any) -> Any:
+def _dense_update_torch(op: Op[SumsUpdate], rt: StepContext) -> Run:
     """The gradient is never whole: accumulated in place, or made a few rows at a time."""
-    if _moves(op):
+    o = op.attrs.optimizer
+    if not isinstance(o, Optimizer):
         return moves.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
-    o: Optimizer = op.attrs["optimizer"]
     if o.kind in _LINEAR:
         linear = _LINEAR[o.kind]
         return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
 
     step = max(1, moves.TILE // op.inputs[2].shape[1])
 
-    def by_rows(d: Any, x: Any, w: Any, *state: Any) -> None:
+    def by_rows(d: Tensor, x: Tensor, w: Tensor, *state: Tensor) -> None:
         for i in range(0, w.shape[0], step):
             rows = slice(i, i + step)
             apply(o, rt, w[rows], d[:, rows].t() @ x, [s[rows] for s in state])
@@ -209,23 +264,23 @@ def _dense_update_torch(op: Op, rt: Any) -> Any:
     return by_rows
 
 
-def _flat(d: Any) -> Any:
+def _flat(d: Tensor) -> Any:
     """The bias gradient of one sample without space: there is nothing to sum."""
     return d.view(-1)
 
 
-def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
+def _whole_update_torch(gradient: str) -> Callable[[Op[Applied], StepContext], Run]:
     """Makes the gradient as a workspace of the op, then applies it (convolutions, biases: small)."""
 
-    def lower(op: Op, rt: Any) -> Any:
-        o, n = op.attrs["optimizer"], op.attrs["operands"]
+    def lower(op: Op[Applied], rt: StepContext) -> Any:
+        o, n = op.attrs.optimizer, op.attrs.operands
         make = OPS[gradient].torch(op, rt)
-        if _moves(op):
+        if not isinstance(o, Optimizer):
             return moves.move(op, rt, make, FUSED[gradient])
         if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
             make = _flat
 
-        def run(*tensors: Any) -> None:
+        def run(*tensors: Tensor) -> None:
             apply(o, rt, tensors[n], make(*tensors[:n]), tensors[n + 1 :])
 
         return run
@@ -233,10 +288,10 @@ def _whole_update_torch(gradient: str) -> Callable[[Op, Any], Any]:
     return lower
 
 
-def _fused_counts(gradient: str) -> Callable[[Op], Counts]:
-    def counts(op: Op) -> Counts:
+def _fused_counts(gradient: str) -> Callable[[Op[Applied]], Counts]:
+    def counts(op: Op[Applied]) -> Counts:
         made = OPS[gradient].counts(op)
-        applied = _update_counts(op.attrs["optimizer"], op.inputs[op.attrs["operands"]])
+        applied = _update_counts(op.attrs.optimizer, op.inputs[op.attrs.operands])
         return Counts(
             {**made.macs, **applied.macs}, {**made.other, **applied.other}, made.random + applied.random
         )
@@ -244,15 +299,20 @@ def _fused_counts(gradient: str) -> Callable[[Op], Counts]:
     return counts
 
 
-def _register_fused(gradient: str, operands: int, lower: Callable[[Op, Any], Any]) -> None:
+def _register_fused(
+    gradient: str, attrs: type[Applied], lower: Callable[[Op[Any], StepContext], Run]
+) -> None:
+    operands = FUSED[gradient]
+
     register(
         OpRecord(
             kind=f"{gradient}_update",
             doc=f"{gradient} and update in one pass; no gradient is stored",
+            attrs=attrs,
             infer=no_outputs,
             torch=lower,
             counts=_fused_counts(gradient),
-            writes=lambda n, attrs: tuple(range(operands + _exponents(attrs), n)),
+            writes=lambda n, attrs: tuple(range(operands + attrs.exponents, n)),
         )
     )
 
@@ -260,14 +320,15 @@ def _register_fused(gradient: str, operands: int, lower: Callable[[Op, Any], Any
 FUSED = {"matmul_dw": 2, "conv2d_dw": 2, "sum_to_channels": 1, "bn_dgamma": 4}
 """Gradient ops that have a fused update, and how many operands they take."""
 
-for _gradient, _operands in FUSED.items():
-    _lower = _dense_update_torch if _gradient == "matmul_dw" else _whole_update_torch(_gradient)
-    _register_fused(_gradient, _operands, _lower)
+_register_fused("matmul_dw", SumsUpdate, _dense_update_torch)
+_register_fused("conv2d_dw", ConvolutionUpdate, _whole_update_torch("conv2d_dw"))
+_register_fused("sum_to_channels", SumsUpdate, _whole_update_torch("sum_to_channels"))
+_register_fused("bn_dgamma", NormUpdate, _whole_update_torch("bn_dgamma"))
 
 
-def _gather_counts(op: Op) -> Counts:
+def _gather_counts(op: Op[Gather]) -> Counts:
     """On average: a step's share of the gradient and of the weights that move, and what is kept of it."""
-    k = op.attrs["gather"]
+    k = op.attrs.gather
     made = _fused_counts("matmul_dw")(stored.gathered(op))
     other = {phase: -(-n // k) for phase, n in made.other.items()}
     other[Phase.GRADIENT] = op.inputs[0].size + op.inputs[1].size
@@ -279,6 +340,7 @@ register(
         kind="matmul_dw_gather",
         doc="keeps d_BO and x_BI of a step with an error; those of every ``gather`` steps move the weights at once: "
         "matmul_dw_gather(d, x, w, errors, inputs, count)",
+        attrs=Gather,
         infer=no_outputs,
         torch=lambda op, rt: moves.gathering(op, rt, OPS["matmul_dw"].torch(stored.gathered(op), rt)),
         counts=_gather_counts,

@@ -23,6 +23,7 @@ from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import F32, Binary, Fixed, Quantized
 from insitu.numbers.rounding import Ints
 from insitu.ops.quant import nearest_shift
+from insitu.step.attrs import portable
 from insitu.step.ir import Counts, Format, Op, Phase, Shape
 
 EVIDENCE = Fixed(True, 7, 0)
@@ -37,6 +38,7 @@ JUMPS = 64
 """Entries of the table of jump chances of ``dst``."""
 
 
+@portable
 @dataclass(frozen=True)
 class Stored:
     """The stored word is the only copy of a weight.
@@ -149,6 +151,7 @@ class Stored:
         return nearest_shift(lr * self.ratio) - e + (self.stride - 1)
 
 
+@portable
 @dataclass(frozen=True)
 class Latent:
     """A real copy of a weight moves by a gradient of integers; the forward pass reads it through a rounding.

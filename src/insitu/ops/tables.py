@@ -7,27 +7,91 @@ computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Annotated
 
 from insitu.numbers.formats import Quantized
-from insitu.ops.common import per_output, require, zeroed
-from insitu.ops.pool import pooled_shape
+from insitu.ops.common import OfFormat, Run, Shaped, StepContext, per_output, require, zeroed
+from insitu.ops.pool import Window, windowed_shape
 from insitu.ops.quant import of_format
+from insitu.step.attrs import Attrs, Range
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 
-def _lut_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
+@dataclass(frozen=True, kw_only=True)
+class Entries(Attrs):
+    """
+    Attributes:
+        table: the result for every integer of the operand's format, from the least on.
+    """
+
+    table: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(OfFormat, Entries):
+    """A function by its value for every integer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlopeShift(Attrs):
+    """
+    Attributes:
+        shift: bits to the right below 0: a slope of 2^-shift.
+    """
+
+    shift: Annotated[int, Range(0, 31)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bounds(Attrs):
+    """
+    Attributes:
+        low: the gate is closed at this integer and below.
+        high: the gate is closed at this integer and above.
+    """
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant(Attrs):
+    """
+    Attributes:
+        by: what is subtracted.
+    """
+
+    by: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offset(OfFormat, Constant):
+    """A difference with a constant."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumPool(Window, OfFormat):
+    """A pool of integers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumUnpool(Window, OfFormat, Shaped):
+    """The error below a pool of integers."""
+
+
+def _lut_infer(inputs: Sequence[Value], attrs: Table) -> Inferred:
     fmt = inputs[0].format
-    fits = isinstance(fmt, Quantized) and len(attrs["table"]) == fmt.greatest - fmt.least + 1
-    require(fits, f"a table of {len(attrs['table'])} entries does not fit {fmt}")
+    fits = isinstance(fmt, Quantized) and len(attrs.table) == fmt.greatest - fmt.least + 1
+    require(fits, f"a table of {len(attrs.table)} entries does not fit {fmt}")
     return of_format(inputs, attrs)
 
 
-def _lut_torch(op: Op, rt: Any) -> Any:
+def _lut_torch(op: Op[Table], rt: StepContext) -> Run:
     import torch
 
-    table = torch.tensor(op.attrs["table"], dtype=torch.float32, device=rt.device)
+    table = torch.tensor(op.attrs.table, dtype=torch.float32, device=rt.device)
     least = op.inputs[0].format.least  # type: ignore[attr-defined]
     return lambda x: table[(x - least).to(torch.int64)]
 
@@ -36,6 +100,7 @@ register(
     OpRecord(
         kind="lut",
         doc="y = table[x - least]: a function by its value for every integer of x's format",
+        attrs=Table,
         infer=_lut_infer,
         torch=_lut_torch,
         counts=per_output,
@@ -43,14 +108,14 @@ register(
 )
 
 
-def _leaky_torch(op: Op, _rt: Any) -> Any:
-    scale = 2.0 ** -op.attrs["shift"]
+def _leaky_torch(op: Op[SlopeShift], _rt: StepContext) -> Run:
+    scale = 2.0**-op.attrs.shift
     if len(op.inputs) == 1:
         return lambda x: x.where(x >= 0, (x * scale).floor_())
     return lambda d, y: d.where(y >= 0, (d * scale).floor_())
 
 
-def _same_shape(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _same_shape(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     require(
         all(v.shape == inputs[0].shape for v in inputs),
         f"the shapes must be equal, got {[list(v.shape) for v in inputs]}",
@@ -62,6 +127,7 @@ register(
     OpRecord(
         kind="leaky",
         doc="x where x (or the second operand, for a gate) is 0 or more, else floor(x · 2^-shift)",
+        attrs=SlopeShift,
         infer=_same_shape,
         torch=_leaky_torch,
         counts=per_output,
@@ -70,8 +136,8 @@ register(
 )
 
 
-def _inside_torch(op: Op, _rt: Any) -> Any:
-    low, high = op.attrs["low"], op.attrs["high"]
+def _inside_torch(op: Op[Bounds], _rt: StepContext) -> Run:
+    low, high = op.attrs.low, op.attrs.high
     return lambda d, y: d * ((y > low) & (y < high)).to(d.dtype)
 
 
@@ -79,6 +145,7 @@ register(
     OpRecord(
         kind="inside",
         doc="d where low < y < high, else 0: the gate of a function that is straight there and flat elsewhere",
+        attrs=Bounds,
         infer=_same_shape,
         torch=_inside_torch,
         counts=per_output,
@@ -87,8 +154,8 @@ register(
 )
 
 
-def _offset_torch(op: Op, _rt: Any) -> Any:
-    by = float(op.attrs["by"])
+def _offset_torch(op: Op[Offset], _rt: StepContext) -> Run:
+    by = float(op.attrs.by)
     return lambda x: x - by
 
 
@@ -96,6 +163,7 @@ register(
     OpRecord(
         kind="offset",
         doc="x - by: the zero point of asymmetric samples",
+        attrs=Offset,
         infer=of_format,
         torch=_offset_torch,
         counts=per_output,
@@ -103,15 +171,15 @@ register(
 )
 
 
-def _sum_pool_infer(inputs: Sequence[Value], attrs: Any) -> Inferred:
-    return [(pooled_shape(inputs[0], attrs), attrs["format"])]
+def _sum_pool_infer(inputs: Sequence[Value], attrs: SumPool) -> Inferred:
+    return [(windowed_shape(inputs[0], attrs), attrs.format)]
 
 
-def _sum_pool_torch(op: Op, _rt: Any) -> Any:
+def _sum_pool_torch(op: Op[SumPool], _rt: StepContext) -> Run:
     import torch
 
     pool = torch.ops.aten.avg_pool2d.default
-    kernel, stride, padding = op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"]
+    kernel, stride, padding = op.attrs.kernel, op.attrs.stride, op.attrs.padding
     return lambda x: pool(x, kernel, stride, padding, False, True, 1)
 
 
@@ -119,19 +187,20 @@ register(
     OpRecord(
         kind="sum_pool",
         doc="y_BCPQ = sum over each window: an average pool whose division is part of the unit",
+        attrs=SumPool,
         infer=_sum_pool_infer,
         torch=_sum_pool_torch,
-        counts=lambda op: Counts(other={op.phase: op.outputs[0].size * prod(op.attrs["kernel"])}),
+        counts=lambda op: Counts(other={op.phase: op.outputs[0].size * prod(op.attrs.kernel)}),
     )
 )
 
 
-def _spread_torch(op: Op, _rt: Any) -> Any:
+def _spread_torch(op: Op[SumUnpool], _rt: StepContext) -> Run:
     import torch
 
     shape = op.outputs[0].shape
     backward = torch.ops.aten.avg_pool2d_backward.default
-    arguments = (op.attrs["kernel"], op.attrs["stride"], op.attrs["padding"], False, True, 1)
+    arguments = (op.attrs.kernel, op.attrs.stride, op.attrs.padding, False, True, 1)
     return lambda d: backward(d, d.new_empty(1).expand(shape), *arguments)
 
 
@@ -139,7 +208,8 @@ register(
     OpRecord(
         kind="sum_unpool",
         doc="e_BCHW = each error copied to its window (added where windows overlap)",
-        infer=lambda inputs, attrs: [(tuple(attrs["shape"]), attrs["format"])],
+        attrs=SumUnpool,
+        infer=lambda inputs, attrs: [(attrs.shape, attrs.format)],
         torch=_spread_torch,
         counts=per_output,
     )

@@ -6,22 +6,47 @@ One random bit a weight: weight i takes bit i mod 32 of word ⌊i/32⌋, 1 for +
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from insitu.numbers import prng
-from insitu.ops.common import require
+from insitu.ops.common import Run, StepContext, Streamed, require
 from insitu.ops.moves import TILE
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 BITS = 32
 """Weights per random word."""
 
 
-def _move(op: Op, rt: Any, w: Any, by: float) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Perturb(Streamed):
+    """
+    Attributes:
+        by: length of the move along the direction.
+    """
+
+    by: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerturbUpdate(Streamed):
+    """
+    Attributes:
+        epsilon: distance of the two points whose losses are compared.
+    """
+
+    epsilon: float
+
+
+def _move(op: Op[Streamed], rt: StepContext, w: Tensor, by: float) -> None:
     """w ← w + by · z, a tile at a time: z is never whole."""
     import torch
 
-    key, flat = prng.key(rt.seed, op.attrs["stream"], rt.t), w.view(-1)
+    key, flat = prng.key(rt.seed, op.attrs.stream, rt.t), w.view(-1)
     shifts = torch.arange(BITS, device=w.device)
     for start in range(0, flat.numel(), TILE):
         part = flat[start : start + TILE]
@@ -40,14 +65,15 @@ def _counts(op: Op) -> Counts:
     return Counts(other={op.phase: size}, random=_words(size))
 
 
-def _perturb_torch(op: Op, rt: Any) -> Any:
-    return lambda w: _move(op, rt, w, op.attrs["by"])
+def _perturb_torch(op: Op[Perturb], rt: StepContext) -> Run:
+    return lambda w: _move(op, rt, w, op.attrs.by)
 
 
 register(
     OpRecord(
         kind="perturb",
         doc="w ← w + by · z, z = ±1 of (stream, training step), never stored",
+        attrs=Perturb,
         infer=lambda _inputs, _attrs: [],
         torch=_perturb_torch,
         counts=_counts,
@@ -56,16 +82,16 @@ register(
 )
 
 
-def _update_infer(inputs: Sequence[Value], _attrs: Any) -> Inferred:
+def _update_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     _w, up, down = inputs
     require(up.shape == down.shape == (), f"losses must be scalars, got {up.shape} and {down.shape}")
     return []
 
 
-def _update_torch(op: Op, rt: Any) -> Any:
-    epsilon = op.attrs["epsilon"]
+def _update_torch(op: Op[PerturbUpdate], rt: StepContext) -> Run:
+    epsilon = op.attrs.epsilon
 
-    def update(w: Any, up: Any, down: Any) -> None:
+    def update(w: Tensor, up: Tensor, down: Tensor) -> None:
         _move(op, rt, w, epsilon - rt.lr * float(up - down) / (2.0 * epsilon))
 
     return update
@@ -75,6 +101,7 @@ register(
     OpRecord(
         kind="perturb_update",
         doc="from θ - εz: w ← w + (ε - lr (L⁺ - L⁻) / 2ε) z: back to θ and the update in one pass",
+        attrs=PerturbUpdate,
         infer=_update_infer,
         torch=_update_torch,
         counts=_counts,

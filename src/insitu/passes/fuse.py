@@ -8,9 +8,11 @@ from math import prod
 from insitu.numbers.formats import Fixed
 from insitu.ops.integer_products import Then
 from insitu.ops.pointwise import FUNCTIONS
-from insitu.ops.pool import tiles
+from insitu.ops.pool import UnpoolGate, Window, tiles
+from insitu.ops.quant import Requant
 from insitu.ops.state import FUSED
-from insitu.step.ir import Op, Phase, Step, Value
+from insitu.step.attrs import make
+from insitu.step.ir import OPS, Op, Phase, Step, Value
 from insitu.step.liveness import roots, storages
 
 
@@ -41,13 +43,16 @@ def fuse_updates(step: Step) -> Step:
         alone = used[gradient] == [op] and gradient not in step.outputs
         if maker is None or maker.kind not in FUSED or not alone:
             continue
-        o, n = op.attrs["optimizer"], op.attrs.get("exponents", 0)
+        o, n = op.attrs.optimizer, op.attrs.exponents
         if getattr(o, "whole", False):
             continue
-        attrs = {**maker.attrs, "optimizer": o, "operands": FUSED[maker.kind] + n}
-        attrs |= {"exponents": n} if n else {}
+        kind, applied = (
+            f"{maker.kind}_update",
+            {"optimizer": o, "operands": FUSED[maker.kind] + n, "exponents": n},
+        )
         inputs = (*maker.inputs, *op.inputs[2 : 2 + n], op.inputs[0], *op.inputs[2 + n :])
-        fused[op] = Op(f"{maker.kind}_update", inputs, (), attrs, Phase.GRADIENT, maker.where)
+        attrs = make(OPS[kind].attrs, maker.attrs.explicit() | applied)
+        fused[op] = Op(kind, inputs, (), attrs, Phase.GRADIENT, maker.where)
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()
@@ -70,9 +75,9 @@ def fuse_requant(step: Step) -> Step:
         alone = used[total] == [op] and total not in step.outputs
         if maker is None or maker.kind not in SUMS or not alone:
             continue
-        a = op.attrs
-        then = Then(a["format"], a["shift"], a["rounding"], a.get("times", 1), a.get("stream"))
-        fused[op] = replace(maker, outputs=op.outputs, attrs={**maker.attrs, "then": then})
+        a: Requant = op.attrs
+        then = Then(a.format, a.shift, a.rounding, a.times, a.stream)
+        fused[op] = replace(maker, outputs=op.outputs, attrs=replace(maker.attrs, then=then))
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()
@@ -92,7 +97,7 @@ def gate_before_unpool(step: Step) -> Step:
     for gate in step.ops:
         if gate.kind not in GATES or len(gate.inputs) != 2:
             continue
-        if gate.kind == "gate" and FUNCTIONS[gate.attrs["fn"]].gate_from != "output":
+        if gate.kind == "gate" and FUNCTIONS[gate.attrs.fn].gate_from != "output":
             continue
         unpool = made.get(gate.inputs[0])
         if unpool is None or unpool.kind != "max_unpool" or used[unpool.outputs[0]] != [gate]:
@@ -140,17 +145,17 @@ def unpool_into_gate(step: Step) -> Step:
     fused: dict[Op, Op] = {}
     gone: set[Op] = set()
     for gate in step.ops:
-        if gate.kind != "gate" or gate.attrs["fn"] != "relu":
+        if gate.kind != "gate" or gate.attrs.fn != "relu":
             continue
         spread, h = gate.inputs
         unpool = made.get(spread)
         if unpool is None or unpool.kind not in ("avg_unpool", "sum_unpool"):
             continue
-        a = unpool.attrs
-        if a.get("size") is not None or not tiles(a) or used[spread] != [gate] or spread in step.outputs:
+        window: Window | None = unpool.attrs.window
+        if window is None or not tiles(window) or used[spread] != [gate] or spread in step.outputs:
             continue
-        attrs = {k: a[k] for k in ("kernel", "stride", "padding")}
-        attrs["parts"] = prod(a["kernel"]) if unpool.kind == "avg_unpool" else 1
+        parts = prod(window.kernel) if unpool.kind == "avg_unpool" else 1
+        attrs = UnpoolGate(**window.explicit(), parts=parts)
         fused[gate] = replace(gate, kind="unpool_gate", inputs=(unpool.inputs[0], h), attrs=attrs)
         gone.add(unpool)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
@@ -167,7 +172,7 @@ def drop_positions(step: Step) -> Step:
         y, position = op.outputs
         if position in used or position in step.outputs:
             return op
-        return replace(op, outputs=(y,), attrs={**op.attrs, "positions": False})
+        return replace(op, outputs=(y,), attrs=replace(op.attrs, positions=False))
 
     return replace(step, ops=tuple(map(lean, step.ops))).verify()
 

@@ -14,7 +14,7 @@ Legend: B batch, I inputs, O outputs, C channels or classes, K output channels, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -27,7 +27,9 @@ from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
 from insitu.numbers.initial import kind_of
 from insitu.numbers.rounding import Rounding, addend, dropped
-from insitu.ops.quant import EXPONENT, Read, feedback_integers
+from insitu.ops.integer_products import Geometry, Then
+from insitu.ops.pool import Window
+from insitu.ops.quant import EXPONENT, Read, Requant, feedback_integers
 from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, carried, jump_table, real_step
 from insitu.step.ir import Op, Role, Step, Value
 
@@ -69,33 +71,31 @@ def words(clock: Clock, stream: str, count: int, start: int = 0, *, fixed: bool 
 
 def requant(op: Op, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
     """Fewer bits: saturate(round(times · x · 2**-(shift + e)))."""
-    return _requant(op.attrs, op.outputs[0], clock, x, e)
+    more = e if e is None or not op.attrs.minus else -e
+    return _requant(op.attrs, op.outputs[0], clock, x, more)
 
 
-def _requant(how: Mapping[str, Any], out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
-    k: Any = how["shift"]
+def _requant(how: Requant | Then, out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+    k: Any = how.shift
     if e is not None:
-        e = -e if how.get("minus") else e
         k = k + e.reshape(-1, *(1,) * (x.ndim - 1)) if e.ndim else k + int(e)
-    stream = how.get("stream")
-    word = None if stream is None else words(clock, stream, out.size).reshape(out.shape)
-    return saturate(shift_right(x * how.get("times", 1), k, how["rounding"], word), out.format)
+    word = None if how.stream is None else words(clock, how.stream, out.size).reshape(out.shape)
+    return saturate(shift_right(x * how.times, k, how.rounding, word), out.format)
 
 
 def _limited(op: Op, x: Ints) -> Ints:
     """An exact sum, saturated to the accumulator where the op says that it may pass it."""
-    return saturate(x, op.attrs["format"]) if op.attrs.get("limit") else x
+    return saturate(x, op.attrs.format) if op.attrs.limit else x
 
 
 def _ended(op: Op, clock: Clock, x: Ints) -> Ints:
     """A sum leaves its op requantized if the op says so."""
-    then = op.attrs.get("then")
-    return x if then is None else _requant(vars(then), op.outputs[0], clock, x)
+    then: Then | None = op.attrs.then
+    return x if then is None else _requant(then, op.outputs[0], clock, x)
 
 
-def read(op: Op, w: Array, name: str = "read") -> Ints:
-    """A stored weight as the op computes with it: whole, without its hidden low bits, or rounded from a real."""
-    how: Read | None = op.attrs.get(name)
+def read(how: Read | None, w: Array) -> Ints:
+    """A stored weight as an op computes with it: whole, without its hidden low bits, or rounded from a real."""
     if how is None:
         return w
     if how.channels:
@@ -121,9 +121,9 @@ def _read(how: Read, w: Array) -> Ints:
 
 
 def matmul(op: Op, clock: Clock, x_BI: Ints, w_OI: Array, bias_O: Array | None = None) -> Ints:
-    z_BO = x_BI @ read(op, w_OI).T
+    z_BO = x_BI @ read(op.attrs.read, w_OI).T
     if bias_O is not None:
-        z_BO = z_BO + (read(op, bias_O, "read_bias") << op.attrs["bias_shift"])
+        z_BO = z_BO + (read(op.attrs.read_bias, bias_O) << op.attrs.bias_shift)
     return _ended(op, clock, _limited(op, z_BO))
 
 
@@ -137,7 +137,7 @@ def matmul_dw(op: Op, _clock: Clock, d_BO: Ints, x_BI: Ints) -> Ints:
 
 def _view(op: Op, w: Array) -> Ints:
     """The matrix that an error passes: the weights, or their signs."""
-    return np.sign(read(op, w)) if op.attrs.get("view") == "sign" else read(op, w)
+    return np.sign(read(op.attrs.read, w)) if op.attrs.view == "sign" else read(op.attrs.read, w)
 
 
 def sum_to_channels(op: Op, _clock: Clock, d: Ints) -> Ints:
@@ -145,23 +145,23 @@ def sum_to_channels(op: Op, _clock: Clock, d: Ints) -> Ints:
 
 
 def project(op: Op, clock: Clock, e_BC: Ints, matrix_CN: Ints) -> Ints:
-    return _ended(op, clock, _limited(op, e_BC @ matrix_CN[:, : op.attrs["columns"]]))
+    return _ended(op, clock, _limited(op, e_BC @ matrix_CN[:, : op.attrs.columns]))
 
 
 def select_rows(op: Op, _clock: Clock, matrix_CN: Ints, label_B: Ints) -> Ints:
-    return matrix_CN[label_B, : op.attrs["columns"]]
+    return matrix_CN[label_B, : op.attrs.columns]
 
 
 def fixed_random(op: Op, clock: Clock) -> Ints:
     out = op.outputs[0]
-    return feedback_integers(words(clock, op.attrs["stream"], out.size, fixed=True), out.format).reshape(
+    return feedback_integers(words(clock, op.attrs.stream, out.size, fixed=True), out.format).reshape(
         out.shape
     )
 
 
 def _fixed_matrix(op: Op, clock: Clock, rows: int) -> Ints:
-    n = op.attrs["columns"]
-    flat = feedback_integers(words(clock, op.attrs["stream"], rows * n, fixed=True), op.attrs["matrix"])
+    n = op.attrs.columns
+    flat = feedback_integers(words(clock, op.attrs.stream, rows * n, fixed=True), op.attrs.matrix)
     return flat.reshape(rows, n)
 
 
@@ -187,40 +187,42 @@ def _windows(x_BCHW: Ints, kernel: Any, stride: Any, padding: Any, dilation: Any
 
 def _grouped(op: Op, x: Ints) -> Ints:
     """Channels as [groups, channels of a group] behind the batch."""
-    g = op.attrs["groups"]
+    g = op.attrs.groups
     return x.reshape(x.shape[0], g, x.shape[1] // g, *x.shape[2:])
 
 
 def conv2d(op: Op, clock: Clock, x: Ints, w: Array, bias_K: Array | None = None) -> Ints:
     """z[b,k,p,q] = sum over c,r,s of x[b, c, p·stride + r·dilation - padding, ...] w[k,c,r,s] (+ bias)."""
-    a, weights = op.attrs, read(op, w)
-    g = a["groups"]
-    v = _grouped(op, _windows(x, w.shape[2:], a["stride"], a["padding"], a["dilation"]))
+    a, weights = op.attrs, read(op.attrs.read, w)
+    g = a.groups
+    v = _grouped(op, _windows(x, w.shape[2:], a.stride, a.padding, a.dilation))
     z = np.einsum("bgcpqrs,gkcrs->bgkpq", v, weights.reshape(g, -1, *w.shape[1:]))
     z = z.reshape(op.outputs[0].shape)
     if bias_K is not None:
-        z = z + (read(op, bias_K, "read_bias") << a["bias_shift"])[:, None, None]
+        z = z + (read(a.read_bias, bias_K) << a.bias_shift)[:, None, None]
     return _ended(op, clock, _limited(op, z))
 
 
 def conv2d_dw(op: Op, _clock: Clock, d: Ints, x: Ints) -> Ints:
     """g[k,c,r,s] = sum over b,p,q of d[b,k,p,q] x[b, c, p·stride + r·dilation - padding, ...]."""
     a = op.attrs
-    v = _grouped(op, _windows(x, a["kernel"][2:], a["stride"], a["padding"], a["dilation"]))
-    return _limited(op, np.einsum("bgkpq,bgcpqrs->gkcrs", _grouped(op, d), v).reshape(a["kernel"]))
+    v = _grouped(op, _windows(x, a.kernel[2:], a.stride, a.padding, a.dilation))
+    return _limited(op, np.einsum("bgkpq,bgcpqrs->gkcrs", _grouped(op, d), v).reshape(a.kernel))
 
 
 def conv2d_dx(op: Op, clock: Clock, d: Ints, w: Array) -> Ints:
     """Every error goes back, times the kernel, to the window it came from."""
-    a, weights, shape = op.attrs, _view(op, w), op.attrs["shape"]
-    parts = np.einsum("bgkpq,gkcrs->bgcpqrs", _grouped(op, d), weights.reshape(a["groups"], -1, *w.shape[1:]))
-    e = _scatter(parts.reshape(shape[0], shape[1], *parts.shape[3:]), shape, a)
+    a, weights, shape = op.attrs, _view(op, w), op.attrs.shape
+    parts = np.einsum("bgkpq,gkcrs->bgcpqrs", _grouped(op, d), weights.reshape(a.groups, -1, *w.shape[1:]))
+    e = _scatter(parts.reshape(shape[0], shape[1], *parts.shape[3:]), shape, a, a.dilation)
     return _ended(op, clock, _limited(op, e))
 
 
-def _scatter(parts_BCPQRS: Ints, shape: Any, a: Mapping[str, Any]) -> Ints:
+def _scatter(
+    parts_BCPQRS: Ints, shape: Any, a: Geometry | Window, dilation: tuple[int, int] = (1, 1)
+) -> Ints:
     """Adds what belongs to each window into the plane."""
-    (sy, sx), (py, px), (dy, dx) = a["stride"], a["padding"], a.get("dilation", (1, 1))
+    (sy, sx), (py, px), (dy, dx) = a.stride, a.padding, dilation
     out = np.zeros((*shape[:2], shape[2] + 2 * py, shape[3] + 2 * px), np.int64)
     p, q, r, s = parts_BCPQRS.shape[2:]
     for i in range(r):
@@ -250,13 +252,13 @@ def pool_geometry(op: Op) -> tuple[Any, Any, Any]:
     """Kernel, stride and padding; a pool to a size that divides the plane has windows of one size."""
     a = op.attrs
     if a.get("size") is None:
-        return a["kernel"], a["stride"], a["padding"]
-    kernel = tuple(op.inputs[0].shape[2 + i] // a["size"][i] for i in (0, 1))
+        return a.kernel, a.stride, a.padding
+    kernel = tuple(op.inputs[0].shape[2 + i] // a.size[i] for i in (0, 1))
     return kernel, kernel, (0, 0)
 
 
 def max_unpool(op: Op, _clock: Clock, d: Ints, position: Ints) -> Ints:
-    shape = op.attrs["shape"]
+    shape = op.attrs.shape
     e = np.zeros((*shape[:2], shape[2] * shape[3]), np.int64)
     b, c = np.indices(d.shape[:2])
     np.add.at(
@@ -267,12 +269,12 @@ def max_unpool(op: Op, _clock: Clock, d: Ints, position: Ints) -> Ints:
 
 def sum_pool(op: Op, clock: Clock, x: Ints) -> Ints:
     a = op.attrs
-    return _ended(op, clock, _windows(x, a["kernel"], a["stride"], a["padding"]).sum((-2, -1)))
+    return _windows(x, a.kernel, a.stride, a.padding).sum((-2, -1))
 
 
 def sum_unpool(op: Op, _clock: Clock, d: Ints) -> Ints:
     a = op.attrs
-    return _scatter(np.broadcast_to(d[..., None, None], (*d.shape, *a["kernel"])), a["shape"], a)
+    return _scatter(np.broadcast_to(d[..., None, None], (*d.shape, *a.kernel)), a.shape, a)
 
 
 # --- element by element ----------------------------------------------------------------------------------------
@@ -284,7 +286,7 @@ def relu(x: Ints) -> Ints:
 
 def activate(op: Op, _clock: Clock, x: Ints) -> Ints:
     """The functions that are exact on integers: ReLU, and the sign with sign(0) = +1."""
-    return relu(x) if op.attrs["fn"] == "relu" else np.where(x >= 0, 1, -1)
+    return relu(x) if op.attrs.fn == "relu" else np.where(x >= 0, 1, -1)
 
 
 def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
@@ -292,7 +294,7 @@ def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
 
 
 def unpool_gate(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
-    spread = np.broadcast_to(d[..., None, None], (*d.shape, *op.attrs["kernel"]))
+    spread = np.broadcast_to(d[..., None, None], (*d.shape, *op.attrs.kernel))
     return np.where(y > 0, _scatter(spread, y.shape, op.attrs), 0)
 
 
@@ -301,15 +303,15 @@ def stash(_op: Op, _clock: Clock, x: Ints) -> Ints:
 
 
 def inside(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
-    return np.where((y > op.attrs["low"]) & (y < op.attrs["high"]), d, 0)
+    return np.where((y > op.attrs.low) & (y < op.attrs.high), d, 0)
 
 
 def leaky(op: Op, _clock: Clock, x: Ints, y: Ints | None = None) -> Ints:
-    return np.where((x if y is None else y) >= 0, x, x >> op.attrs["shift"])
+    return np.where((x if y is None else y) >= 0, x, x >> op.attrs.shift)
 
 
 def lut(op: Op, _clock: Clock, x: Ints) -> Ints:
-    return np.array(op.attrs["table"], np.int64)[x - op.inputs[0].format.least]  # type: ignore[attr-defined]
+    return np.array(op.attrs.table, np.int64)[x - op.inputs[0].format.least]  # type: ignore[attr-defined]
 
 
 def add(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
@@ -329,16 +331,16 @@ def sign(_op: Op, _clock: Clock, x: Ints) -> Ints:
 
 
 def offset(op: Op, _clock: Clock, x: Ints) -> Ints:
-    return x - op.attrs["by"]
+    return x - op.attrs.by
 
 
 def reshape(op: Op, _clock: Clock, x: Ints) -> Ints:
-    return x.reshape(op.attrs["shape"])
+    return x.reshape(op.attrs.shape)
 
 
 def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
     """Keeps an element where its random word is at least p · 2**32; the factor 1/(1-p) is part of the unit."""
-    keep = words(clock, op.attrs["stream"], x.size) >= round(op.attrs["p"] * 2**32)
+    keep = words(clock, op.attrs.stream, x.size) >= round(op.attrs.p * 2**32)
     return x * keep.reshape(x.shape)
 
 
@@ -347,8 +349,8 @@ def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
 
 def exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
     """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1)), minus what is usual."""
-    size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs["by_sample"] else np.abs(x).max()
-    return np.maximum(_bit_length(size) - (op.attrs["bits"] - 1), 0) - op.attrs.get("usual", 0)
+    size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs.by_sample else np.abs(x).max()
+    return np.maximum(_bit_length(size) - (op.attrs.bits - 1), 0) - op.attrs.usual
 
 
 def _bit_length(n: Any) -> Ints:
@@ -357,7 +359,7 @@ def _bit_length(n: Any) -> Ints:
 
 
 def norm_exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
-    total = (x.reshape(x.shape[0], -1) ** 2).sum(1) // op.attrs["by"]
+    total = (x.reshape(x.shape[0], -1) ** 2).sum(1) // op.attrs.by
     return (_bit_length(total) + 1) // 2
 
 
@@ -368,7 +370,7 @@ def add_exponents(_op: Op, _clock: Clock, e: Ints, f: Ints) -> Ints:
 def add_aligned(op: Op, _clock: Clock, a: Ints, b: Ints, *exponents: Ints) -> tuple[Ints, Ints]:
     """The sum of two arrays at the larger of their exponents."""
     rest = iter(exponents)
-    e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(op.attrs["exponents"], op.attrs["shifts"]))
+    e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(op.attrs.exponents, op.attrs.shifts))
     high = max(e, f)
     total = shift_right(a, high - e, "half-up") + shift_right(b, high - f, "half-up")
     return saturate(total, op.outputs[0].format), np.array(high)
@@ -382,7 +384,7 @@ def concat_rows(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
 
 
 def slice_rows(op: Op, _clock: Clock, x: Ints) -> Ints:
-    return x[op.attrs["start"] : op.attrs["start"] + op.attrs["count"]]
+    return x[op.attrs.start : op.attrs.start + op.attrs.count]
 
 
 def row_squares(_op: Op, _clock: Clock, x: Ints) -> Ints:
@@ -396,29 +398,29 @@ def row_scale(_op: Op, _clock: Clock, x: Ints, d_N: Ints) -> Ints:
 def overlay(op: Op, _clock: Clock, x: Ints, label_N: Ints) -> Ints:
     """Sample after sample, over and over, its first elements replaced by the label's code: ``one`` at the label."""
     out = np.tile(x, (len(label_N) // len(x), *(1,) * (x.ndim - 1)))
-    code = out.reshape(len(out), -1)[:, : op.attrs["classes"]]
+    code = out.reshape(len(out), -1)[:, : op.attrs.classes]
     code[:] = 0
-    code[np.arange(len(out)), label_N] = op.attrs["one"]
+    code[np.arange(len(out)), label_N] = op.attrs.one
     return out
 
 
 def overlay_each(op: Op, clock: Clock, x: Ints) -> Ints:
     """Every sample with every label in turn."""
-    classes = op.attrs["classes"]
+    classes = op.attrs.classes
     return overlay(op, clock, np.repeat(x, classes, 0), np.tile(np.arange(classes), len(x)))
 
 
 def overlay_even(op: Op, _clock: Clock, x: Ints) -> Ints:
     """No label: every element of the code is ``one``, a C-th."""
     out = x.copy()
-    out.reshape(len(out), -1)[:, : op.attrs["classes"]] = op.attrs["one"]
+    out.reshape(len(out), -1)[:, : op.attrs.classes] = op.attrs.one
     return out
 
 
 def wrong_labels(op: Op, clock: Clock, label_B: Ints) -> Ints:
     """Another class, each as likely: (label + 1 + floor(word (C - 1) / 2**32)) modulo C."""
-    c = op.attrs["classes"]
-    return (label_B + 1 + (words(clock, op.attrs["stream"], len(label_B)) * (c - 1) >> 32)) % c
+    c = op.attrs.classes
+    return (label_B + 1 + (words(clock, op.attrs.stream, len(label_B)) * (c - 1) >> 32)) % c
 
 
 # --- errors of losses ------------------------------------------------------------------------------------------
@@ -430,7 +432,7 @@ def _hot(label_B: Ints, classes: int) -> Ints:
 
 def softmax_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
     """p - one · t with p = round(one · E / sum E), E the exponential of z - max z from a table."""
-    table, one = np.array(op.attrs["table"], np.int64), op.attrs["one"]
+    table, one = np.array(op.attrs.table, np.int64), op.attrs.one
     power = table[np.minimum(z_BC.max(1, keepdims=True) - z_BC, len(table) - 1)]
     total = power.sum(1, keepdims=True)
     p = (2 * one * power + total) // (2 * total)
@@ -438,7 +440,7 @@ def softmax_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
 
 
 def difference_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
-    return saturate(z_BC - op.attrs["one"] * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
+    return saturate(z_BC - op.attrs.one * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
 
 
 less_label = difference_error
@@ -447,21 +449,21 @@ less_label = difference_error
 def margin_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
     t = _hot(label_B, z_BC.shape[1])
     right = np.take_along_axis(z_BC, label_B[:, None], 1)
-    wrong = (z_BC - right + op.attrs["one"] > 0) * (1 - t)
+    wrong = (z_BC - right + op.attrs.one > 0) * (1 - t)
     return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
 
 
 def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints | None = None, e: Any = 0) -> Ints:
     """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y;
     bound = floor(sum |h| 2**(e - shift)) + margin, without h the margin."""
-    rows, bound = np.arange(len(z_BC)), op.attrs["margin"]
+    rows, bound = np.arange(len(z_BC)), op.attrs.margin
     if h is not None:
-        k = op.attrs["shift"] - int(e)
+        k = op.attrs.shift - int(e)
         total = np.abs(h.reshape(len(h), -1)).sum(1, keepdims=True)
         bound = bound + (total >> min(k, 62) if k >= 0 else total << min(-k, 31))
     wrong = z_BC - np.take_along_axis(z_BC, label_B[:, None], 1) + bound > 0
     wrong[rows, label_B] = False
-    if not op.attrs["every"]:
+    if not op.attrs.every:
         others = z_BC.copy()
         others[rows, label_B] = np.iinfo(np.int64).min
         first = np.zeros_like(wrong)
@@ -473,7 +475,7 @@ def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints | None = 
 
 def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
     t = np.arange(len(p_N)) < len(p_N) // 2
-    return saturate(p_N - op.attrs["one"] * t, op.outputs[0].format)
+    return saturate(p_N - op.attrs.one * t, op.outputs[0].format)
 
 
 # --- updates ---------------------------------------------------------------------------------------------------
@@ -481,19 +483,19 @@ def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
 
 def update(op: Op, clock: Clock, w: Array, g: Ints, *rest: Array) -> None:
     """A weight and what belongs to it move by a gradient, in place."""
-    n = op.attrs.get("exponents", 0)
+    n = op.attrs.exponents
     e = int(rest[0]) if n else 0
-    _move(op.attrs["optimizer"], clock, w, g, e, rest[n:])
+    _move(op.attrs.optimizer, clock, w, g, e, rest[n:])
 
 
 def _fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
     """``<gradient op>_update``: the gradient is applied as it is made."""
 
     def run(op: Op, clock: Clock, *tensors: Array) -> None:
-        n = operands + op.attrs.get("exponents", 0)
+        n = operands + op.attrs.exponents
         e = int(tensors[operands]) if n > operands else 0
         g = gradient(op, clock, *tensors[:operands])
-        _move(op.attrs["optimizer"], clock, tensors[n], g, e, tensors[n + 1 :])
+        _move(op.attrs.optimizer, clock, tensors[n], g, e, tensors[n + 1 :])
 
     return run
 
@@ -506,9 +508,9 @@ def matmul_dw_gather(
         return
     rows = slice(int(count[0]) * len(d_BO), (int(count[0]) + 1) * len(d_BO))
     errors[rows], inputs[rows] = d_BO, x_BI
-    count[0] = (count[0] + 1) % op.attrs["gather"]
+    count[0] = (count[0] + 1) % op.attrs.gather
     if count[0] == 0:
-        _move(op.attrs["optimizer"], clock, w, matmul_dw(op, clock, errors, inputs), 0, ())
+        _move(op.attrs.optimizer, clock, w, matmul_dw(op, clock, errors, inputs), 0, ())
 
 
 def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from insitu.errors import StepError
-from insitu.step.ir import OPS, Format, Hole, Init, Op, Phase, Role, Shape, Step, Value, Where
+from insitu.step.attrs import Attrs, make
+from insitu.step.ir import OPS, Format, Hole, Inferred, Init, Op, Phase, Role, Shape, Step, Value, Where
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _RULES = _PACKAGE / "rules"
@@ -36,6 +37,22 @@ def rule_line() -> str | None:
             return None
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def checked(
+    kind: str, inputs: Sequence[Value], attrs: Mapping[str, Any], where: Where
+) -> tuple[Attrs, Inferred]:
+    """The attributes of an op, and shape and format of its outputs.
+
+    Raises:
+        StepError: if the operands or attributes do not fit, with the op, its layer and the rule's line.
+    """
+    try:
+        made = make(OPS[kind].attrs, attrs)
+        return made, OPS[kind].infer(inputs, made)
+    except StepError as error:
+        operands = ", ".join(f"%{v.name} {list(v.shape)}" for v in inputs)
+        raise StepError(f"{kind}({operands}) at {where}: {error}") from error
 
 
 class Builder:
@@ -113,22 +130,18 @@ class Builder:
         """Adds an op; returns its outputs.
 
         Raises:
-            StepError: if the operands do not fit, with the op, its layer and the rule's line.
+            StepError: if the operands or attributes do not fit, with the op, its layer and the rule's line.
         """
         if kind not in OPS:
             raise StepError(f"op kind {kind!r} is unknown; known: {', '.join(sorted(OPS))}")
         where = self._where()
-        try:
-            inferred = OPS[kind].infer(inputs, attrs)
-        except StepError as error:
-            operands = ", ".join(f"%{v.name} {list(v.shape)}" for v in inputs)
-            raise StepError(f"{kind}({operands}) at {where}: {error}") from error
+        made, inferred = checked(kind, inputs, attrs, where)
         stem = name or f"{self._layer or kind}.{kind}"
         outputs = tuple(
             Value(self._unique(stem if i == 0 else f"{stem}.{i}"), shape, fmt, role, where)
             for i, (shape, fmt) in enumerate(inferred)
         )
-        self.ops.append(Op(kind, tuple(inputs), outputs, attrs, phase, where))
+        self.ops.append(Op(kind, tuple(inputs), outputs, made, phase, where))
         return outputs
 
     def emit1(

@@ -11,7 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import prod
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol
+
+from insitu.step.attrs import Attrs
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    A = TypeVar("A", bound=Attrs, default=Any)
+    A_co = TypeVar("A_co", bound=Attrs, default=Any, covariant=True)
+else:
+    from typing import TypeVar
+
+    A = TypeVar("A", bound=Attrs)
+    A_co = TypeVar("A_co", bound=Attrs, covariant=True)
 
 Shape = tuple[int, ...]
 
@@ -107,16 +120,17 @@ class Value:
 
 
 @dataclass(frozen=True, eq=False)
-class Op:
+class Op(Generic[A_co]):
     """One operation.
 
-    ``inplace`` names the input whose storage the first output takes over (set by a pass).
+    ``attrs`` is an instance of the class that the kind's record declares. ``inplace`` names the input whose storage the
+    first output takes over (set by a pass).
     """
 
     kind: str
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
-    attrs: Mapping[str, Any]
+    attrs: A_co
     phase: Phase
     where: Where = Where()
     inplace: int | None = None
@@ -154,13 +168,19 @@ class Hole:
 Inferred = list[tuple[Shape, Format]]
 
 
+def writes_nothing(_inputs: int, _attrs: Attrs) -> tuple[int, ...]:
+    """No input is changed."""
+    return ()
+
+
 @dataclass(frozen=True)
-class OpRecord:
+class OpRecord(Generic[A]):
     """Everything there is to know about one kind of operation, in one place.
 
     Attributes:
         kind: the name in the program.
         doc: one line: operands, shapes and meaning.
+        attrs: what the op is told beside its operands: a frozen dataclass.
         infer: ``(inputs, attrs) -> [(shape, format), ...]``; raises ``StepError`` where they do not fit.
         torch: ``(op, runtime) -> function of the input tensors``; a function of one output returns the
             tensor, of several a tuple, of none (writes only) ``None``.
@@ -174,21 +194,22 @@ class OpRecord:
 
     kind: str
     doc: str
-    infer: Callable[[Sequence[Value], Mapping[str, Any]], Inferred]
-    torch: Callable[[Op, Any], Callable[..., Any]]
-    counts: Callable[[Op], Counts]
+    infer: Callable[[Sequence[Value], A], Inferred]
+    torch: Callable[[Op[A], Any], Callable[..., Any]]
+    counts: Callable[[Op[A]], Counts]
+    attrs: type[A] = Attrs  # type: ignore[assignment]
     adjoint: Callable[..., dict[int, Value]] | Hole = Hole("not differentiable: it ends a chain")
-    writes: Callable[[int, Mapping[str, Any]], tuple[int, ...]] = lambda _n, _attrs: ()
+    writes: Callable[[int, A], tuple[int, ...]] = writes_nothing
     alias: bool = False
     inplace: tuple[int, ...] = ()
     trigger: bool = False
 
 
-OPS: dict[str, OpRecord] = {}
+OPS: dict[str, OpRecord[Any]] = {}
 """All op records by kind; filled by :mod:`insitu.ops`."""
 
 
-def register(record: OpRecord) -> OpRecord:
+def register(record: OpRecord[A]) -> OpRecord[A]:
     """Adds a record to :data:`OPS`; a kind is defined once."""
     if record.kind in OPS:
         raise ValueError(f"op kind {record.kind!r} is defined twice")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from zlib import crc32
 
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Op, Step, Value
 
 
@@ -13,8 +13,8 @@ def _typed(v: Value) -> str:
     return f"%{v.name}: {v.format}[{','.join(map(str, v.shape))}] {v.role}"
 
 
-def _attrs(attrs: Mapping[str, Any]) -> str:
-    shown = [f"{k}={_shown(v)}" for k, v in attrs.items() if v is not None]
+def _attrs(attrs: Attrs) -> str:
+    shown = [f"{k}={_shown(v)}" for k, v in attrs.explicit().items()]
     return f" {{{', '.join(shown)}}}" if shown else ""
 
 

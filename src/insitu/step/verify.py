@@ -42,6 +42,10 @@ def _refuse(step: Step, op: Op, reason: str) -> StepError:
 def _check_op(step: Step, op: Op, defined: set[Value]) -> None:
     if op.kind not in OPS:
         raise StepError(f"step {step.name}: op kind {op.kind!r} has no record; register it in insitu.ops")
+    if not isinstance(op.attrs, op.record.attrs):
+        raise _refuse(
+            step, op, f"has attributes of {type(op.attrs).__name__}, not of {op.record.attrs.__name__}"
+        )
     for value in op.inputs:
         if value not in defined:
             raise _refuse(step, op, f"uses %{value.name} before its definition; move the op down")

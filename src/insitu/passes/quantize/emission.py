@@ -12,7 +12,8 @@ from insitu.numbers.formats import Fixed, Quantized
 from insitu.numbers.precision import Precision, kind
 from insitu.ops.integer_products import chunks
 from insitu.passes.quantize.units import WIDEST, Now, Ranges, fixed, power
-from insitu.step.ir import OPS, Op, Phase, Role, Step, Value
+from insitu.step.builder import checked
+from insitu.step.ir import Op, Phase, Role, Step, Value
 
 
 class Emission:
@@ -89,7 +90,7 @@ class Emission:
         **attrs: Any,
     ) -> tuple[Value, ...]:
         """Adds an op; its outputs take name and role of ``like`` (an array of the emitted step)."""
-        inferred = OPS[kind_].infer(inputs, attrs)
+        made, inferred = checked(kind_, inputs, attrs, self.op.where)
         stem = (like.name if like else f"{self.op.where.layer or self.op.kind}.{kind_}") + suffix
         made_role = role or (like.role if like else Role.SCRATCH)
         all_units = units or (unit,) * len(inferred)
@@ -97,7 +98,7 @@ class Emission:
             Value(self.unique(stem), shape, fmt, made_role, self.op.where, unit=u)
             for (shape, fmt), u in zip(inferred, all_units)
         )
-        self.ops.append(Op(kind_, inputs, outputs, attrs, phase or self.op.phase, self.op.where))
+        self.ops.append(Op(kind_, inputs, outputs, made, phase or self.op.phase, self.op.where))
         return outputs
 
     def one(self, kind_: str, *inputs: Value, **more: Any) -> Value:
