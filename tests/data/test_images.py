@@ -96,3 +96,34 @@ def test_bad_folders(tmp_path):
         load(str(tmp_path))
     with pytest.raises(ConfigError, match=r"mode='cmyk': choose one of auto, grey, rgb"):
         load(str(tmp_path), options={"mode": "cmyk"})
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_as_its_exif_tag_says(tmp_path: Path, orientation: int) -> None:
+    fill(tmp_path / "set")
+    for path in sorted((tmp_path / "set").rglob("*.png")):
+        image = Image.new("L", (16, 8), 0)
+        image.paste(255, (0, 0, 8, 4))  # the stored corner above left is white
+        tag = image.getexif()
+        tag[0x0112] = orientation
+        image.save(path.with_suffix(".jpg"), exif=tag, quality=95)
+        path.unlink()
+    data = load(str(tmp_path / "set"))
+    turned = orientation > 4
+    assert data.sample_shape == ((1, 16, 8) if turned else (1, 8, 16))
+    corners = data.train.x[0, 0][[0, 0, -1, -1], [0, -1, 0, -1]] > 0.5
+    white = {1: 0, 2: 1, 3: 3, 4: 2, 5: 0, 6: 1, 7: 3, 8: 2}[orientation]
+    assert corners.tolist() == [i == white for i in range(4)]
+
+
+@pytest.mark.parametrize("size", [0, 4097, 1_000_000, "9" * 5000, True])
+def test_a_size_out_of_range_is_refused(tmp_path: Path, size: object) -> None:
+    with pytest.raises(ConfigError, match="give a whole number from 1 to 4096"):
+        load(str(fill(tmp_path / "set")), options={"size": size})
+
+
+def test_an_image_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    root = fill(tmp_path / "set")
+    Image.new("1", (60_000, 10)).save(root / "a" / "0.png")
+    with pytest.raises(DataError, match="60000x10 pixels, more than 4096 a side"):
+        load(str(root))

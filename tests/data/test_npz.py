@@ -134,9 +134,7 @@ def test_bad_contents(path, arrays, options, reason):
 def test_pickled_arrays_are_refused_and_nothing_in_them_runs(path, monkeypatch):
     monkeypatch.chdir(path.parent)
     save(path, x=np.array([Bomb(), Bomb()], dtype=object), y=Y[:2])
-    with pytest.raises(
-        DataError, match=r"array 'x' cannot be read: holds pickled Python objects, which are never"
-    ):
+    with pytest.raises(DataError, match=r"array 'x' holds pickled Python objects, which are never"):
         load(str(path))
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(DataError, match=r"not a readable \.npz file"):
@@ -178,7 +176,7 @@ def test_a_claim_of_a_giant_array_is_refused(path):
         ({"layout": "hwc"}, r"layout='hwc': choose one of"),
         ({"test_fraction": 1.0}, r"test_fraction=1\.0: give a number between 0 and 1"),
         ({"test_fraction": "half"}, r"test_fraction='half'"),
-        ({"classes": 0}, r"classes=0: give a whole number of at least 1"),
+        ({"classes": 0}, r"classes=0: give a whole number from 1 to 65536"),
         ({"split_seed": -1}, r"split_seed=-1"),
     ],
 )

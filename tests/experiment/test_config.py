@@ -38,6 +38,18 @@ def test_yaml_round_trip(tmp_path: Path) -> None:
         ({"early_stop": {"patience": 2}}, "early_stop needs a validation share above 0"),
         ({"schedule": {"kind": "step", "milestones": [2]}}, "milestones are shares of the run"),
         ([], "is no configuration"),
+        ({"epochs": True}, "epochs: is true or false"),
+        ({"optimizer": {"lr": True}}, "optimizer.lr: is true or false"),
+        ({"data": False}, "data: is true or false"),
+        ({"optimizer": {"lr": float("inf")}}, "optimizer.lr: input should be a finite number"),
+        ({"optimizer": {"lr": float("nan")}}, "optimizer.lr: input should be a finite number"),
+        ({"optimizer": {"lr": 1e40}}, "optimizer.lr: is more than 1,000,000: such steps leave"),
+        ({"optimizer": {"lr": 1e-40}}, "optimizer.lr: is less than 1e-30: such steps leave"),
+        ({"threads": 10**22}, "threads: is more than 1,024: no machine"),
+        ({"epochs": 10**9}, "epochs: is more than 1,000,000"),
+        ({"batch": 10**9}, "batch: is more than 1,048,576"),
+        ({"augment": {"pad": 10**22}}, "augment.pad: is more than 1,024"),
+        ({"seed": 10**19}, "seed: is more than"),
     ],
 )
 def test_refusals_name_key_reason_and_remedy(raw: object, message: str) -> None:
@@ -49,9 +61,22 @@ def test_unreadable_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: No such file or directory; check the path"):
         load(RunConfig, tmp_path / "none.yaml")
     bad = tmp_path / "bad.yaml"
-    bad.write_text("a: [")
-    with pytest.raises(ConfigError, match="is no YAML"):
-        load(RunConfig, bad)
+    for text, reason in (
+        ("a: [", "is no YAML"),
+        ("epochs: 1\nepochs: 2", "line 2: key 'epochs' is written twice"),
+    ):
+        bad.write_text(text)
+        with pytest.raises(ConfigError, match=reason):
+            load(RunConfig, bad)
+
+
+def test_a_bound_holds_for_words_of_the_command_line() -> None:
+    raw = apply_sets({}, ["optimizer.lr=1e-1", "data=digits", "epochs=yes"])
+    assert raw["optimizer"]["lr"] == 0.1
+    with pytest.raises(ConfigError, match="epochs: is true or false"):
+        parse(RunConfig, raw, "the command line")
+    with pytest.raises(ConfigError, match=r"--set threads=.* a whole number has 23 digits"):
+        apply_sets({}, ["threads=1" + "0" * 22])
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ ADD = "  add: {value: 0.05, low: 0.04, high: 0.06, unit: pJ, source: guess, conf
 REFUSALS = {
     "unknown key": (ADD, ADD.replace("  add:", "  ad:"), 9, "energy.ad", "did you mean 'add'"),
     "unknown key of an entry": (ADD, ADD.replace("low:", "lo:"), 9, "energy.add.lo", "did you mean 'low'"),
-    "twice": (ADD, f"{ADD}\n{ADD}", 10, "energy.add", "first in line 9"),
+    "twice": (ADD, f"{ADD}\n{ADD}", 10, "file", "first in line 9"),
     "unit": (ADD, ADD.replace("unit: pJ", "unit: pJ/bit"), 9, "energy.add.unit", "write pJ"),
     "negative": (ADD, ADD.replace("0.04", "-0.04"), 9, "energy.add.low", "negative"),
     "order": (ADD, ADD.replace("0.04", "0.055"), 9, "energy.add", "0.055 <= 0.05 <= 0.06 does not hold"),
@@ -224,7 +224,7 @@ REFUSALS = {
     "base of itself": ("base: accelerator-22nm", "base: mine.yaml", 1, "base", "leads back"),
     "no YAML": ("  store: null", "  store: [", 12, "file", "is no YAML"),
     "empty text": ("what: twice the rows", "what: ''", 3, "what", "must be a text"),
-    "itself": ("array:\n", "array: &a\n  columns: *a\n", 6, "array.columns", "refers to itself"),
+    "itself": ("array:\n", "array: &a\n  columns: *a\n", 6, "file", "has an anchor or an alias"),
 }
 
 

@@ -31,11 +31,21 @@ def test_missing(tmp_path: Path) -> None:
     assert "pass files or folders" in refusal([])
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"version": 1, "rows"', "\xff"])
-def test_no_json(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "no JSON"),
+        ("{", "no JSON"),
+        ('{"version": 1, "rows"', "no JSON"),
+        ("\xff", "UTF-8"),
+        ("[" * 100_000, "nested deeper"),
+        ('{"version": 1, "created": "\\ud800"}', "holds a character"),
+    ],
+)
+def test_no_json(tmp_path: Path, text: str, reason: str) -> None:
     file = tmp_path / "results.json"
     file.write_bytes(text.encode("latin-1"))
-    assert "no JSON" in refusal([file])
+    assert reason in refusal([file])
 
 
 def test_another_version(results: Results, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import typer
 
 from insitu.cli.options import Jobs, Json, Out, OutFile, Quiet, console, deliver, emit
 from insitu.errors import ConfigError
+from insitu.inputs import bounds
 
 if TYPE_CHECKING:
     from insitu.experiment.impact import Impact, Point
@@ -37,7 +38,10 @@ Norm = Annotated[
         help="Batch norms: keep, fold or rms. Default: keep them where rule and precision can, else fold."
     ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch", min=1, help="Samples per step; 1 is on-line learning.")]
+BatchSize = Annotated[
+    int,
+    typer.Option("--batch", min=1, max=bounds.BATCH.value, help="Samples per step; 1 is on-line learning."),
+]
 Options = Annotated[
     list[str] | None, typer.Option("--option", help="An option of the rule, as name=value; may be repeated.")
 ]
@@ -141,17 +145,12 @@ def _split(given: list[str] | None) -> list[str]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    import yaml
+    from insitu.inputs.values import plain
 
     name, sign, value = text.partition("=")
     if not sign:
         raise ConfigError(f"--option {text!r} has no value; write name=value")
-    try:
-        return name, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise ConfigError(
-            f"--option {text!r}: {value!r} is no value; write a number, a word or true"
-        ) from None
+    return name, plain(value, f"--option {name}")
 
 
 def _shares(text: str) -> tuple[float, ...]:
@@ -264,7 +263,7 @@ def check(
     precision: Precisions = None,
     target: Targets = None,
     backend: Annotated[str | None, typer.Option(help="What is to be generated: 'c' or 'integer'.")] = None,
-    batch: Annotated[int | None, typer.Option(min=1)] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=bounds.BATCH.value)] = None,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,

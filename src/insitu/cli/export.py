@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from insitu.cli.options import DataDir, Json, Quiet, console, emit, path_text
+from insitu.inputs import bounds
 
 if TYPE_CHECKING:
     from insitu.experiment.export import Exported, OnBoard
@@ -23,9 +24,12 @@ def export_c(
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the project.")],
     batch: Annotated[
-        int | None, typer.Option(min=1, help="Samples per training step; default: the run's.")
+        int | None,
+        typer.Option(min=1, max=bounds.BATCH.value, help="Samples per training step; default: the run's."),
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Training steps of the self-test.")] = 8,
+    steps: Annotated[
+        int, typer.Option(min=1, max=bounds.STEPS.value, help="Training steps of the self-test.")
+    ] = 8,
     board: Annotated[
         str | None, typer.Option(help="Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55.")
     ] = None,

@@ -20,6 +20,7 @@ from insitu.cli.options import (
     deliver_table,
     emit,
 )
+from insitu.inputs import bounds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -123,7 +124,7 @@ def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = Fals
 def show_step(
     network: Annotated[str, typer.Argument(help="A network of the zoo.")],
     rule: Annotated[str, typer.Option(help="A learning rule.")] = "bp",
-    batch: Annotated[int, typer.Option(min=1)] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=bounds.BATCH.value)] = 1,
     eager: Annotated[bool, typer.Option("--eager/--fused", help="As emitted, or as executed.")] = False,
     optimizer: Annotated[str, typer.Option()] = "sgd",
     loss: Annotated[str, typer.Option()] = "xent",
@@ -163,7 +164,7 @@ def _memory(step: Step) -> tuple[int, dict[str, int]]:
 @show_app.command("rule")
 def show_rule(
     rule: Annotated[str, typer.Argument(help="A learning rule.")],
-    batch: Annotated[int, typer.Option(min=1)] = 32,
+    batch: Annotated[int, typer.Option(min=1, max=bounds.BATCH.value)] = 32,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from insitu.errors import ConfigError
+from insitu.inputs import bounds
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,7 +40,9 @@ Sets = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where the folder's run stopped.")]
 Epochs = Annotated[int | None, typer.Option("--epochs")]
 Seeds = Annotated[int | None, typer.Option("--seeds", help="Runs per rule.")]
-Jobs = Annotated[int, typer.Option("--jobs", min=1, help="Runs at a time, one thread each.")]
+Jobs = Annotated[
+    int, typer.Option("--jobs", min=1, max=bounds.JOBS.value, help="Runs at a time, one thread each.")
+]
 Batch = Annotated[
     int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")
 ]

@@ -11,10 +11,10 @@ import numpy as np
 
 from insitu.data.dataset import Dataset, Split
 from insitu.data.folders import Layout
-from insitu.data.npz import read_arrays
 from insitu.data.pickles import read_pickled_batch
 from insitu.data.request import Request
 from insitu.errors import DataError
+from insitu.inputs import arrays as archives
 
 NAME = "cifar10"
 LICENCE = "none stated by the authors (cite Krizhevsky, 2009)"
@@ -98,7 +98,7 @@ def _read_python(folder: Path, batch: str) -> Batch:
 
 
 def _read_webp(folder: Path, batch: str) -> Batch:
-    stored = read_arrays(folder / "labels.npz", ("train", "test"), REMEDY)
+    stored = archives.read(folder / "labels.npz", REMEDY, ("train", "test"))
     start = 0 if batch == TEST_BATCH else TRAIN_BATCHES.index(batch) * BATCH_SIZE
     labels = stored["test" if batch == TEST_BATCH else "train"][start : start + BATCH_SIZE]
     grid = _decode(folder / f"{batch}.webp")

@@ -11,6 +11,8 @@ from insitu.data.folders import is_folder
 from insitu.data.request import Request
 from insitu.data.selection import SPLIT_SEED, TEST_FRACTION, head, split_labels, spread
 from insitu.errors import ConfigError, DataError
+from insitu.inputs import bounds
+from insitu.inputs.arrays import DAMAGE
 
 OPTIONS = ("mode", "size", "test_fraction", "split_seed")
 LICENCE = "the user's own"
@@ -31,7 +33,7 @@ def load_folder(root: Path, request: Request) -> Dataset:
     """
     request.allow_options(OPTIONS)
     mode = request.choice("mode", "auto", ("auto", "grey", "rgb"))
-    size = request.whole("size", None, 1)
+    size = request.whole("size", None, 1, bounds.PIXELS.value)
     class_names, train, test = _plan(root, request)
     images = [_read(path, mode, size) for path, _ in (*train, *test)]
     x_NCHW = _stack([path for path, _ in (*train, *test)], images)
@@ -112,11 +114,16 @@ def _list_files(
 
 
 def _read(path: Path, mode: str, size: int | None) -> np.ndarray:
-    """One image as uint8 (H, W) when grey, (H, W, 3) when in colour."""
-    from PIL import Image
+    """One image as uint8 (H, W) when grey, (H, W, 3) when in colour; turned as its EXIF orientation says."""
+    from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as opened:
+            if max(opened.size) > bounds.PIXELS.value:
+                raise ValueError(
+                    f"{opened.width}x{opened.height} pixels, more than {bounds.PIXELS.value} a side"
+                )
+            image = ImageOps.exif_transpose(opened)  # as a viewer shows it
             if image.mode not in (*_GREY, *_COLOUR):
                 raise ValueError(f"pixel type {image.mode}, not 8 bit")
             grey = mode == "grey" or (mode == "auto" and image.mode in _GREY)
@@ -125,7 +132,7 @@ def _read(path: Path, mode: str, size: int | None) -> np.ndarray:
             if size is not None and plain.size != (size, size):
                 plain = plain.resize((size, size), Image.Resampling.BILINEAR)
             return np.asarray(plain)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (*DAMAGE, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: cannot be read as an image ({error}). Repair, convert or remove it."
         ) from error

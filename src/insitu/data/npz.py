@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from insitu.data.request import Request
 from insitu.data.selection import SPLIT_SEED, TEST_FRACTION, head, split_labels, split_rows, spread
 from insitu.data.validate import as_labels, check_finite, check_labels, check_lengths, check_rank
 from insitu.errors import ConfigError, DataError
+from insitu.inputs import arrays, bounds
 
 OPTIONS = ("task", "layout", "classes", "test_fraction", "split_seed")
 LICENCE = "the user's own"
@@ -36,63 +34,19 @@ def load_npz(path: Path, request: Request) -> Dataset:
     overrides the number of classes (largest + 1).
     """
     request.allow_options(OPTIONS)
-    keys = array_names(path, _SAVE)
+    keys = arrays.names(path, _SAVE)
     wanted = _SPLITS if any(key in keys for key in _SPLITS) and not set(_JOINT) <= set(keys) else _JOINT
     extra = ("class_names",) if "class_names" in keys else ()
-    arrays = read_arrays(path, (*wanted, *extra), _SAVE)
+    found = arrays.read(path, _SAVE, (*wanted, *extra))
     name = str(path)
-    parts = _joint_parts(name, arrays, request) if wanted is _JOINT else _stored_parts(name, arrays, request)
+    parts = _joint_parts(name, found, request) if wanted is _JOINT else _stored_parts(name, found, request)
     (x_train, y_train), (x_test, y_test) = parts
-    classes, class_names = _classes(name, y_train, y_test, arrays.get("class_names"), request)
+    classes, class_names = _classes(name, y_train, y_test, found.get("class_names"), request)
     train_rows = (head if wanted is _JOINT else spread)(len(y_train), request.limit_train)
     test_rows = (head if wanted is _JOINT else spread)(len(y_test), request.limit_test)
     train = Split(x_train[train_rows], y_train[train_rows])
     test = Split(x_test[test_rows], y_test[test_rows])
     return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE)
-
-
-def array_names(path: Path, remedy: str) -> tuple[str, ...]:
-    """The keys in an `.npz` file; raises `DataError` when it is no zip archive."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return tuple(member.removesuffix(".npy") for member in archive.namelist())
-    except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not a readable .npz file ({error}). {remedy}") from error
-
-
-def read_arrays(path: Path, wanted: Sequence[str], remedy: str) -> dict[str, np.ndarray]:
-    """The arrays `wanted`; raises `DataError` for missing keys (listing those found), pickles and damage."""
-    keys = array_names(path, remedy)
-    lacking = [key for key in wanted if key not in keys]
-    if lacking:
-        raise DataError(
-            f"{path}: lacks {', '.join(lacking)}; it holds {', '.join(keys) or 'nothing'}. {remedy}"
-        )
-    arrays = {}
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            for key in wanted:
-                arrays[key] = archive[key]
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        KeyError,
-        RuntimeError,
-        MemoryError,
-        zlib.error,
-        zipfile.BadZipFile,
-    ) as error:
-        reason = (
-            "holds pickled Python objects, which are never opened"
-            if "allow_pickle" in str(error)
-            else f"({error})"
-        )
-        raise DataError(f"{path}: array '{key}' cannot be read: {reason}. {remedy}") from error
-    for key, array in arrays.items():
-        if not isinstance(array, np.ndarray):
-            raise DataError(f"{path}: '{key}' is not a NumPy array. {remedy}")
-    return arrays
 
 
 def as_samples(name: str, where: str, raw: np.ndarray, layout: str = "auto") -> np.ndarray:
@@ -114,9 +68,9 @@ def _channels_last(raw: np.ndarray) -> bool:
 
 
 def _joint_parts(
-    name: str, arrays: dict[str, np.ndarray], request: Request
+    name: str, stored: dict[str, np.ndarray], request: Request
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    x, y = _pair(name, "whole file", arrays["x"], arrays["y"], request)
+    x, y = _pair(name, "whole file", stored["x"], stored["y"], request)
     fraction = request.fraction("test_fraction", TEST_FRACTION)
     seed = request.whole("split_seed", SPLIT_SEED, 0) or 0
     if y.ndim == 1:
@@ -127,7 +81,7 @@ def _joint_parts(
 
 
 def _stored_parts(
-    name: str, arrays: dict[str, np.ndarray], request: Request
+    name: str, stored: dict[str, np.ndarray], request: Request
 ) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     for key in ("test_fraction", "split_seed"):
         if key in request.options:
@@ -136,10 +90,10 @@ def _stored_parts(
             )
     parts = []
     for part in ("train", "test"):
-        parts.append(_pair(name, f"{part} split", arrays[f"x_{part}"], arrays[f"y_{part}"], request))
+        parts.append(_pair(name, f"{part} split", stored[f"x_{part}"], stored[f"y_{part}"], request))
     if parts[0][1].ndim != parts[1][1].ndim:
         raise DataError(
-            f"data '{name}': y_train is {arrays['y_train'].dtype} but y_test is {arrays['y_test'].dtype}. "
+            f"data '{name}': y_train is {stored['y_train'].dtype} but y_test is {stored['y_test'].dtype}. "
             "Store both as integers (classes) or both as floats (regression), or set option task."
         )
     return tuple(parts)
@@ -182,7 +136,7 @@ def _classes(
     if y_train.ndim == 2:
         return None, ()
     largest = int(y_train.max())
-    classes = request.whole("classes", None, 1)
+    classes = request.whole("classes", None, 1, bounds.CLASSES.value)
     if classes is None and names is not None:
         classes = names.size
     if classes is None:

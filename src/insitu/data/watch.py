@@ -13,11 +13,11 @@ import numpy as np
 
 from insitu.data.dataset import Dataset, Split
 from insitu.data.folders import Layout
-from insitu.data.npz import read_arrays
 from insitu.data.request import Request
 from insitu.data.selection import spread
 from insitu.data.validate import check_finite
 from insitu.errors import DataError
+from insitu.inputs import arrays as archives
 
 NAME = "spar-watch"
 FILE = "spar_watch_50hz.npz"
@@ -51,7 +51,7 @@ def load_watch(root: Path, request: Request) -> Dataset:
     held_out = request.whole("subject", SUBJECTS, 1, SUBJECTS)
     role = request.choice("role", ROLES[0], ROLES)
     path = root / LAYOUT.folder / FILE
-    arrays = read_arrays(path, _KEYS, REMEDY)
+    arrays = archives.read(path, REMEDY, _KEYS)
     _check(path, arrays)
     check_finite(NAME, "recording", arrays["x"], "x")
     x_NCHW, series_N = _windows(arrays["x"].astype(np.float32), arrays["offsets"])

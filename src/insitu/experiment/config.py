@@ -5,12 +5,22 @@ from __future__ import annotations
 import re
 from math import cos, pi
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from insitu.errors import ConfigError
+from insitu.inputs import bounds
+from insitu.inputs.documents import Source, dump_yaml, parse_yaml, read_text
 from insitu.numbers import precision as policies
 from insitu.ops.state import Optimizer
 
@@ -18,21 +28,35 @@ T = TypeVar("T", bound=BaseModel)
 
 
 class Frozen(BaseModel):
-    """Unknown keys are errors; nothing changes after it is made."""
+    """Unknown keys are errors, and so are infinite numbers and words for them; nothing changes after it is made."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_word(cls, value: Any, info: ValidationInfo) -> Any:
+        """``yes`` is true in YAML, and Python counts with it; a number it is not."""
+        wanted = cls.model_fields[info.field_name or ""].annotation
+        if isinstance(value, bool) and bool not in (wanted, *get_args(wanted)):
+            raise ValueError("is true or false, where something else is wanted")
+        return value
+
+
+def _most(bound: bounds.Most) -> AfterValidator:
+    """The upper bound of a number that may be absent."""
+    return AfterValidator(lambda value: value if value is None else bound.check(value))
 
 
 class OptimizerConfig(Frozen):
     """How gradients change weights; ``lr`` is the initial learning rate."""
 
     kind: Literal["sgd", "momentum", "nesterov", "adam", "sign"] = "sgd"
-    lr: float = Field(default=0.05, gt=0)
+    lr: Annotated[float, _most(bounds.RATE)] = Field(default=0.05, gt=0)
     momentum: float = Field(default=0.9, gt=0, lt=1)
-    weight_decay: float = Field(default=0.0, ge=0)
+    weight_decay: Annotated[float, _most(bounds.FACTOR)] = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: float = Field(default=1e-8, gt=0)
+    eps: Annotated[float, _most(bounds.FACTOR)] = Field(default=1e-8, gt=0)
 
     def build(self) -> Optimizer:
         """Its part of the step program."""
@@ -45,7 +69,7 @@ class ScheduleConfig(Frozen):
 
     kind: Literal["constant", "cosine", "step"] = "constant"
     final: float = Field(default=0.0, ge=0, le=1)
-    gamma: float = Field(default=0.1, gt=0)
+    gamma: Annotated[float, _most(bounds.FACTOR)] = Field(default=0.1, gt=0)
     milestones: tuple[float, ...] = (0.5, 0.75)
 
     @model_validator(mode="after")
@@ -66,14 +90,14 @@ class ScheduleConfig(Frozen):
 class AugmentConfig(Frozen):
     """Random crop after padding by ``pad`` pixels, and random horizontal flip."""
 
-    pad: int = Field(default=0, ge=0)
+    pad: Annotated[int, _most(bounds.PAD)] = Field(default=0, ge=0)
     flip: bool = False
 
 
 class EarlyStopConfig(Frozen):
     """Stop after ``patience`` evaluations without a gain of ``min_delta`` on the validation split."""
 
-    patience: int = Field(default=5, ge=1)
+    patience: Annotated[int, _most(bounds.EPOCHS)] = Field(default=5, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
 
 
@@ -86,7 +110,7 @@ class CalibrationConfig(Frozen):
 
     method: Literal["max", "percentile", "mse"] = "percentile"
     percentile: float = Field(default=99.9, gt=50, le=100)
-    samples: int = Field(default=512, ge=1)
+    samples: Annotated[int, _most(bounds.BATCH)] = Field(default=512, ge=1)
 
 
 class TrainingConfig(Frozen):
@@ -96,22 +120,26 @@ class TrainingConfig(Frozen):
     data: str = "digits"
     data_dir: str | None = None
     data_options: dict[str, Any] = {}
-    limit_train: int | None = Field(default=None, ge=1)
-    limit_test: int | None = Field(default=None, ge=1)
+    limit_train: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
+    limit_test: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
     validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training split held out")
     network_options: dict[str, Any] = {}
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: Literal["xent", "bce", "mse", "hinge"] = "xent"
     target: Literal["label", "input"] = Field(default="label", description="input: reconstruct the sample")
-    epochs: int = Field(default=10, ge=1)
-    samples: int | None = Field(default=None, ge=1, description="training samples in all, instead of epochs")
-    batch: int = Field(default=32, ge=1)
+    epochs: Annotated[int, _most(bounds.EPOCHS)] = Field(default=10, ge=1)
+    samples: Annotated[int | None, _most(bounds.SAMPLES)] = Field(
+        default=None, ge=1, description="training samples in all, instead of epochs"
+    )
+    batch: Annotated[int, _most(bounds.BATCH)] = Field(default=32, ge=1)
     augment: AugmentConfig = AugmentConfig()
-    eval_batch: int = Field(default=500, ge=1)
-    eval_epochs: int = Field(default=1, ge=1, description="epochs between evaluations; the last always")
+    eval_batch: Annotated[int, _most(bounds.BATCH)] = Field(default=500, ge=1)
+    eval_epochs: Annotated[int, _most(bounds.EPOCHS)] = Field(
+        default=1, ge=1, description="epochs between evaluations; the last always"
+    )
     early_stop: EarlyStopConfig | None = None
-    checkpoint_steps: int | None = Field(
+    checkpoint_steps: Annotated[int | None, _most(bounds.COUNT)] = Field(
         default=None, ge=1, description="also checkpoint every so many steps"
     )
     precision: str | dict[str, Any] = Field(
@@ -126,7 +154,7 @@ class TrainingConfig(Frozen):
         description="what computes the steps; c: faster, the same bits (floats of a comparison: torch)",
     )
     device: str = "cpu"
-    threads: int | None = Field(
+    threads: Annotated[int | None, _most(bounds.THREADS)] = Field(
         default=None, ge=1, description="torch threads; none: 1 for small steps, else all"
     )
     alignment: bool = Field(default=False, description="log the angle to back-propagation per layer")
@@ -174,7 +202,7 @@ class RunConfig(TrainingConfig):
     network: str = "mlp-64-100-10"
     rule: str = "bp"
     rule_options: dict[str, Any] = {}
-    seed: int = Field(default=1, ge=0)
+    seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
 
 
 class RuleSpec(Frozen):
@@ -182,10 +210,12 @@ class RuleSpec(Frozen):
 
     rule: str
     options: dict[str, Any] = {}
-    lr: float | None = Field(default=None, gt=0)
+    lr: Annotated[float | None, _most(bounds.RATE)] = Field(default=None, gt=0)
     precision: str | dict[str, Any] | None = None
     network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
-    epochs_factor: int = Field(default=1, ge=1, description="epochs of this rule over those of the others")
+    epochs_factor: Annotated[int, _most(bounds.EPOCHS)] = Field(
+        default=1, ge=1, description="epochs of this rule over those of the others"
+    )
     engine: Literal["torch", "c"] | None = Field(
         default=None, description="of this rule, if not the shared one"
     )
@@ -210,10 +240,12 @@ class CompareConfig(TrainingConfig):
 
     networks: tuple[str, ...] = ("mlp-64-100-10",)
     rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
-    seeds: int = Field(default=3, ge=1)
-    first_seed: int = Field(default=1, ge=0)
+    seeds: Annotated[int, _most(bounds.SEEDS)] = Field(default=3, ge=1)
+    first_seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
     hardware: str | None = Field(default=None, description="target to cost the steps on")
-    max_bytes: int | None = Field(default=None, ge=1, description="rules with a higher peak do not train")
+    max_bytes: Annotated[int | None, _most(bounds.BYTES)] = Field(
+        default=None, ge=1, description="rules with a higher peak do not train"
+    )
     max_energy_uj: float | None = Field(
         default=None,
         gt=0,
@@ -254,7 +286,7 @@ class CompareConfig(TrainingConfig):
 
 def dump(config: BaseModel) -> str:
     """The configuration as YAML, every field written."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return dump_yaml(config.model_dump(mode="json"))
 
 
 def parse(model: type[T], raw: Any, source: str) -> T:
@@ -277,7 +309,7 @@ def _explain(error: ValidationError, model: type[BaseModel]) -> str:
     if first["type"] == "extra_forbidden":
         return f"key {place!r} is unknown; known keys: {', '.join(model.model_fields)}"
     value = first.get("input")
-    shown = f" (got {value!r})" if not isinstance(value, dict) else ""
+    shown = f" (got {repr(value)[:80]})" if not isinstance(value, dict) else ""
     reason = first["msg"].removeprefix("Value error, ")
     return f"{place}: {reason[0].lower() + reason[1:]}{shown}; correct this value"
 
@@ -288,13 +320,5 @@ def load(model: type[T], path: Path) -> T:
     Raises:
         ConfigError: if the file is missing, is no YAML, or does not fit the model.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"configuration {path} cannot be read: {error.strerror}; check the path") from None
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        problem = str(error).replace("\n", " ")
-        raise ConfigError(f"configuration {path} is no YAML: {problem}; correct the file") from None
-    return parse(model, raw, str(path))
+    source = Source(f"configuration {path}", "check the path and the file")
+    return parse(model, parse_yaml(read_text(path, source), source), str(path))

@@ -22,6 +22,8 @@ from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Curve, Record, Spread
 from insitu.experiment.setup import Setup, load_data
 from insitu.experiment.train import fingerprint, train
+from insitu.inputs import bounds
+from insitu.inputs.documents import Source, parse_json, read_text
 from insitu.rules.protocol import make_rule
 from insitu.run.files import make_folder, write_atomic
 
@@ -79,8 +81,8 @@ class GridConfig(TrainingConfig):
     )
     regimes: tuple[Regime, ...] = Field(default=("latent", "latent-free"), min_length=1)
     act_bits: tuple[Annotated[ActBits, BeforeValidator(str)], ...] = Field(default=("8",), min_length=1)
-    seeds: int = Field(default=2, ge=1)
-    first_seed: int = Field(default=1, ge=0)
+    seeds: Annotated[int, AfterValidator(bounds.SEEDS.check)] = Field(default=2, ge=1)
+    first_seed: Annotated[int, AfterValidator(bounds.SEED.check)] = Field(default=1, ge=0)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -340,8 +342,9 @@ def _stored(out: Path, ids: list[str]) -> Iterator[Point]:
         path = _file(out, id)
         if not path.exists():
             continue
+        source = Source(f"point {path}", "remove it to train this point anew", CheckpointError)
         try:
-            point = Point.model_validate_json(path.read_bytes())
+            point = Point.model_validate(parse_json(read_text(path, source), source))
         except ValidationError:
             point = None
         if point is None or point.id != id:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
 from insitu.errors import ConfigError
+from insitu.inputs.values import plain
 
 
 def assign(raw: dict[str, Any], path: str, value: Any) -> None:
@@ -31,10 +30,7 @@ def apply_sets(raw: dict[str, Any], sets: Iterable[str]) -> dict[str, Any]:
         path, equals, text = word.partition("=")
         if not equals or not path:
             raise ConfigError(f"--set {word!r} is no path=value; write for example --set optimizer.kind=adam")
-        try:
-            assign(raw, path.strip(), yaml.safe_load(text))
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {word!r}: the value is no YAML; quote it") from None
+        assign(raw, path.strip(), plain(text, f"--set {path.strip()}"))
     return raw
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-import yaml
 from pydantic import Field
 
 from insitu.errors import ConfigError
 from insitu.experiment.config import CompareConfig, Frozen, RunConfig, parse
 from insitu.experiment.record import Results
+from insitu.inputs.documents import Source, parse_yaml
 
 
 class Published(Frozen):
@@ -71,7 +71,7 @@ def find(name: str) -> Recipe:
     if name not in names():
         raise ConfigError(f"recipe {name!r} is unknown; use one of {', '.join(names())}")
     text = (resources.files("insitu.experiment") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
-    return parse(Recipe, yaml.safe_load(text), f"recipe {name}")
+    return parse(Recipe, parse_yaml(text, Source(f"recipe {name}")), f"recipe {name}")
 
 
 def reproduction(recipe: Recipe, results: Results) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""A network that starts from trained parameters: of a run folder, or of an .npz file."""
+"""A network that starts from trained parameters: of a run folder, of an .npz file, or of a state dict of torch."""
 
 from __future__ import annotations
 
@@ -8,28 +8,31 @@ from pathlib import Path
 import numpy as np
 
 from insitu.errors import ConfigError, NetworkError
+from insitu.inputs import arrays
 from insitu.network.graph import Network
 
 
 def parameters(place: str) -> dict[str, np.ndarray]:
-    """Real parameters by ``state_dict`` name: ``parameters.npz`` of a run folder, or the file itself.
+    """Real parameters by ``state_dict`` name: ``parameters.npz`` of a run folder, or the file itself (.npz or .pt).
 
     Raises:
         ConfigError: if there is no such file, or it holds no arrays.
     """
     path = Path(place)
     path = path / "parameters.npz" if path.is_dir() else path
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name].astype(np.float32) for name in stored.files}
-    except FileNotFoundError:
+    if not path.exists():
         raise ConfigError(
             f"start {place!r}: there is no {path}; give a finished run folder, or an .npz of parameters"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"start {place!r}: {path} cannot be read ({error}); give an .npz of arrays"
-        ) from None
+        )
+    reader = arrays.read_state_dict if path.suffix in (".pt", ".pth") else arrays.read
+    found = reader(path, "Give an .npz of arrays, or a state dict of tensors (.pt).", refusal=ConfigError)
+    for name, array in found.items():
+        if array.dtype.kind not in "biuf":
+            raise ConfigError(
+                f"start {place!r}: {name!r} holds {array.dtype}, no numbers; give arrays of numbers"
+            )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        return {name: array.astype(np.float32) for name, array in found.items()}
 
 
 def started(net: Network, place: str) -> Network:

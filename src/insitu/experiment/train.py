@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
 import insitu
 from insitu.data import Augment, Dataset
@@ -27,6 +26,7 @@ from insitu.experiment.engine import EngineTrainer
 from insitu.experiment.program import c_program, check_engine
 from insitu.experiment.record import Curve
 from insitu.experiment.setup import Setup
+from insitu.inputs.documents import dump_yaml
 from insitu.ops.state import Optimizer
 from insitu.passes import lower
 from insitu.run import checkpoint
@@ -144,7 +144,7 @@ class RunFolder:
                 "policy": setup.policy.as_dict(),
                 "ranges": {k: list(v) for k, v in setup.ranges.items()},
             }
-            write_atomic(self.file("precision.yaml"), yaml.safe_dump(numbers, sort_keys=False))
+            write_atomic(self.file("precision.yaml"), dump_yaml(numbers))
         write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
         write_atomic(self.file("events.jsonl"), "")
         return None

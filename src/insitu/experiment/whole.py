@@ -17,6 +17,7 @@ from insitu.experiment.impact import Impact, Point, assess
 from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find
+from insitu.inputs.documents import Source, parse_json, read_text
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,9 @@ def load(path: Path) -> Results:
         CheckpointError: it cannot be read or is none.
     """
     file = path / "results.json" if path.is_dir() else path
+    source = Source(f"results {file}", "pass the results.json of a comparison", CheckpointError)
     try:
-        return Results.model_validate_json(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise CheckpointError(
-            f"{file} cannot be read: {error.strerror}; pass the results.json of a comparison"
-        ) from None
+        return Results.model_validate(parse_json(read_text(file, source), source))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the file"

@@ -20,7 +20,6 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from insitu.errors import ConfigError
@@ -44,6 +43,7 @@ from insitu.hardware.schema import (
     Unit,
     schema_of,
 )
+from insitu.inputs.documents import Source, compose_yaml, read_text
 
 FOLDER = Path(__file__).parent / "targets"
 _T = TypeVar("_T")
@@ -76,24 +76,6 @@ def _pairs(node: Node, key: str) -> Pairs:
     if not isinstance(node, MappingNode):
         raise _refuse(node, key or "file", "is no mapping", "write keys and values")
     return {str(k.value): (k, v) for k, v in node.value}
-
-
-def _unique(node: Node, key: str, above: tuple[int, ...] = ()) -> None:
-    """Refuses a key that is written twice, and a node that holds itself."""
-    if id(node) in above:
-        raise _refuse(node, key, "refers to itself", "remove the alias")
-    if isinstance(node, MappingNode):
-        seen: dict[str, Node] = {}
-        for k, v in node.value:
-            name = _join(key, str(k.value))
-            if k.value in seen:
-                line = seen[k.value].start_mark.line + 1
-                raise _refuse(k, name, f"is written twice, first in line {line}", "remove one")
-            seen[k.value] = k
-            _unique(v, name, (*above, id(node)))
-    elif isinstance(node, SequenceNode):
-        for item in node.value:
-            _unique(item, key, (*above, id(node)))
 
 
 def _join(above: str, name: str) -> str:
@@ -224,30 +206,19 @@ def _build(kind: type[_T], node: Node, key: str, sources: Mapping[str, str], **g
     return kind(**given)
 
 
+class _File(Source):
+    """A target file, with the place in front: ``mine.yaml:12: file: is no YAML``."""
+
+    def refuse(self, reason: str, line: int | None = None) -> TargetError:
+        return TargetError(f"{Path(self.name).name}:{line or 1}: file: {reason}; {self.remedy}")
+
+
 def _compose(path: Path) -> Node:
     """The nodes of a file."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        with path.open(encoding="utf-8") as stream:
-            node = yaml.compose(stream, Loader=loader)
-    except OSError as error:
-        raise TargetError(
-            f"target {str(path)!r} cannot be read: {error.strerror}; pass a .yaml file"
-        ) from None
-    except UnicodeDecodeError:
-        raise TargetError(f"target {str(path)!r} is no text in UTF-8; pass a .yaml file") from None
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise TargetError(
-            f"{path.name}:{line}: file: is no YAML ({error.problem}); correct the line"
-        ) from None
-    except yaml.YAMLError as error:
-        raise TargetError(
-            f"{path.name}:1: file: is no YAML ({' '.join(str(error).split())}); correct it"
-        ) from None
+    file = _File(str(path), "pass a .yaml file that can be read")
+    node = compose_yaml(read_text(path, file), file)
     if node is None:
         raise TargetError(f"{path.name}:1: file: is empty; start with 'base: stm32l4r5' or another target")
-    _unique(node, "")
     return node
 
 

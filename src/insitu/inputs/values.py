@@ -19,7 +19,7 @@ from typing import Any, get_args
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from insitu.errors import ConfigError
-from insitu.inputs.documents import parse_yaml
+from insitu.inputs.documents import Source, parse_yaml
 
 _NONE = ("none", "null")
 _SPECIAL = re.compile(r"[,=\"\[\]{}()\\\x00-\x1f]|^\s|\s$|^$")
@@ -118,7 +118,7 @@ def fit_all(
 
 def plain(text: str, what: str) -> Any:
     """The value of a text whose type is not declared: as YAML reads it (``3``, ``1e-1``, ``[1, 2]``, a word)."""
-    return parse_yaml(text, f"{what}={text!r}")
+    return parse_yaml(text, Source(f"{what}={text[:80]!r}", "correct this value"))
 
 
 def _known(name: str, declared: Iterable[str]) -> str:

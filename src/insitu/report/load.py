@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +10,7 @@ from pydantic import ValidationError
 
 from insitu.errors import ConfigError
 from insitu.experiment.record import Results
+from insitu.inputs.documents import Source, parse_json, read_text
 
 NAME = "results.json"
 VERSION = get_args(Results.model_fields["version"].annotation)[0]
@@ -52,12 +52,6 @@ def _load(path: Path) -> Results:
 
 
 def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(
-            f"results {file} cannot be read: {error.strerror}; pass a file, or a folder with a {NAME} "
-            "as 'insitu compare --out' writes it"
-        ) from None
-    except ValueError as error:
-        raise ConfigError(f"results {file} are no JSON: {error}; repeat the comparison") from None
+    remedy = f"pass a file, or a folder with a {NAME} as 'insitu compare --out' writes it"
+    source = Source(f"results {file}", remedy)
+    return parse_json(read_text(file, source), source)

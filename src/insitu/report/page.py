@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from insitu.errors import ConfigError
 from insitu.experiment.record import Moment, Results, Row
+from insitu.inputs.documents import dump_yaml
 from insitu.report import memory, palette
 from insitu.report.curves import curves, key
 from insitu.report.grid import Grid, bar, grid
@@ -118,7 +118,7 @@ def _comparison(name: str, results: Results, styles: Mapping[str, RuleStyle]) ->
     for i, network in enumerate(networks(results)):
         rows = [row for row in results.rows if row.network == network]
         panels.append(_panel(f"{name}-n{i + 1}", network, rows, styles))
-    config = yaml.safe_dump(results.config, sort_keys=False, allow_unicode=True)
+    config = dump_yaml(results.config, unicode=True)
     return Comparison(name, results, _summary(results), panels, config)
 
 

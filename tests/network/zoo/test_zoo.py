@@ -204,3 +204,30 @@ def test_parameters_are_counted_without_statistics() -> None:
     running = sum(v.size for k, v in net.params.items() if "running" in k)
     assert running == 6
     assert zoo.parameters(net.layers) + running == sum(prod(v.shape) for v in net.params.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("mlp-64-99999999999-10", "is more than 268,435,456: float32 parameters"),
+        ("cnn-8-99999999", "is more than"),
+        ("mlp-64-" + "8-" * 3000 + "10", "has a name of 6,009 characters"),
+        ("mlp-64-" + "8-" * 90 + "10", ""),
+        ("layerwise-999999x999999", "is more than"),
+        ("layerwise-999999x1", "513 layers is more than 512"),
+        ("vgg8b-x99999999", "is more than"),
+        ("mlp-" + "9" * 5000 + "-10", "has a name of"),
+        ("mlp-99999999999-1-10", "is more than"),
+    ],
+)
+def test_a_network_that_no_machine_can_hold_is_refused_at_once(name: str, reason: str) -> None:
+    if not reason:
+        assert zoo.build(name).outputs == 10
+        return
+    with pytest.raises(ConfigError, match=reason):
+        zoo.build(name)
+
+
+def test_classes_have_a_bound() -> None:
+    with pytest.raises(ConfigError, match="is more than"):
+        zoo.build("lenet5", classes=99_999_999)

@@ -15,6 +15,9 @@ from insitu.network.zoo.builder import Options, Sketch, size_text
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.step.ir import Shape
 
+LONGEST = 200
+"""Characters of a name."""
+
 
 def names() -> tuple[str, ...]:
     """The listed names; ``mlp-...``, ``cnn-...`` and ``vgg..b-xW`` take other sizes too."""
@@ -101,6 +104,10 @@ def _sketch(
 
 
 def _find(name: str) -> tuple[Entry, re.Match[str]]:
+    if len(name) > LONGEST:
+        raise ConfigError(
+            f"network {name[:40]!r}... has a name of {len(name):,} characters; use at most {LONGEST}"
+        )
     for entry in ENTRIES:
         match = re.fullmatch(entry.pattern, name)
         if match and float(match.groupdict().get("width") or 1) > 0:
