@@ -117,6 +117,21 @@ class Network:
             yield from block.layers
 
     @property
+    def trainable(self) -> Iterator[str]:
+        """Names of the parameters that a rule may change: neither frozen nor running statistics."""
+        for block in self.blocks:
+            yield from self.trainable_in(block)
+
+    def trainable_in(self, block: Block) -> Iterator[str]:
+        """As :attr:`trainable`, of one block."""
+        names = (x.param(s) for x in block.layers for s in x.params if not s.startswith("running_"))
+        return (name for name in names if name not in self.frozen)
+
+    def learns(self, block: Block) -> bool:
+        """Has the block a parameter that is not frozen?"""
+        return any(self.trainable_in(block))
+
+    @property
     def outputs(self) -> int:
         """Size of the output vector of one sample."""
         return prod(self.blocks[-1].shape)

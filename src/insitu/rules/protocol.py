@@ -14,6 +14,7 @@ from insitu.network.graph import Network
 from insitu.network.phases import ONE, Phases
 from insitu.numbers.formats import F32, Float
 from insitu.ops.state import Optimizer
+from insitu.passes.sweep import sweep
 from insitu.step.ir import Step
 
 
@@ -133,7 +134,32 @@ def emit_step(
         start=start,
     )
     rule.emit(net, b)
-    return b.finish()
+    return _without_frozen(rule, net, b.finish()) if net.frozen else b.finish()
+
+
+def _without_frozen(rule: Rule, net: Network, step: Step) -> Step:
+    """The step without what serves frozen parameters only.
+
+    Raises:
+        NetworkError: if nothing is left that learns.
+    """
+    kept = {*net.params, *(v.name for v in emit_inference(rule, net, 1).residents)}
+    swept = sweep(step, kept)
+    if not any(v.name in kept for op in swept.ops if op.kind != "bn_track" for v in op.written):
+        raise _nothing_learns(rule, net)
+    return swept
+
+
+def _nothing_learns(rule: Rule, net: Network) -> NetworkError:
+    free = ", ".join(net.trainable)
+    if not free:
+        return NetworkError(
+            f"network {net.name} cannot learn: all of its parameters are frozen; set requires_grad for one"
+        )
+    return NetworkError(
+        f"rule {rule.name} would change nothing in {net.name}: of the parameters that it trains all are frozen, and "
+        f"it does not train {free}; use rule bp, or set requires_grad for a parameter of another block"
+    )
 
 
 def emit_phases(rule: Rule, net: Network, batch: int, **options: Any) -> list[Step]:
