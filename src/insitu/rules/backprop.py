@@ -12,7 +12,7 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import INPUT, PASSIVE, WEIGHTED, Block, Layer, Network
 from insitu.rules.protocol import Citation, rule
-from insitu.step.ir import Phase, Role, Value
+from insitu.step.ir import Phase, Role, Shape, Value
 
 
 @rule
@@ -43,10 +43,10 @@ Segments = list[tuple[Block, ...]]
 _VIEWS = ("activation", "dropout", "reshape")  # in place or views: no memory of their own
 
 
-def _segments(net: Network, count: int) -> Segments:
-    """The chain in at most ``count`` parts of equally many blocks (the last may be shorter)."""
-    size = ceil(len(net.blocks) / count)
-    return [net.blocks[i : i + size] for i in range(0, len(net.blocks), size)]
+def _segments(blocks: tuple[Block, ...], count: int) -> Segments:
+    """A chain in at most ``count`` parts of equally many blocks (the last may be shorter)."""
+    size = ceil(len(blocks) / count)
+    return [blocks[i : i + size] for i in range(0, len(blocks), size)]
 
 
 def _kept(block: Block) -> int:
@@ -60,11 +60,12 @@ def _kept(block: Block) -> int:
     return sum(prod(x.shape) for x in block.layers if x.kind not in _VIEWS and x.name not in pooled)
 
 
-def _price(net: Network, parts: Segments) -> int:
-    """Elements per sample that live at once: the inputs of all parts, the largest part, and the largest map."""
-    inputs = prod(net.input_shape) + sum(prod(part[-1].shape) for part in parts[:-1])
+def _price(shape: Shape, parts: Segments) -> int:
+    """Elements per sample that live at once: the inputs of all parts (``shape``: the first one's), the largest part, and
+    the largest map."""
+    inputs = prod(shape) + sum(prod(part[-1].shape) for part in parts[:-1])
     inner = max(sum(map(_kept, part)) for part in parts)
-    return inputs + inner + max(prod(x.shape) for x in net.layers)
+    return inputs + inner + max(prod(x.shape) for part in parts for block in part for x in block.layers)
 
 
 @rule
@@ -90,9 +91,11 @@ class CheckpointedBackprop:
     )
 
     def emit(self, net: Network, b: Builder) -> None:
-        parts = self._split(net)
+        first = next((n for n, block in enumerate(net.blocks) if net.learns(block)), 0)
+        before = b.forward_chain(net.blocks[:first], b.x)
+        parts = self._split(net, first)
         inputs, traces = [], []
-        h = b.x
+        h = before[-1].output if before else b.x
         for part in parts:
             inputs.append(h)
             traces = []
@@ -107,15 +110,19 @@ class CheckpointedBackprop:
                 assert error is not None
                 error = b.backward(traces[k], error, want_input=i > 0 or k > 0)
 
-    def _split(self, net: Network) -> Segments:
+    def _split(self, net: Network, first: int) -> Segments:
+        """The blocks from number ``first`` on, behind the frozen ones at the start, in segments."""
         count = len(net.blocks)
         if not 0 <= self.segments <= count:
             raise ConfigError(
                 f"rule bp-checkpoint: segments={self.segments}, but {net.name} has {count} blocks; use 0 to {count}"
             )
+        blocks = net.blocks[first:]
         if self.segments:
-            return _segments(net, self.segments)
-        return min((_segments(net, n) for n in range(1, count + 1)), key=lambda parts: _price(net, parts))
+            return _segments(blocks, self.segments)
+        shape = net.blocks[first - 1].shape if first else net.input_shape
+        choices = (_segments(blocks, n) for n in range(1, len(blocks) + 1))
+        return min(choices, key=lambda parts: _price(shape, parts))
 
     @staticmethod
     def _again(part: tuple[Block, ...], h: Value, b: Builder) -> list[Trace]:

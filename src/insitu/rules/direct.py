@@ -44,7 +44,9 @@ class _Projection:
         return ((6.0 if self.bound == "kaiming" else 1.0) / n) ** 0.5
 
     def deliver(self, b: Builder, trace: Trace, source: Value, factor: float = 1.0) -> None:
-        """Projects ``source`` (an error [B,C] or the labels) to a block and lets the block learn from it."""
+        """Projects ``source`` (an error [B,C] or the labels) to a block and lets the block learn from it, if it can."""
+        if not b.net.learns(trace.block):
+            return
         at = self.where(trace)
         n = at.size // at.shape[0]
         with b.at(trace.block.name):
@@ -79,8 +81,8 @@ class _Projection:
         return (matrix, source) if labels else (source, matrix)
 
     def _shared(self, b: Builder) -> Value:
-        """One matrix U(±1) as wide as the widest block."""
-        widest = max(self._width(block) for block in b.net.blocks[:-1])
+        """One matrix U(±1) as wide as the widest hidden block that learns."""
+        widest = max(self._width(block) for block in b.net.blocks[:-1] if b.net.learns(block))
         return b.resident("feedback", (b.classes, widest), Role.FEEDBACK, Init("uniform", "feedback", 1.0))
 
     def _width(self, block: Block) -> int:

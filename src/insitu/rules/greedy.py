@@ -142,16 +142,22 @@ class Greedy(_Auxiliary):
     )
 
     def phases(self, net: Network) -> Phases:
+        trained = self._trained(net)
+        return Phases(len(trained), starts=tuple(trained) if self.cache else ())
+
+    def _trained(self, net: Network) -> list[int]:
+        """The block of each phase: those that learn, or whose auxiliary network is read in a prediction."""
         count = max(1, len(net.blocks) - (self.predict != "network"))
-        return Phases(count, starts=tuple(range(count)) if self.cache else ())
+        heads = {"network": range(0), "head": range(count - 1, count), "ensemble": range(count)}[self.predict]
+        return [k for k in range(count) if k in heads or net.learns(net.blocks[k])] or [0]
 
     def emit(self, net: Network, b: Builder) -> None:
         self.check(net, b)
-        h = b.x
+        h, index = b.x, self._trained(net)[b.phase]
         with b.frozen():
-            for block in net.blocks[b.start : b.phase]:
+            for block in net.blocks[b.start : index]:
                 h = b.forward(block, h).output
-        block = net.blocks[b.phase]
+        block = net.blocks[index]
         if block is not net.blocks[-1]:
             self.learn(net, b, b.forward(block, h, to_activation=True), last=True)
             return

@@ -83,11 +83,20 @@ class HsicBottleneck:
                 raise ConfigError(f"rule hsic has {option}={getattr(self, option):g}; use more than 0")
 
     def phases(self, net: Network) -> Phases:
-        return Phases(2 if self.readout == "format" else 1)
+        return Phases(len(self._stages(net)))
+
+    def _stages(self, net: Network) -> list[str]:
+        """What is trained in each phase; stages in which all is frozen are left out."""
+        if self.readout == "unformatted":
+            return ["blocks"]
+        hidden = any(map(net.learns, net.blocks[:-1]))
+        return ["blocks"] * (hidden or not net.learns(net.blocks[-1])) + ["readout"] * net.learns(
+            net.blocks[-1]
+        )
 
     def emit(self, net: Network, b: Builder) -> None:
         self._check(net, b)
-        if b.phase == 1:
+        if self._stages(net)[b.phase] == "readout":
             self._read_out(net, b)
             return
         blocks = net.blocks if self.readout == "unformatted" else net.blocks[:-1]
@@ -103,7 +112,8 @@ class HsicBottleneck:
                 error = self._error(b, trace.activation, target, report=last and b.with_loss)
             b.backward(trace, error, at=trace.activation, want_input=False)
             if not last:
-                h = (b.forward(block, h, again=True) if self.rerun else b.resume(trace)).output
+                again = self.rerun and net.learns(block)
+                h = (b.forward(block, h, again=True) if again else b.resume(trace)).output
 
     def emit_inference(self, net: Network, b: Builder) -> None:
         h = b.x

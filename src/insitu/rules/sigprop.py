@@ -9,13 +9,14 @@ is an option of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Literal
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder, Trace
-from insitu.network.graph import Network
+from insitu.network.graph import Block, Network
 from insitu.rules.protocol import Citation, ask_hidden, ask_labels, rule
 from insitu.step.ir import Init, Phase, Role, Value
 
@@ -65,21 +66,33 @@ class SignalPropagation:
 
     def emit(self, net: Network, b: Builder) -> None:
         self._check(net, b)
+        taught = self._taught(net)
+        h = self._teach(net.blocks[:taught], b) if taught else b.x
+        for block in net.blocks[taught:-1]:
+            h = b.forward(block, h).output
+        last = b.forward(net.blocks[-1], h)
+        b.backward(last, b.output_error(last.output), want_input=False)
+
+    @staticmethod
+    def _taught(net: Network) -> int:
+        """How many of the first blocks the targets travel: up to the last hidden one that learns."""
+        return max((n for n, block in enumerate(net.blocks[:-1], 1) if net.learns(block)), default=0)
+
+    def _teach(self, blocks: Sequence[Block], b: Builder) -> Value:
+        """The blocks learn from samples and targets; returns what they make of the samples."""
         targets = self._targets(b)
         h = b.emit1("concat_rows", b.x, targets, name="signals", **_FORWARD)
-        for block in net.blocks[:-1]:
+        for block in blocks:
             trace = b.forward(block, h, to_activation=True)
             with b.at(block.name):
                 delta = self._signal(b, trace)
-            learned = targets.role is Role.HEAD and block is net.blocks[0]
+            learned = targets.role is Role.HEAD and block is blocks[0]
             below = b.backward(trace, delta, at=trace.activation, want_input=learned)
             if below is not None:
                 mine = b.emit1("slice_rows", below, start=b.batch, count=b.classes, **_GRADIENT)
                 b.update(targets, mine)
             h = b.resume(trace).output
-        samples = b.emit1("slice_rows", h, start=0, count=b.batch, **_FORWARD)
-        last = b.forward(net.blocks[-1], samples)
-        b.backward(last, b.output_error(last.output), want_input=False)
+        return b.emit1("slice_rows", h, start=0, count=b.batch, **_FORWARD)
 
     def _targets(self, b: Builder) -> Value:
         """A random sample per class, the same at every step, or learned from there."""

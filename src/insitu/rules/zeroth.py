@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from math import prod
 from typing import Any, ClassVar
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder
-from insitu.network.graph import Network
+from insitu.network.graph import Block, Network
 from insitu.rules.protocol import Citation, rule
 from insitu.step.ir import Phase, Role, Value
 
@@ -54,14 +57,13 @@ class ZerothOrder:
                 f"rule mezo has no gradient for the optimiser {b.optimizer}; use sgd without weight decay "
                 "(--set optimizer.kind=sgd)"
             )
-        weights = [
-            b.param(layer, suffix)
-            for layer in net.layers
-            for suffix in layer.params
-            if not suffix.startswith("running_") and layer.param(suffix) not in net.frozen
-        ]
-        up = self._loss(net, b, weights, self.epsilon, again=False)
-        down = self._loss(net, b, weights, -2.0 * self.epsilon, again=True)
+        first = _shared(net)
+        traces = b.forward_chain(net.blocks[:first], b.x)
+        h, blocks = traces[-1].output if traces else b.x, net.blocks[first:]
+        free = set(net.trainable)
+        weights = [b.param(x, s) for x in net.layers for s in x.params if x.param(s) in free]
+        up = self._loss(b, blocks, h, weights, self.epsilon, again=False)
+        down = self._loss(b, blocks, h, weights, -2.0 * self.epsilon, again=True)
         for w in weights:
             b.emit(
                 "perturb_update", w, up, down, stream=f"{w.name}.direction", epsilon=self.epsilon, **_UPDATE
@@ -71,11 +73,19 @@ class ZerothOrder:
             b.output(b.emit1("scale", total, by=0.5, role=Role.SCRATCH, phase=Phase.ERROR))
 
     @staticmethod
-    def _loss(net: Network, b: Builder, weights: list[Value], by: float, *, again: bool) -> Value:
-        """The loss behind a move of all weights along z."""
+    def _loss(
+        b: Builder, blocks: Sequence[Block], h: Value, weights: list[Value], by: float, *, again: bool
+    ) -> Value:
+        """The loss behind a move of all weights along z; ``h``: the input of the blocks."""
         for w in weights:
             b.emit("perturb", w, stream=f"{w.name}.direction", by=by, **_UPDATE)
-        h = b.x
-        for block in net.blocks:
+        for block in blocks:
             h = b.forward(block, h, again=again).output
         return b.loss_of(h)
+
+
+def _shared(net: Network) -> int:
+    """How many of the first blocks both passes share: frozen ones, up to the last output no larger than a sample."""
+    frozen = takewhile(lambda block: not net.learns(block), net.blocks)
+    small = [n for n, block in enumerate(frozen, 1) if prod(block.shape) <= prod(net.input_shape)]
+    return max(small, default=0)
