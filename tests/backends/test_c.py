@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from insitu.errors import ConfigError
 from insitu.network import zoo
+from insitu.network.graph import Network
 from insitu.rules import RULES
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import make_rule
 from tests.backends.programs import pair
-from tests.run.cases import OPTIONS
+from tests.run.cases import NETWORKS, OPTIONS
 from tests.run.test_integer import MORE, POLICIES
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
@@ -121,3 +123,38 @@ def test_sums_that_saturate_equal_the_reference(rule: str, network: str, bits: i
     assert next(both.learn(12), None) is None
     mine, theirs = both.scores()
     assert np.array_equal(mine, theirs)
+
+
+def part_frozen(network: str, pattern: str) -> Network:
+    """A network with frozen parameters: of the first layers, of every second one, or the weights of the last."""
+    net = NETWORKS[network]
+    layers = [x for x in net.layers if x.params]
+    chosen = {"prefix": layers[:-2], "every second": layers[::2], "last": layers[-1:]}[pattern]
+    suffixes = ("weight",) if pattern == "last" else ("weight", "bias")
+    return replace(net, frozen=frozenset(x.param(s) for x in chosen for s in suffixes))
+
+
+@pytest.mark.parametrize(
+    ("rule", "network", "pattern", "policy"),
+    [
+        ("bp", "resnet", "prefix", "edge-latent-free-8"),
+        ("bp", "resnet", "every second", "w8a8"),
+        ("bp-stash", "lenet", "last", "edge-latent-free-8"),
+        ("dfa", "mlp", "every second", "edge-latent-free-8"),
+        ("drtp", "lenet", "prefix", "w8a8"),
+        ("pred", "mlp", "last", "w8a8"),
+        ("etch", "lenet", "every second", "edge-latent-free-8"),
+    ],
+)
+def test_frozen_layers_equal_the_reference_and_stay(
+    rule: str, network: str, pattern: str, policy: str
+) -> None:
+    net = part_frozen(network, pattern)
+    both = pair(rule, net, policy, batch=2)
+    assert next(both.learn(12), None) is None
+    mine, theirs = both.scores(2)
+    assert np.array_equal(mine, theirs)
+    for name in net.frozen & both.plain.keys():
+        assert np.array_equal(both.plain[name], both.program.first[name])
+    moved = set(net.trainable) & both.plain.keys()
+    assert any(not np.array_equal(both.plain[n], both.program.first[n]) for n in moved)

@@ -112,7 +112,8 @@ class Builder(StepBuilder):
             init = first_value(layer, suffix, zero=self._heads[layer.name])
             return self.resident(name, layer.params[suffix], Role.HEAD, init)
         role = Role.STATE if suffix.startswith("running_") else Role.WEIGHT
-        return self.resident(name, layer.params[suffix], role, Init("param", name))
+        init = Init("param", name, frozen=name in self.net.frozen)
+        return self.resident(name, layer.params[suffix], role, init)
 
     def forward(self, block: Block, x: Value, *, again: bool = False, to_activation: bool = False) -> Trace:
         """Emits the forward pass of a block.

@@ -65,9 +65,18 @@ def schedule(step: Step, key: Callable[[int, int], Key]) -> Step:
 
 
 def candidates(step: Step) -> list[Step]:
-    """The orders that are tried: as emitted; what frees memory first, else as emitted; least growth first."""
-    return [
+    """The orders that are tried: as emitted; what frees memory first, else as emitted; least growth first.
+
+    Rules emit in an order that suits a whole network. Of a swept step two more are tried: what frees memory first,
+    else what makes the least; and the least growth and output together.
+    """
+    found = [
         step,
         schedule(step, lambda growth, i: (int(growth > 0), i)),
         schedule(step, lambda growth, i: (growth, i)),
     ]
+    if step.swept:
+        made = [sum(v.bytes for v in op.outputs) for op in step.ops]
+        found.append(schedule(step, lambda growth, i: (int(growth > 0), made[i], i)))
+        found.append(schedule(step, lambda growth, i: (growth + made[i], i)))
+    return found

@@ -26,7 +26,7 @@ def sweep(step: Step, kept: Collection[str]) -> Step:
     ops = tuple(op for op in step.ops if op in needed)
     read = {v for op in ops for v in op.inputs} | set(step.outputs)
     residents = tuple(v for v in step.residents if v in read)
-    return replace(step, ops=ops, residents=residents).verify()
+    return replace(step, ops=ops, residents=residents, swept=True).verify()
 
 
 def _needed(step: Step, kept: Collection[str]) -> set[Op]:

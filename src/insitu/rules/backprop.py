@@ -61,8 +61,11 @@ def _kept(block: Block) -> int:
 
 
 def _price(shape: Shape, parts: Segments) -> int:
-    """Elements per sample that live at once: the inputs of all parts (``shape``: the first one's), the largest part, and
-    the largest map."""
+    """Elements per sample that live at once: the inputs of all parts, the largest part, and the largest map.
+
+    Args:
+        shape: of the first part's input.
+    """
     inputs = prod(shape) + sum(prod(part[-1].shape) for part in parts[:-1])
     inner = max(sum(map(_kept, part)) for part in parts)
     return inputs + inner + max(prod(x.shape) for part in parts for block in part for x in block.layers)

@@ -136,8 +136,8 @@ class Trainer:
         return known
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """The network's parameters as real numbers, by ``state_dict`` name; untouched ones as they were."""
-        values = self._residents()
+        """The network's parameters as real numbers, by ``state_dict`` name; frozen and untouched ones as they were."""
+        values = {name: v for name, v in self._residents().items() if v.init and not v.init.frozen}
         return {
             name: real_value(values[name], self.state[name]) if name in values else np.asarray(array)
             for name, array in self.params.items()

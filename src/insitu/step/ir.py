@@ -76,12 +76,14 @@ class Init:
 
     ``kind``: an entry of :data:`insitu.numbers.initial.KINDS`. ``key``: the network's parameter, or the stream of the
     bit-defined generator. ``bound``: of uniform values. ``times``: a factor on all of them.
+    ``frozen``: a parameter that no rule changes, so that no wider copy of it is kept.
     """
 
     kind: str
     key: str = ""
     bound: float = 0.0
     times: float = 1.0
+    frozen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +221,10 @@ def register(record: OpRecord[A]) -> OpRecord[A]:
 
 @dataclass(frozen=True)
 class Step:
-    """A program: inputs, residents, operations in execution order, and the values it gives back."""
+    """A program: inputs, residents, operations in execution order, and the values it gives back.
+
+    ``swept``: what frozen parameters alone would have needed was left out (see :mod:`insitu.passes.sweep`).
+    """
 
     name: str
     inputs: tuple[Value, ...]
@@ -227,6 +232,7 @@ class Step:
     ops: tuple[Op, ...]
     outputs: tuple[Value, ...]
     batch: int
+    swept: bool = False
 
     def __str__(self) -> str:
         from insitu.step.text import print_step

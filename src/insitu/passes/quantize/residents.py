@@ -113,15 +113,18 @@ class Residents(Emission):
     ) -> None:
         """Makes the resident of a weight: a stored word, or a real copy; ``now`` is what is read of it.
 
+        A frozen weight is stored as it is read, whatever the regime.
+
         Args:
             key: the array of the emitted step, where ``v`` is it with channels.
         """
         v_init, key, channels = first or v.init, key or v, v.channels
-        if policy.latent:
+        assert v_init is not None
+        if policy.latent and not v_init.frozen:
             master = F32 if policy.master == "f32" else F16
             stored = replace(v, format=master, init=v_init)
             self.reads[key] = Read(fmt, unit=unit, channels=channels)
-        elif policy.hidden and len(v.shape) > 1:
+        elif policy.hidden and len(v.shape) > 1 and not v_init.frozen:
             bits = fmt.bits + policy.hidden
             if bits > 32:
                 raise self.refuse(
