@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -69,7 +67,9 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")
     outputs = prod(data.sample_shape) if config.target == "input" else data.outputs
     if ".py:" in name:
-        net = _user_network(name, data, seed)
+        from insitu.network.torch.userfile import from_file
+
+        net = from_file(name, data.sample_shape, seed)
     else:
         net = _zoo_network(name, data, outputs, options, seed)
     _check_fit(net, data, outputs)
@@ -97,44 +97,6 @@ def _zoo_network(name: str, data: Dataset, outputs: int, options: dict[str, Any]
     if name.startswith(("mlp-", "autoencoder")):
         return zoo.build(name, seed=seed, **options)
     return zoo.build(name, input_shape=data.sample_shape, classes=outputs, seed=seed, **options)
-
-
-def _user_network(spec: str, data: Dataset, seed: int) -> Network:
-    """Captures what a function of a user's file returns, for one sample of the data."""
-    import torch
-
-    from insitu.network.torch.capture import capture
-
-    path_text, _, function = spec.rpartition(":")
-    path = Path(path_text)
-    if not path.is_file():
-        raise ConfigError(f"network {spec!r}: there is no file {path}; check the path before ':'")
-    module_spec = importlib.util.spec_from_file_location(f"insitu_user_{path.stem}", path)
-    assert module_spec is not None and module_spec.loader is not None
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_spec.name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
-        raise ConfigError(
-            f"network {spec!r}: {path} does not run: {_said(error)}; correct the file"
-        ) from error
-    if not callable(getattr(module, function, None)):
-        raise ConfigError(f"network {spec!r}: {path} has no function {function!r} that returns an nn.Module")
-    torch.manual_seed(seed)
-    try:
-        made = getattr(module, function)()
-    except Exception as error:
-        raise ConfigError(f"network {spec!r}: the function failed: {_said(error)}; correct it") from error
-    if not isinstance(made, torch.nn.Module):
-        raise ConfigError(f"network {spec!r} returned {type(made).__name__}; return a torch.nn.Module")
-    example = torch.zeros(2, *data.sample_shape)
-    return capture(made, example, name=f"{path.stem}:{function}")
-
-
-def _said(error: Exception) -> str:
-    """Kind and first line of an exception."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _check_fit(net: Network, data: Dataset, outputs: int) -> None:
