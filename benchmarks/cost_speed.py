@@ -15,7 +15,7 @@ from time import perf_counter
 
 from insitu.experiment.impact import Point, sweep
 from insitu.hardware.target import names
-from insitu.numbers.precision import NAMED
+from insitu.passes.precision import NAMED
 from insitu.rules import RULES
 
 NETWORKS = ("mlp-784-1000-10", "lenet5", "ds-cnn", "resnet8")

@@ -17,8 +17,8 @@ import torch
 
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.numbers.precision import make
 from insitu.passes import lower
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state

@@ -32,9 +32,9 @@ from insitu.hardware.target import Array, Entry, find
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.network.zoo.builder import Options, Sketch
-from insitu.numbers.precision import make
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower, plan
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_step, make_rule, phases
 from insitu.step.ir import Role

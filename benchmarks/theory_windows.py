@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from insitu.ops.stored import EVIDENCE, Stored
+from insitu.ops.updates import BoundUpdate
+from insitu.ops.updates.round_robin import SUM
 from insitu.run.integer import FUNCTIONS, Clock, Ints, shift_right
 from insitu.step.ir import Op
 
@@ -66,7 +67,7 @@ def exact(one: Learner, lr: float, names: Sequence[str] = (), fine: bool = False
         if op.kind != "matmul_dw_update" or (names and op.inputs[2].name not in names):
             continue
         d, a = (env[v].reshape(len(x), -1).astype(np.float64) for v in op.inputs[:2])
-        move: Stored = op.attrs["optimizer"]
+        move: BoundUpdate = op.attrs["optimizer"]
         d *= 2.0 ** -move.shift(lr, 0)
         n = len(x)
         mean, second, size = d.T @ a / n, (d**2).T @ a**2 / n, np.abs(d).T @ np.abs(a) / n
@@ -168,16 +169,16 @@ def window_of(one: Learner, moves: dict[str, Op], samples: Ints, rate: float) ->
     env = forward(one, x[samples], y[samples])
     seed, triggers = one.config.seed, 0
     for op in moves.values():
-        o: Stored = op.attrs["optimizer"]
+        o: BoundUpdate = op.attrs["optimizer"]
         d, a, w = (env[v] for v in op.inputs[:3])
-        rows, k = o.active(w.shape, one.t), o.shift(rate, 0)
+        rows, k = o.method.rows(w.shape, one.t), o.shift(rate, 0)
         sums = np.zeros((rows.stop - rows.start, w.shape[1]), np.int64)
         for i in range(len(samples)):
             word = o.words(seed, one.t + i, sum(w.shape))
             word = word[rows][:, None] ^ word[w.shape[0] :]
             v = shift_right(d[i, rows, None] * a[i], k, "stochastic", word)
-            sums = np.clip(sums + v, EVIDENCE.least, EVIDENCE.greatest)
-        step = np.sign(sums) * (np.abs(sums) >= o.evidence)
+            sums = np.clip(sums + v, SUM.least, SUM.greatest)
+        step = np.sign(sums) * (np.abs(sums) >= o.method.evidence)
         w[rows] = np.clip(w[rows] - step, o.format.least, o.format.greatest)
     error = next(op.outputs[0] for op in one.step.ops if op.kind == "violated")
     triggers = int(env[error].any(1).sum())
@@ -194,7 +195,7 @@ def windows(one: Learner, count: int, lr: Callable[[float], float], least: float
     moves = {op.inputs[2].name: op for op in one.step.ops if op.kind == "matmul_dw_update"}
     moves = {name: moves[name] for name in NAMES}
     draw, rows, samples = np.random.default_rng(one.config.seed), [], len(one.x)
-    window, evidence = (getattr(moves[NAMES[0]].attrs["optimizer"], k) for k in ("window", "evidence"))
+    window, evidence = (getattr(moves[NAMES[0]].attrs["optimizer"].method, k) for k in ("window", "evidence"))
     loss = block_loss(one)
     for k in range(count):
         rate = lr(k / count)
@@ -206,7 +207,7 @@ def windows(one: Learner, count: int, lr: Callable[[float], float], least: float
         first = grid = 0.0
         for name in NAMES:
             o, m = moves[name].attrs["optimizer"], stats[name]
-            part = o.active(before[name].shape, t)
+            part = o.method.rows(before[name].shape, t)
             d = one.state[name] - before[name]
             unit = one.unit[name] / (2.0 ** -o.shift(rate, 0) / o.ratio)  # Δ / η
             first += float((d * m.mean).sum()) * unit * one.unit[name]

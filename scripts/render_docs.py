@@ -16,9 +16,9 @@ from pathlib import Path
 from insitu.experiment import recipes
 from insitu.experiment.grid import GridResults
 from insitu.experiment.record import Results
-from insitu.numbers.precision import describe
 from insitu.ops import op_table
 from insitu.passes import plan
+from insitu.passes.precision import describe
 from insitu.rules import RULES, make_rule
 from insitu.rules.facts import alive, example, executed, smallest_batch
 

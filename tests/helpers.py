@@ -12,7 +12,7 @@ from insitu.network.graph import WEIGHTED, Network
 from insitu.network.layers import Describe
 from insitu.network.torch.module import to_module
 from insitu.numbers.formats import F32, F64
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule
 from insitu.rules.protocol import Rule

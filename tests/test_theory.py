@@ -13,8 +13,9 @@ import pytest
 
 from insitu.numbers.formats import Fixed
 from insitu.numbers.rounding import drop
-from insitu.ops.stored import EVIDENCE, Stored
-from insitu.run.integer import Clock, _move
+from insitu.ops.updates import BoundUpdate, RoundRobin, Threshold
+from insitu.run.integer import Clock
+from insitu.run.integer_updates import SUM, apply
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -76,11 +77,11 @@ def test_visible_flips_stay_below_movement_and_turns(record: dict[str, Any]) -> 
 
 def test_a_word_that_turns_at_a_boundary_flips_at_every_write() -> None:
     """There is no hysteresis: turns cannot be left out of theorem 5 (ii)."""
-    o = Stored("threshold", Fixed(True, 13, 0), 1.0, "w")
+    o = BoundUpdate(Threshold(), Fixed(True, 13, 0), 1.0, "w")
     w = np.full((1, 1), 31)
     flips = theory.Flips(w, 6)
     for t in range(40):
-        _move(o, Clock(1.0, 1, t), w, np.array([[1 if t % 2 else -1]]), 0, ())
+        apply(o, Clock(1.0, 1, t), w, np.array([[1 if t % 2 else -1]]), 0, ())
         flips.see(w)
     found = flips.record()
     assert found["flips"] == found["writes"] == 40 and found["turns"] == 39
@@ -109,16 +110,16 @@ def test_flips_of_any_path_stay_below_the_bound(hidden: int) -> None:
 def test_evidence_beyond_its_mean_is_as_rare_as_lemma_1_says(q: float, window: int, evidence: int) -> None:
     """Sums saturate: also where the drift presses them against the other end first."""
     shape, k = (100, 100), 10
-    o = Stored("rotating", Fixed(True, 7, 0), 2.0**-k, "w", slices=1, window=window, evidence=evidence)
+    o = BoundUpdate(RoundRobin(1, window, evidence), Fixed(True, 7, 0), 2.0**-k, "w")
     draw, passed, rounds = np.random.default_rng(1), 0, 5
     noise = 3 * 2**k
     w, sums = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     for t in range(window * rounds):
         g = round(q * 2**k) + noise * draw.integers(-1, 2, shape)
         before = w.copy()
-        _move(o, Clock(1.0, 1, t), w, g, 0, (sums,))
+        apply(o, Clock(1.0, 1, t), w, g, 0, (sums,))
         passed += int((w < before).sum())
-        assert sums.min() >= EVIDENCE.least and sums.max() <= EVIDENCE.greatest
+        assert sums.min() >= SUM.least and sums.max() <= SUM.greatest
     second = q**2 + 9 * 2 / 3 + 0.25
     most = float(np.ceil(abs(q) + 3))
     chance = windows.tail(evidence - window * max(q, 0.0), np.asarray(window * second), np.asarray(most))

@@ -13,8 +13,8 @@ from insitu.backends.c.memory import packed
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.network.norms import folded
-from insitu.numbers.precision import make
 from insitu.passes import lower
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_phases, make_rule
 from insitu.run.first import first_arrays

@@ -7,7 +7,7 @@ import torch
 from torch.distributed._tools.mem_tracker import MemTracker
 
 from insitu.network import zoo
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower, plan
 from insitu.rules import RULES, emit_phases, emit_step, make_rule
 from insitu.rules.facts import smallest_batch

@@ -16,9 +16,9 @@ from insitu.hardware.work import PHASES, Work, macs_by_phase, works
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
-from insitu.numbers.precision import make
 from insitu.ops import conv
 from insitu.passes import lower, plan
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import RULES, emit_phases, make_rule
 from insitu.step.ir import Op, Phase, Step, Value

@@ -10,7 +10,7 @@ import pytest
 from insitu.errors import StepError
 from insitu.network import zoo
 from insitu.numbers.initial import KINDS, Kind, draw, kind_of
-from insitu.numbers.precision import make
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.run.first import first_arrays

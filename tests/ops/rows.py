@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from insitu.numbers import prng
 from insitu.numbers.formats import F64
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Phase, Role, Value
 

@@ -7,8 +7,9 @@ import pytest
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed
-from insitu.numbers.precision import make
-from insitu.ops.stored import Stored, carried
+from insitu.ops.updates import BoundUpdate, ErrorFeedback
+from insitu.passes.precision import make
+from insitu.run.integer_updates import error_feedback_step
 
 WORD, GROUP, ROWS, STEPS, SHIFT = Fixed(True, 15, 0), 9, 40, 200, 10
 RNG = np.random.default_rng
@@ -18,13 +19,13 @@ def moved(
     gradients: list[np.ndarray], band: int, remainder: int = 16, group: int = GROUP
 ) -> tuple[np.ndarray, int]:
     """What words of 0 have become, and how many moves that took."""
-    o = Stored("carry", WORD, 1.0, "w", carry=group, remainder=remainder, band=band)
+    o = BoundUpdate(method := ErrorFeedback(group, remainder, band), WORD, 1.0, "w")
     w = np.zeros(gradients[0].shape, np.int64)
-    rest = np.zeros((len(w), o.groups(w.shape)), np.int64)
+    rest = np.zeros((len(w), method.groups(w.shape)), np.int64)
     moves, draw = 0, RNG(1)
     for g in gradients:
         before = w.copy()
-        carried(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
+        error_feedback_step(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
         moves += int(np.abs(w - before).sum())
     return w, moves
 
@@ -79,10 +80,10 @@ def test_a_remainder_of_its_own_follows_every_weight() -> None:
 
 
 def test_a_remainder_of_half_a_step_needs_no_sign() -> None:
-    o = Stored("carry", WORD, 1.0, "w", carry=1, remainder=3, band=4)
+    o = BoundUpdate(ErrorFeedback(1, 3, 4), WORD, 1.0, "w")
     w, rest = np.zeros((1, 4), np.int64), np.zeros((1, 4), np.int64)
     g = np.array([[3, 4, -4, -5]]) << 7  # in eighths of a step
-    carried(o, SHIFT, w, g, rest, np.zeros((1, 4), np.int64))
+    error_feedback_step(o, SHIFT, w, g, rest, np.zeros((1, 4), np.int64))
     assert w.tolist() == [[0, -1, 0, 1]] and rest.tolist() == [[3, -4, -4, 3]]
 
 
@@ -96,12 +97,12 @@ def test_nothing_moves_without_a_gradient(band: int, remainder: int) -> None:
     except ConfigError as error:
         assert "remainder" in str(error) and 4 < band < 8 and remainder < 4
         return
-    o = Stored("carry", WORD, 1.0, "w", carry=1, remainder=remainder, band=band)
+    o = BoundUpdate(ErrorFeedback(1, remainder, band), WORD, 1.0, "w")
     w, rest = np.zeros((1, 4000), np.int64), np.zeros((1, 4000), np.int64)
     draw = RNG(1)
     for _ in range(20):
         g = draw.integers(-900, 900, w.shape)
-        carried(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
+        error_feedback_step(o, SHIFT, w, g, rest, draw.integers(0, 1 << 32, rest.shape))
         before = w.copy(), rest.copy()
-        carried(o, SHIFT, w, np.zeros_like(g), rest, draw.integers(0, 1 << 32, rest.shape))
+        error_feedback_step(o, SHIFT, w, np.zeros_like(g), rest, draw.integers(0, 1 << 32, rest.shape))
         assert (w == before[0]).all() and (rest == before[1]).all()

@@ -11,9 +11,9 @@ import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
 from insitu.ops.quant import EXPONENT, FixedRandom, Read, Requant
-from insitu.ops.state import Gather
-from insitu.ops.stored import Stored
-from insitu.run import integer
+from insitu.ops.update import Gather
+from insitu.ops.updates import BoundUpdate, Stochastic
+from insitu.run import integer, integer_updates
 from insitu.run.integer import Clock
 from insitu.run.torch_exec import Runtime
 from insitu.step.attrs import make
@@ -51,7 +51,7 @@ def _with_bias(chunks: int) -> dict[str, Any]:
 
 
 GATHER = {
-    "optimizer": Stored("stochastic", S8, 0.5, "w"),
+    "optimizer": BoundUpdate(Stochastic(), S8, 0.5, "w"),
     "operands": 2,
     "gather": 2,
     "format": WIDE,
@@ -305,13 +305,13 @@ def test_fixed_random_is_centred_and_fills_the_format(text: str) -> None:
 @pytest.mark.parametrize("generator", ["counter", "lfsr"])
 def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
     """A change of 0.3 steps: 0.3 on the mean of many steps for the whole matrix, and no row or column leans."""
-    move = Stored("stochastic", S8, 1.0, "s", generator=generator)
+    move = BoundUpdate(Stochastic(), S8, 1.0, "s", generator=generator)
     k, steps, shape = 10, 400, (24, 31)
     g = np.full(shape, round(0.3 * 2**k))
     ups = np.zeros(shape)
     for t in range(steps):
         ups += integer.shift_right(
-            g, k, "stochastic", integer._weight_words(move, Clock(1.0, SEED, t), shape)
+            g, k, "stochastic", integer_updates.weight_words(move, Clock(1.0, SEED, t), shape)
         )
     sigma = (0.3 * 0.7 / steps) ** 0.5
     mean = ups / steps
@@ -345,11 +345,11 @@ def test_one_rounding_of_a_sum_is_less_noise_than_many() -> None:
     """Docs, theory: the noise of K roundings grows as the sum of |x|, that of one as |sum of x|."""
     rng, k, shape = np.random.default_rng(4), 8, (64, 64)
     g = np.asarray(rng.integers(-40, 41, (16, *shape)))
-    move, noise = Stored("stochastic", S8, 1.0, "s"), []
+    move, noise = BoundUpdate(Stochastic(), S8, 1.0, "s"), []
     for parts in (g, g.sum(0, keepdims=True)):
         moved = np.zeros(shape)
         for t, part in enumerate(parts):
-            words = integer._weight_words(move, Clock(1.0, SEED, t), shape)
+            words = integer_updates.weight_words(move, Clock(1.0, SEED, t), shape)
             moved += integer.shift_right(part, k, "stochastic", words)
         noise.append(float(((moved - g.sum(0) / 2**k) ** 2).mean()))
     assert noise[1] < 0.4 * noise[0]

@@ -10,8 +10,9 @@ import torch
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import F64
-from insitu.ops import moves
-from insitu.ops.state import FUSED, KINDS, Optimizer
+from insitu.ops.optimizers import KINDS, Optimizer
+from insitu.ops.update import FUSED
+from insitu.ops.updates import executor as updates
 from insitu.passes.fuse import fuse_updates
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.builder import Builder
@@ -112,7 +113,7 @@ def gradient_of(b: Builder, kind: str, batch: int) -> tuple[Value, tuple[int, ..
 def test_fused_update_equals_gradient_and_update(
     gradient: str, kind: str, decay: float, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(moves, "TILE", 20)  # of a dense gradient of 9 rows of 7: 2 rows at a time, then 1
+    monkeypatch.setattr(updates, "TILE", 20)  # of a dense gradient of 9 rows of 7: 2 rows at a time, then 1
     b = Builder("update", batch, F64)
     g, shape = gradient_of(b, gradient, batch)
     learn(b, optimizer(kind, decay), shape, g)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from insitu.network.graph import Network
 from insitu.network.layers import Describe
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state
 from insitu.run.torch_exec import TorchExecutor

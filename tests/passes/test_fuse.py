@@ -10,7 +10,7 @@ from insitu.errors import StepError
 from insitu.network.graph import Network
 from insitu.network.layers import Describe
 from insitu.numbers.formats import F32
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import fuse, lower
 from insitu.passes.order import schedule
 from insitu.rules import emit_step, make_rule

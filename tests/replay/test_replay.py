@@ -18,8 +18,8 @@ import pytest
 
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.numbers.precision import make
 from insitu.passes import VIEWS, lower, plan
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import RULES, emit_phases, make_rule
 

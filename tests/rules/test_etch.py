@@ -11,8 +11,8 @@ from insitu.errors import ConfigError
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.network.torch.module import to_module
-from insitu.numbers.precision import make
 from insitu.passes import lower, plan
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_step, make_rule
 from insitu.run.first import first_arrays

@@ -12,7 +12,7 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.network.graph import Network
 from insitu.numbers import prng
 from insitu.numbers.formats import F64
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
 from insitu.rules import emit_inference, emit_step, make_rule
 from insitu.run.state import extend_state

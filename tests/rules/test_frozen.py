@@ -16,8 +16,8 @@ from insitu.network.builder import inference_step
 from insitu.network.graph import Layer, Network
 from insitu.network.torch.module import to_module
 from insitu.network.zoo.builder import Describe
-from insitu.numbers.precision import make
 from insitu.passes import lower
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import RULES, emit_phases, make_rule
 from insitu.rules.protocol import phases

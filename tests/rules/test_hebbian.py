@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from insitu.errors import ConfigError
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower, plan
 from insitu.rules import emit_step, make_rule
 from insitu.step.ir import Role

@@ -18,8 +18,8 @@ from insitu.network.layers import Describe
 from insitu.network.norms import folded, with_rms
 from insitu.network.torch.module import to_module
 from insitu.numbers.formats import BIT
-from insitu.numbers.precision import NAMED
 from insitu.passes import lower, plan
+from insitu.passes.precision import NAMED
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.rules.facts import alive, example, executed

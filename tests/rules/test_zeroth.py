@@ -15,8 +15,8 @@ from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.numbers import prng
 from insitu.numbers.formats import F64
-from insitu.ops.moves import TILE
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
+from insitu.ops.updates.executor import TILE
 from insitu.passes import lower, plan
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state

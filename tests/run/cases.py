@@ -10,8 +10,7 @@ import numpy as np
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.network.norms import with_rms
-from insitu.numbers import precision
-from insitu.passes import lower
+from insitu.passes import lower, precision
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule
 from insitu.run import integer

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from insitu.errors import StepError
-from insitu.numbers.precision import COMMON, NAMED
+from insitu.passes.precision import COMMON, NAMED
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.rules.facts import integer_ready

@@ -13,7 +13,7 @@ from insitu.errors import DataError
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import State, extend_state

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.numbers.formats import F32, Fixed
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Init, Phase, Role, Step, Value
 from insitu.step.liveness import births, peak_bytes, roots, storages, timeline

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.numbers.formats import F32, Fixed
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Init, Phase, Role, Step, Where
 

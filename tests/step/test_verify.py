@@ -12,7 +12,7 @@ from insitu.errors import StepError
 from insitu.numbers.formats import F32, F64
 from insitu.ops.common import Factor, Shaped
 from insitu.ops.integer_products import Product
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Init, Op, Phase, Role, Step, Value, Where
 

@@ -121,7 +121,7 @@ def _points(
     from insitu.cli.recipe import words
     from insitu.experiment.impact import Point
     from insitu.hardware.target import names
-    from insitu.numbers.precision import NAMED
+    from insitu.passes.precision import NAMED
     from insitu.rules import RULES
 
     if norm is not None and norm not in NORMS:

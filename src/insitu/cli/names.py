@@ -91,7 +91,7 @@ def list_precisions(out: OutFile = None, quiet: Quiet = False, as_json: Json = F
 
     Example: insitu list precisions
     """
-    from insitu.numbers.precision import describe
+    from insitu.passes.precision import describe
 
     deliver_table(describe(), PRECISION, as_json=as_json, out=out, quiet=quiet)
 
@@ -138,9 +138,9 @@ def show_step(
     Example: insitu show step mlp-784-1000-10 --rule drtp --eager
     """
     from insitu.network import zoo
-    from insitu.numbers.precision import make
-    from insitu.ops.state import Optimizer
+    from insitu.ops.optimizers import Optimizer
     from insitu.passes import lower
+    from insitu.passes.precision import make
     from insitu.passes.quantize import quantize
     from insitu.rules.protocol import emit_step, make_rule
 

@@ -27,7 +27,7 @@ from insitu.network.graph import INPUT, WEIGHTED, Layer, Network
 from insitu.network.torch.module import to_module
 from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import VALUES, mean_scale, one_hot
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.run.trainer import Trainer
 
 CALIBRATION = 30

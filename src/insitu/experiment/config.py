@@ -21,8 +21,8 @@ from pydantic import (
 from insitu.errors import ConfigError
 from insitu.inputs import bounds
 from insitu.inputs.documents import Source, dump_yaml, parse_yaml, read_text
-from insitu.numbers import precision as policies
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
+from insitu.passes import precision as policies
 
 T = TypeVar("T", bound=BaseModel)
 

@@ -19,7 +19,7 @@ from insitu.backends.c.emit import base_shift
 from insitu.backends.c.host import Engine
 from insitu.backends.c.memory import packed, unpacked
 from insitu.errors import ConfigError
-from insitu.ops.stored import Latent
+from insitu.ops.updates import MasterUpdate
 from insitu.run.checkpoint import Progress
 from insitu.run.program import Program
 from insitu.run.samples import Feed
@@ -181,7 +181,7 @@ class EngineTrainer(Trainer):
         the weights moves."""
         lr = self.settings.lr * factor
         shifts = tuple(base_shift(o, lr) for o in self._engine.moves)
-        return shifts, lr if any(isinstance(o, Latent) for o in self._engine.moves) else None
+        return shifts, lr if any(isinstance(o, MasterUpdate) for o in self._engine.moves) else None
 
     def _learn(self, order: np.ndarray, spans: Sequence[Span]) -> None:
         s, p = self.settings, self.progress

@@ -26,9 +26,9 @@ from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.network.norms import folded, with_rms
 from insitu.network.phases import Phases
-from insitu.numbers.precision import make
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule, phases
 from insitu.run.program import Program

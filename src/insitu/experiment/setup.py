@@ -23,9 +23,9 @@ from insitu.network.graph import Network
 from insitu.network.norms import folded, with_rms
 from insitu.network.phases import Phases
 from insitu.numbers.formats import F32, F64, Float
-from insitu.numbers.precision import Precision
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
+from insitu.passes.precision import Precision
 from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases

@@ -27,7 +27,7 @@ from insitu.experiment.program import c_program, check_engine
 from insitu.experiment.record import Curve
 from insitu.experiment.setup import Setup
 from insitu.inputs.documents import dump_yaml
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
 from insitu.run import checkpoint
 from insitu.run.checkpoint import Progress

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from insitu.numbers.formats import Float, Quantized
-from insitu.ops.stored import gathered
+from insitu.ops.updates.executor import deferred
 from insitu.step.ir import Format, Op, Phase, Value
 
 PHASES = (*(p.value for p in Phase), "random", "rounding")
@@ -126,7 +126,7 @@ def works(op: Op) -> list[Work]:
     if op.record.alias:
         return []
     if op.kind == "matmul_dw_gather":
-        return [_kept(op), *(replace(w, every=period(op)) for w in works(gathered(op)))]
+        return [_kept(op), *(replace(w, every=period(op)) for w in works(deferred(op)))]
     return [
         w for w in (*_main(op), *_moved(op), *_random(op), *_rounded(op)) if w.amount or w.reads or w.writes
     ]

@@ -12,7 +12,7 @@ from insitu.network.graph import INPUT, WEIGHTED, Block, Layer, Network, first_v
 from insitu.numbers.formats import F32, Float, unsigned
 from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import LOSSES, mean_scale
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder as StepBuilder
 from insitu.step.ir import Hole, Init, Op, Phase, Role, Step, Value
 

@@ -21,8 +21,8 @@ from insitu.ops import (
     quant,
     random,
     similarity,
-    state,
     tables,
+    update,
     zeroth,
 )
 from insitu.step.attrs import Attrs, hints, meanings, spelled
@@ -48,7 +48,7 @@ MODULES = (
     hebbian,
     zeroth,
     call,
-    state,
+    update,
 )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from insitu.numbers import prng
 from insitu.ops.common import Run, StepContext, Streamed, require
-from insitu.ops.moves import TILE
+from insitu.ops.updates.executor import TILE
 from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 

@@ -10,7 +10,7 @@ from insitu.ops.integer_products import Then
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.ops.pool import UnpoolGate, Window, tiles
 from insitu.ops.quant import Requant
-from insitu.ops.state import FUSED
+from insitu.ops.update import FUSED
 from insitu.step.attrs import make
 from insitu.step.ir import OPS, Op, Phase, Step, Value
 from insitu.step.liveness import roots, storages
@@ -44,7 +44,7 @@ def fuse_updates(step: Step) -> Step:
         if maker is None or maker.kind not in FUSED or not alone:
             continue
         o, n = op.attrs.optimizer, op.attrs.exponents
-        if getattr(o, "whole", False):
+        if getattr(o, "needs_full_gradient", False):
             continue
         kind, applied = (
             f"{maker.kind}_update",

@@ -9,8 +9,8 @@ from typing import Any
 from insitu.errors import NetworkError, StepError
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.numbers.precision import NAMED
 from insitu.passes import lower, plan
+from insitu.passes.precision import NAMED
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import RULES, Rule, emit_phases, make_rule
 from insitu.step.ir import Phase, Role, Step

@@ -13,7 +13,7 @@ from insitu.network.builder import Builder, inference_step
 from insitu.network.graph import Network
 from insitu.network.phases import ONE, Phases
 from insitu.numbers.formats import F32, Float
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes.sweep import sweep
 from insitu.step.ir import Step
 

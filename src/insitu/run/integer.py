@@ -1,8 +1,9 @@
 """The integer reference: what a quantized step computes, op by op, in plain integers.
 
-This page is the specification. Every array holds integers (NumPy int64; only a latent weight is float32), no float
-takes part in a sum, and there is one function per op: inputs in, output out; updates change what lives from step to
-step. The torch executor, C and hardware must give the same integers.
+This page is the specification, with :mod:`insitu.run.integer_updates` for the ops that move weights. Every array
+holds integers (NumPy int64; only a master copy of a weight is float32), no float takes part in a sum, and there is one
+function per op: inputs in, output out; updates change what lives from step to step. The torch executor, C and hardware
+must give the same integers.
 
 ``>>`` is the arithmetic shift towards minus infinity. A sum never exceeds the bits that the step states for it: the
 quantize pass has proved that. Rounding by a shift of k bits:  half-up ``(x + 2**(k-1)) >> k``,  floor ``x >> k``,
@@ -15,58 +16,22 @@ Legend: B batch, I inputs, O outputs, C channels or classes, K output channels, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from insitu.errors import StepError
-from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
 from insitu.numbers.initial import kind_of
-from insitu.numbers.rounding import Rounding, addend, dropped
 from insitu.ops.integer_products import Geometry, Then
 from insitu.ops.pool import Window
 from insitu.ops.quant import EXPONENT, Read, Requant, feedback_integers
-from insitu.ops.stored import AVERAGE, EVIDENCE, JUMPS, Latent, Stored, carried, jump_table, real_step
+from insitu.run.integer_arithmetic import Array, Clock, Ints, bit_length, saturate, shift_right, words
+from insitu.run.integer_updates import deferred, fused, update
 from insitu.step.ir import Op, Role, Step, Value
 
-Ints = npt.NDArray[np.int64]
-Array = npt.NDArray[Any]
-
-
-@dataclass
-class Clock:
-    """What changes from step to step: learning rate, seed of the run, training steps done before."""
-
-    lr: float = 0.0
-    seed: int = 0
-    t: int = 0
-
-
-# --- rounding and saturation -----------------------------------------------------------------------------------
-
-
-def saturate(x: Ints, fmt: Any) -> Ints:
-    """To the range of a format; binary: the sign, +1 for 0."""
-    if isinstance(fmt, Binary):
-        return np.where(x >= 0, 1, -1)
-    return np.clip(x, fmt.least, fmt.greatest)
-
-
-def shift_right(x: Ints, k: Any, rounding: str, word: Any = None) -> Ints:
-    """x · 2**-k as an integer; a negative k is a shift to the left. k: one, or an array."""
-    left, right = np.maximum(-np.asarray(k), 0), np.clip(k, 0, 32 if rounding == Rounding.STOCHASTIC else 40)
-    out: Ints = dropped(x << left, right, addend(Rounding(rounding), right, word))
-    return out
-
-
-def words(clock: Clock, stream: str, count: int, start: int = 0, *, fixed: bool = False) -> Ints:
-    """Random 32-bit words of a stream, new at every training step unless fixed."""
-    key = prng.key(clock.seed, stream, 0 if fixed else clock.t)
-    return np.asarray(prng.words(key, np.arange(start, start + count, dtype=np.uint64))).astype(np.int64)
+# --- requantization and weights ------------------------------------------------------------------------------
 
 
 def requant(op: Op, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
@@ -350,17 +315,12 @@ def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
 def exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
     """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1)), minus what is usual."""
     size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs.by_sample else np.abs(x).max()
-    return np.maximum(_bit_length(size) - (op.attrs.bits - 1), 0) - op.attrs.usual
-
-
-def _bit_length(n: Any) -> Ints:
-    """Bits of non-negative integers: 0 for 0, 1 for 1, 2 for 2 and 3, ... (exact: below 2**53)."""
-    return np.frexp(np.asarray(n, np.float64))[1].astype(np.int64)
+    return np.maximum(bit_length(size) - (op.attrs.bits - 1), 0) - op.attrs.usual
 
 
 def norm_exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
     total = (x.reshape(x.shape[0], -1) ** 2).sum(1) // op.attrs.by
-    return (_bit_length(total) + 1) // 2
+    return (bit_length(total) + 1) // 2
 
 
 def add_exponents(_op: Op, _clock: Clock, e: Ints, f: Ints) -> Ints:
@@ -478,122 +438,6 @@ def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
     return saturate(p_N - op.attrs.one * t, op.outputs[0].format)
 
 
-# --- updates ---------------------------------------------------------------------------------------------------
-
-
-def update(op: Op, clock: Clock, w: Array, g: Ints, *rest: Array) -> None:
-    """A weight and what belongs to it move by a gradient, in place."""
-    n = op.attrs.exponents
-    e = int(rest[0]) if n else 0
-    _move(op.attrs.optimizer, clock, w, g, e, rest[n:])
-
-
-def _fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
-    """``<gradient op>_update``: the gradient is applied as it is made."""
-
-    def run(op: Op, clock: Clock, *tensors: Array) -> None:
-        n = operands + op.attrs.exponents
-        e = int(tensors[operands]) if n > operands else 0
-        g = gradient(op, clock, *tensors[:operands])
-        _move(op.attrs.optimizer, clock, tensors[n], g, e, tensors[n + 1 :])
-
-    return run
-
-
-def matmul_dw_gather(
-    op: Op, clock: Clock, d_BO: Ints, x_BI: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints
-) -> None:
-    """What a step with an error leaves is kept; every ``gather`` steps the weights move by all of it."""
-    if not d_BO.any():
-        return
-    rows = slice(int(count[0]) * len(d_BO), (int(count[0]) + 1) * len(d_BO))
-    errors[rows], inputs[rows] = d_BO, x_BI
-    count[0] = (count[0] + 1) % op.attrs.gather
-    if count[0] == 0:
-        _move(op.attrs.optimizer, clock, w, matmul_dw(op, clock, errors, inputs), 0, ())
-
-
-def _move(o: Stored | Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
-    if isinstance(o, Latent):
-        _latent(o, clock, w, g, e, state)
-    elif o.kind == "bop":
-        _bop(o, clock, w, g, e, state[0])
-    elif o.kind == "carry":
-        _carry(o, clock, w, g, e, state[0])
-    elif o.kind == "rotating":
-        _rotating(o, clock, w, g, e, state[0])
-    else:
-        w[:] = np.clip(w - o.stride * _change(o, clock, w, g, e), o.format.least, o.format.greatest)
-
-
-def _change(o: Stored, clock: Clock, w: Ints, g: Ints, e: int) -> Ints:
-    """How many steps of its format a weight moves."""
-    k: Any = o.shift(clock.lr, e)
-    if o.channels:
-        k = k + np.array(o.channels).reshape(-1, *(1,) * (w.ndim - 1))
-    if o.kind == "threshold":
-        return shift_right(g, k, "half-up")
-    if o.kind == "integer-sgd":
-        decay = 0 if o.decay is None else _towards_zero(w, o.decay)
-        return _towards_zero(g, k) + decay
-    if o.kind == "dst":
-        return _jumps(o, clock, g, k)
-    if o.kind == "niti":
-        k = int(_bit_length(np.abs(g).max())) - o.step_bits + (o.stride - 1)
-    return shift_right(g, k, "stochastic", _weight_words(o, clock, g.shape))
-
-
-def _weight_words(o: Stored, clock: Clock, shape: tuple[int, ...]) -> Ints:
-    """R_i xor C_j: a random word per weight from one per row and one per column."""
-    rest = prod(shape[1:]) if len(shape) > 1 else 0
-    drawn = o.words(clock.seed, clock.t, shape[0] + rest)
-    rows, columns = drawn[: shape[0]], drawn[shape[0] :]
-    return (rows[:, None] ^ columns[None, :]).reshape(shape) if rest else rows
-
-
-def _towards_zero(x: Ints, k: int) -> Ints:
-    return np.sign(x) * shift_right(np.abs(x), k, "floor")
-
-
-def _jumps(o: Stored, clock: Clock, g: Ints, k: int) -> Ints:
-    """sign(g) (whole steps, and one more with the tabulated chance of the rest)."""
-    whole = shift_right(np.abs(g), k, "floor")
-    sixtyfourths = shift_right(np.abs(g), k - 6, "floor") - JUMPS * whole
-    chance = np.array(jump_table(o.kappa))[sixtyfourths]
-    return np.sign(g) * (whole + ((_weight_words(o, clock, g.shape) >> 16) < chance))
-
-
-def _bop(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, m: Ints) -> None:
-    x = saturate(shift_right(g, o.shift(clock.lr, e) - 8, "half-up"), AVERAGE)
-    m[:] = saturate(m + shift_right(x - m, o.gamma, "half-up"), AVERAGE)
-    w[:] = np.where(m * w >= o.flip, -w, w)
-
-
-def _carry(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, rest: Ints) -> None:
-    drawn = o.words(clock.seed, clock.t, len(w) + prod(w.shape[1:]))
-    words = drawn[: len(w), None] ^ drawn[None, len(w) :: o.carry]
-    carried(o, min(o.shift(clock.lr, e), 32), w.reshape(len(w), -1), g.reshape(len(w), -1), rest, words)
-
-
-def _rotating(o: Stored, clock: Clock, w: Ints, g: Ints, e: int, sums: Ints) -> None:
-    rows = o.active(w.shape, clock.t)
-    part, word = sums[: rows.stop - rows.start], _weight_words(o, clock, w.shape)[rows]
-    part[:] = saturate(part + shift_right(g[rows], o.shift(clock.lr, e), "stochastic", word), EVIDENCE)
-    if clock.t % o.window == o.window - 1:
-        step = np.sign(part) * (np.abs(part) >= o.evidence) * o.stride
-        w[rows] = np.clip(w[rows] - step, o.format.least, o.format.greatest)
-        sums[:] = 0
-
-
-def _latent(o: Latent, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
-    """float32, one rounding per operation."""
-    real = g.astype(np.float32) * np.float32(o.unit * 2.0**e)
-    moved = real_step(o.optimizer, clock.lr, clock.t, w, real, state)
-    w[:] = np.clip(w - np.asarray(moved, np.float32), np.float32(-o.bound), np.float32(o.bound))
-    if o.half:
-        w[:] = w.astype(np.float16)
-
-
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
@@ -618,17 +462,15 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
             dropout,
         ),
         *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
-        *(softmax_error, difference_error, margin_error, violated, less_first_half, update),
+        *(softmax_error, difference_error, margin_error, violated, less_first_half),
     )
 }
 """The function of every op by its kind."""
 
+FUNCTIONS |= {"less_label": less_label, "update": update, "matmul_dw_gather": deferred(matmul_dw)}
 FUNCTIONS |= {
-    "less_label": less_label,
-    "matmul_dw_gather": matmul_dw_gather,
-    "matmul_dw_update": _fused(matmul_dw, 2),
-    "conv2d_dw_update": _fused(conv2d_dw, 2),
-    "sum_to_channels_update": _fused(sum_to_channels, 1),
+    f"{gradient.__name__}_update": fused(gradient, operands)
+    for gradient, operands in ((matmul_dw, 2), (conv2d_dw, 2), (sum_to_channels, 1))
 }
 
 
@@ -696,3 +538,18 @@ def _check(op: Op, value: Value, array: Array) -> None:
             f"{op.kind} at {op.where} gives {int(array.min())} to {int(array.max())}, which {fmt} "
             f"({low} to {high}) does not hold; the quantize pass must give it more bits"
         )
+
+
+__all__ = [
+    "FUNCTIONS",
+    "Array",
+    "Clock",
+    "Ints",
+    "first_integers",
+    "nearest",
+    "read",
+    "run",
+    "saturate",
+    "shift_right",
+    "words",
+]

@@ -56,4 +56,4 @@ def silences(step: Step) -> Mapping[Op, frozenset[Op]]:
 
 def _still(op: Op) -> bool:
     """Does an op leave the parameters that it writes as they are where the gradient is zero?"""
-    return bool(getattr(op.attrs.get("optimizer"), "still", False))
+    return bool(getattr(op.attrs.get("optimizer"), "zero_grad_is_noop", False))

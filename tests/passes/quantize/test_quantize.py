@@ -14,9 +14,9 @@ from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
 from insitu.numbers.formats import Fixed, Float, Quantized
-from insitu.numbers.precision import make
-from insitu.ops.state import Optimizer
+from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower, plan
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import first_arrays, real_value

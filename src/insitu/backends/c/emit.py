@@ -12,8 +12,8 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Float, PowerOfTwo, Quantized
-from insitu.ops.quant import Read, nearest_shift
-from insitu.ops.stored import Latent, Stored, jump_table
+from insitu.ops.quant import Read
+from insitu.ops.updates import BoundUpdate, MasterUpdate
 from insitu.step.ir import Op, Step, Value
 from insitu.step.liveness import roots
 
@@ -35,7 +35,7 @@ class Constants:
     """Constants of the program, each written once; ``moves``: the updates, whose shift follows from the rate."""
 
     texts: dict[str, str] = field(default_factory=dict)
-    moves: list[Stored | Latent] = field(default_factory=list)
+    moves: list[BoundUpdate | MasterUpdate] = field(default_factory=list)
 
     def named(self, kind: str, stem: str, value: str) -> Text:
         """The address of a constant of a struct type."""
@@ -173,44 +173,53 @@ class Emitter:
     def move(self, op: Op, weight: Value) -> Text:
         """How the weights of an update move; its number among the updates of the program."""
         o = op.attrs["optimizer"]
-        index = len(self.constants.moves)
-        self.constants.moves.append(o)
-        if isinstance(o, Latent):
-            return self._latent(op, o, index)
-        if not isinstance(o, Stored):
-            raise ConfigError(
-                f"{op.kind} at {op.where} moves reals; use a quantized precision such as edge-latent-free-8"
-            )
-        fmt = o.format
         limit = op.attrs.get("format") if op.attrs.get("limit") else None
         least, most = (limit.least, limit.greatest) if limit is not None else (LEAST, MOST)
-        channels = self.constants.numbers("int8_t", "channels", o.channels) if o.channels else NULL
-        jumps = self.constants.numbers("uint32_t", "jumps", jump_table(o.kappa)) if o.kind == "dst" else NULL
-        kind = "INSITU_MOVE_" + o.kind.upper().replace("-", "_")
-        decay = -1 if o.decay is None else o.decay
-        text = (
-            f"{{{{{channels}, {jumps}, {integer(fmt.least)}, {integer(fmt.greatest)}, "
-            f"{integer(least)}, {integer(most)}, "
-            f"{stream_of(o.stream)}, {o.slices}u, {o.window}u, {o.evidence}, {o.flip}, 0.0f, 0.0f, 0.0f, {index}u, "
-            f"{kind}, {o.stride}u, {o.step_bits}u, {o.gamma}u, {decay}, "
-            f"{int(o.generator == 'lfsr')}u, 0u, {o.carry}u, {o.fraction}u, {o.band}u}}}}"
+        fields = {"least": integer(least), "most": integer(most), "index": f"{len(self.constants.moves)}u"}
+        self.constants.moves.append(o)
+        if isinstance(o, BoundUpdate):
+            return self.struct("insitu_move", "move", fields | self._bound(o))
+        if isinstance(o, MasterUpdate):
+            return self.struct("insitu_move", "move", fields | self._master(op, o))
+        raise ConfigError(
+            f"{op.kind} at {op.where} moves reals; use a quantized precision such as edge-latent-free-8"
         )
-        return self.constants.named("insitu_move", "move", text)
 
-    def _latent(self, op: Op, o: Latent, index: int) -> Text:
+    def _bound(self, o: BoundUpdate) -> dict[str, str]:
+        fields = {
+            "how": "INSITU_MOVE_" + o.method.name.upper().replace("-", "_"),
+            "low": integer(o.format.least),
+            "high": integer(o.format.greatest),
+            "stride": f"{o.stride}u",
+            "stream": stream_of(o.stream),
+            "lfsr": f"{int(o.generator == 'lfsr')}u",
+        }
+        if o.channels:
+            fields["channels"] = self.constants.numbers("int8_t", "channels", o.channels)
+        neutral = {"slices": "1u", "window": "1u", "carry": "1u", "word_decay": "-1"}
+        return (
+            fields
+            | neutral
+            | {key: self._expression(key, value) for key, value in o.method.c_fields(o).items()}
+        )
+
+    def _expression(self, field: str, value: str | tuple[str, tuple[int, ...]]) -> str:
+        """A C expression, or the name of an array of numbers."""
+        return value if isinstance(value, str) else self.constants.numbers(value[0], field, value[1])
+
+    def _master(self, op: Op, o: MasterUpdate) -> dict[str, str]:
         if o.optimizer.kind != "sgd":
             raise ConfigError(
                 f"{op.kind} at {op.where} uses optimizer {o.optimizer.kind}; C has sgd for real weights, use it"
             )
-        limit = op.attrs.get("format") if op.attrs.get("limit") else None
-        least, most = (limit.least, limit.greatest) if limit is not None else (LEAST, MOST)
-        text = (
-            f"{{{{NULL, NULL, 0, 0, {integer(least)}, {integer(most)}, 0u, 1u, 1u, 0, 0, "
-            f"{_real(o.unit)}, {_real(o.bound)}, "
-            f"{_real(o.optimizer.weight_decay)}, {index}u, INSITU_MOVE_LATENT, 1u, 0u, 0u, -1, 0u, "
-            f"{int(o.half)}u, 1u, 0u, 0u}}}}"
-        )
-        return self.constants.named("insitu_move", "move", text)
+        reals = {"unit": o.unit, "bound": o.bound, "decay": o.optimizer.weight_decay}
+        fields = {"how": "INSITU_MOVE_LATENT", "stride": "1u", "slices": "1u", "window": "1u", "carry": "1u"}
+        return fields | {"half": f"{int(o.half)}u"} | {key: _real(x) for key, x in reals.items()}
+
+    def struct(self, kind: str, stem: str, fields: Mapping[str, str]) -> Text:
+        """The address of a constant struct of the given values of its fields; the others are 0."""
+        body = ", ".join(f".{key} = {value}" for key, value in fields.items())
+        return self.constants.named(kind, stem, f"{{{{{body}}}}}")
 
 
 def integer(n: int) -> str:
@@ -222,6 +231,6 @@ def _real(x: float) -> str:
     return f"{float(np.float32(x)).hex()}f"
 
 
-def base_shift(o: Stored | Latent, lr: float) -> int:
+def base_shift(o: BoundUpdate | MasterUpdate, lr: float) -> int:
     """The shift that a learning rate stands for in an update of stored words; 0 for real weights."""
-    return 0 if isinstance(o, Latent) else nearest_shift(lr * o.ratio) + (o.stride - 1)
+    return 0 if isinstance(o, MasterUpdate) else o.shift(lr, 0)

@@ -24,7 +24,7 @@ from insitu.backends.c.memory import Memory
 from insitu.backends.c.project import RUNTIME, Source, generated, tested
 from insitu.backends.c.toolchain import cache
 from insitu.errors import ConfigError
-from insitu.ops.stored import Latent, Stored
+from insitu.ops.updates import BoundUpdate, MasterUpdate
 from insitu.run.program import Program
 from insitu.step.triggers import triggers_of
 
@@ -129,7 +129,9 @@ def _compile(texts: Mapping[str, str], folder: Path, flags: Sequence[str], archi
     _run([compiler(), *WARNINGS, *flags, "-I", str(folder), *sources, str(archive), "-o", str(out)])
 
 
-def library(program: Program, flags: Sequence[str] | None = None) -> tuple[Path, list[Stored | Latent]]:
+def library(
+    program: Program, flags: Sequence[str] | None = None
+) -> tuple[Path, list[BoundUpdate | MasterUpdate]]:
     """The program as a shared library, and its updates in order."""
     flags = (*FAST, *features()) if flags is None else tuple(flags)
     source = Source(program, counted=True)

@@ -21,6 +21,7 @@ from insitu.backends.c.memory import ALIGN, Memory, aligned, packed
 from insitu.errors import ConfigError
 from insitu.escape import c_comment
 from insitu.numbers.formats import Quantized
+from insitu.ops.updates import BoundUpdate, ErrorFeedback
 from insitu.passes.plan import Layout
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
@@ -35,7 +36,7 @@ def defines(program: Program) -> tuple[str, ...]:
     integers = all(isinstance(v.format, Quantized) for v in kept)
     whole = not any(v.format.bits < 8 for v in kept if len(v.shape) > 1)
     moves = [op.attrs.get("optimizer") for step in program.steps for op in step.ops]
-    carries = any(getattr(o, "kind", "") == "carry" for o in moves)
+    carries = any(isinstance(o, BoundUpdate) and isinstance(o.method, ErrorFeedback) for o in moves)
     absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole, "INSITU_NO_CARRY": not carries}
     return tuple(name for name, left_out in absent.items() if left_out)
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from insitu.numbers.precision import Precision
+from insitu.passes.precision import Precision
 from insitu.passes.quantize import batch, losses, pointwise, pools, products, updates
 from insitu.passes.quantize.units import WIDEST, Ranges
 from insitu.passes.quantize.walk import Quantizer

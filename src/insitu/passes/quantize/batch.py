@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from insitu.numbers.precision import kind
 from insitu.numbers.rounding import Rounding
 from insitu.ops.quant import nearest_shift
+from insitu.passes.precision import kind
 from insitu.passes.quantize.losses import sigmoid
 from insitu.passes.quantize.units import Now, fixed
 from insitu.passes.quantize.walk import REASONS, Quantizer, lowers

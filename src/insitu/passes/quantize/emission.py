@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Quantized
-from insitu.numbers.precision import Precision, kind
 from insitu.ops.integer_products import chunks
+from insitu.passes.precision import Precision, kind
 from insitu.passes.quantize.units import WIDEST, Now, Ranges, fixed, power
 from insitu.step.builder import checked
 from insitu.step.ir import Op, Phase, Role, Step, Value

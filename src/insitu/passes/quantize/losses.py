@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import ceil, exp
 
 from insitu.numbers.formats import Fixed
-from insitu.numbers.precision import kind
 from insitu.ops.quant import nearest_shift
+from insitu.passes.precision import kind
 from insitu.passes.quantize.units import Now, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Value

@@ -7,8 +7,8 @@ from math import exp, tanh
 from typing import Any
 
 from insitu.numbers.formats import B1, T2, Fixed
-from insitu.numbers.precision import kind
 from insitu.ops.quant import nearest_shift
+from insitu.passes.precision import kind
 from insitu.passes.quantize.units import ONE, UNLIKE, Now, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Phase, Value

@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from insitu.numbers.formats import Fixed, Quantized
-from insitu.numbers.precision import kind
 from insitu.ops.quant import Read, feedback_spread
+from insitu.passes.precision import kind
 from insitu.passes.quantize.units import Now, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Role, Value

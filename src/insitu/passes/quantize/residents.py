@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from insitu.numbers.formats import B1, F16, F32, Fixed, Quantized
 from insitu.numbers.initial import kind_of
-from insitu.numbers.precision import Precision, kind
 from insitu.ops.quant import Read, feedback_spread, nearest_shift
+from insitu.passes.precision import Precision, kind
 from insitu.passes.quantize.emission import Emission
 from insitu.passes.quantize.units import CHANNEL_BITS, SPREAD, Now, Ranges, fixed, power
 from insitu.step.ir import Init, Role, Step, Value

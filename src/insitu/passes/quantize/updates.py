@@ -1,20 +1,17 @@
-"""Updates: of a stored word, or of a real copy."""
+"""Binds the policy's update to every weight: of a stored word, or of a master copy."""
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
+from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed, Float, Quantized
-from insitu.ops.state import Optimizer
-from insitu.ops.stored import Latent, Stored
+from insitu.ops.optimizers import Optimizer
+from insitu.ops.updates import BoundUpdate, MasterUpdate, Stochastic, WeightUpdate
 from insitu.passes.quantize.products import gathered_steps
 from insitu.passes.quantize.units import Now
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
-
-GROUP = 64
-"""Weights that can share a remainder: a block of columns of the C kernels on a microcontroller."""
 
 
 @lowers("update")
@@ -27,7 +24,7 @@ def _update(q: Quantizer, op: Op) -> None:
     if g.exponent is not None and (g.exponent.shape or g.sign < 0):
         raise q.refuse("its gradient has an exponent per sample, so the samples cannot be added")
     steps = 1 if isinstance(w.format, Float) else _steps(q)
-    move = _latent(q, v, g, optimizer) if isinstance(w.format, Float) else _stored(q, v, w, g, optimizer)
+    move = _master(q, v, g, optimizer) if isinstance(w.format, Float) else _bound(q, v, w, g, optimizer)
     if steps > 1:
         _gather(q, v, w, g, move, steps)
         return
@@ -39,19 +36,15 @@ def _update(q: Quantizer, op: Op) -> None:
     q.emit("update", *operands, **attrs)
 
 
-def _latent(q: Quantizer, v: Value, g: Now, optimizer: Optimizer) -> Latent:
+def _master(q: Quantizer, v: Value, g: Now, optimizer: Optimizer) -> MasterUpdate:
     read = q.reads[v]
     assert read is not None and read.unit is not None
-    bound = (
-        read.unit
-        * 2.0 ** max(read.channels, default=0)
-        * read.format.reach
-        * (1.0 if read.format.reach > 1 else 1.5)
-    )
-    return Latent(optimizer, g.unit, bound, half=q.precision.master == "f16")
+    widest = read.unit * 2.0 ** max(read.channels, default=0)
+    bound = widest * read.format.reach * (1.0 if read.format.reach > 1 else 1.5)
+    return MasterUpdate(optimizer, g.unit, bound, half=q.precision.master == "f16")
 
 
-def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> Stored:
+def _bound(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> BoundUpdate:
     p = q.policy()
     if optimizer.kind != "sgd" or optimizer.weight_decay:
         what = "weight decay" if optimizer.kind == "sgd" else f"optimizer {optimizer.kind}"
@@ -59,42 +52,20 @@ def _stored(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> S
             f"{what} needs more per weight than the stored word; use sgd without decay, or a -latent precision"
         )
     assert isinstance(w.format, Quantized) and w.unit is not None
-    matrix = len(v.shape) > 1
-    how = p.update if matrix or p.update in ("stochastic", "threshold", "integer-sgd") else "stochastic"
-    if how != "stochastic" and w.format.reach > 1 and not isinstance(w.format, Fixed):
-        raise q.refuse(
-            f"words of {w.format} are not evenly spaced; use a -latent precision for powers of two"
-        )
-    if isinstance(w.format, Quantized) and w.format.step is None:
-        raise q.refuse(
-            f"words of {w.format} are not evenly spaced; use a -latent precision for powers of two"
-        )
-    kernel = prod(v.shape[2:])
-    carry = p.carry if kernel % p.carry == 0 else -(-p.carry // kernel) * kernel
-    if how == "carry" and carry > GROUP:
-        raise q.refuse(
-            f"a group of {carry} weights (whole kernels of {kernel}) shares a remainder, {GROUP} at most can; "
-            "use update: stochastic, or a smaller carry"
-        )
-    return Stored(
-        kind=how,
-        carry=carry if how == "carry" else 1,
-        remainder=p.remainder,
-        band=p.band,
-        format=w.format,
-        ratio=g.unit / w.unit,
-        stream=f"{v.name}.update",
-        step_bits=p.step_bits,
-        slices=p.slices if how == "rotating" else 1,
-        window=p.window if how == "rotating" else 1,
-        evidence=p.evidence,
-        gamma=p.gamma,
-        flip=p.flip,
-        kappa=p.kappa,
-        decay=p.decay if how == "integer-sgd" and matrix else None,
-        channels=w.channels,
-        generator=p.generator,
-    )
+    method = _method(q, v, w.format, p.update)
+    return BoundUpdate(method, w.format, g.unit / w.unit, f"{v.name}.update", w.channels, p.generator)
+
+
+def _method(q: Quantizer, v: Value, fmt: Quantized, wanted: WeightUpdate) -> WeightUpdate:
+    """The policy's method, its options fitted to a weight; biases that it does not move take stochastic rounding."""
+    method = wanted if len(v.shape) > 1 or wanted.moves_vectors else Stochastic()
+    uneven = fmt.reach > 1 and not isinstance(fmt, Fixed)
+    if fmt.step is None or (uneven and not isinstance(method, Stochastic)):
+        raise q.refuse(f"words of {fmt} are not evenly spaced; use a -latent precision for powers of two")
+    try:
+        return method.for_weight(v.shape)
+    except ConfigError as error:
+        raise q.refuse(str(error)) from None
 
 
 def _state(q: Quantizer, v: Value, suffix: str, shape: Shape, fmt: Format) -> Value:
@@ -112,7 +83,7 @@ def _steps(q: Quantizer) -> int:
     return 1 if made is None else gathered_steps(q, made)
 
 
-def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: Stored | Latent, steps: int) -> None:
+def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: BoundUpdate | MasterUpdate, steps: int) -> None:
     """The gradient's op and the update become one that keeps the gradient's operands."""
     if g.exponent is not None:
         raise q.refuse(

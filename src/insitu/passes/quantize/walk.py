@@ -8,9 +8,9 @@ from typing import Any
 
 from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Float, Quantized
-from insitu.numbers.precision import kind
 from insitu.numbers.rounding import Rounding
 from insitu.ops.quant import nearest_shift
+from insitu.passes.precision import kind
 from insitu.passes.quantize.residents import Residents
 from insitu.passes.quantize.units import (
     FIXED_POINT,

@@ -17,19 +17,22 @@ bits: ``-latent`` (default) trains a float32 copy of the weights, ``-free`` the 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import Any, get_type_hints
 
 from insitu.errors import ConfigError
 from insitu.inputs.values import fit_all, pairs, show_pairs
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, PowerOfTwo
 from insitu.numbers.rounding import Rounding
+from insitu.ops import updates
+from insitu.ops.updates import IntegerSgd, Niti, Stochastic, WeightUpdate
 
-UPDATES = ("stochastic", "threshold", "carry", "rotating", "bop", "dst", "integer-sgd", "niti")
 MASTERS = ("f32", "f16")
+STOCHASTIC = Stochastic()
 PARTS = ("weight", "activation", "error", "feedback", "head", "bias", "input", "output")
 
 
@@ -45,29 +48,15 @@ class Precision:
         regime: ``latent``: a wider copy of each weight is trained and read through a rounding; ``latent-free``: the
             stored word is the only copy.
         master: the copy's format in the latent regime, ``f32`` or ``f16``.
-        update: how a stored word moves (latent-free): ``stochastic`` rounding of the step; ``threshold``: rounding
-            to nearest, of use with ``hidden`` bits; ``carry``: what rounding leaves is carried on to the next
-            weight of a group and kept (error feedback of groups); ``rotating``: evidence
-            accumulators that move from slice to slice;
-            ``bop``: binary flips by a gradient average; ``dst``: GXNOR's discrete transitions; ``integer-sgd``:
-            NITRO's truncating step and decay; ``niti``: the step has ``step_bits`` bits whatever the gradient's scale.
+        update: how a stored word moves (latent-free), an object of :mod:`insitu.ops.updates` with options of its own.
+            In texts and mappings ``update`` is its name, and its options are fields of the policy:
+            ``edge-latent-free-8:update=carry,carry=1,remainder=2,band=4``.
+        others: updates with other options than usual that a layer may switch to.
         hidden: low bits of the stored word that the forward pass does not read.
         generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
             anew for every tensor and step): less hardware.
-        step_bits: of ``niti``.
-        carry: of ``carry``: weights that share a remainder: inputs of a dense row side by side; of a convolution a part
-            of a kernel, or whole kernels, as few as have so many weights. 1: each has its own.
-        remainder: of ``carry``: bits of a remainder, each finer than a weight's step (of bands above 4 one is a sign).
-        band: of ``carry``: a weight moves where the remainder leaves ± band / 8 of its step, 4 (rounding to
-            nearest) to 8 (towards zero).
-        slices, window: of ``rotating``: parts that a layer's rows are divided into, and training steps per part.
-        evidence: of ``rotating``: least accumulator that moves a weight, in units of the accumulated step.
-        gamma, flip: of ``bop``: the average moves by 2**-gamma of the difference; it flips from ``flip`` on, in units
-            of the gradient's rounding step.
-        kappa: of ``dst``: κ of tanh(κ · rest).
         gather: errors and inputs of so many steps with an error are kept, then a dense layer's weights move by their
-            gradient at once: one rounding in place of many (``stochastic`` and ``threshold``; heads move at once).
-        decay: of ``integer-sgd``: a weight loses w / 2**decay at a step; ``None`` nothing.
+            gradient at once: one rounding in place of many (updates that support deferral; heads move at once).
         error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
             hand; ``static``: one binary point for the whole run.
         error_clip: with ``static``: the difference of two rows of a head, which is what the error of a violated margin
@@ -93,21 +82,11 @@ class Precision:
     output: str = "12"
     regime: str = "latent-free"
     master: str = "f32"
-    update: str = "stochastic"
+    update: WeightUpdate = STOCHASTIC
+    others: tuple[WeightUpdate, ...] = ()
     hidden: int = 0
     generator: str = "counter"
-    step_bits: int = 2
-    carry: int = 9
-    remainder: int = 16
-    band: int = 8
-    slices: int = 8
-    window: int = 64
-    evidence: int = 2
-    gamma: int = 6
-    flip: int = 8
-    kappa: float = 3.0
     gather: int = 1
-    decay: int | None = None
     error_exponent: str = "dynamic"
     activation_exponent: str = "static"
     error_clip: int = 0
@@ -131,7 +110,6 @@ class Precision:
                 raise ConfigError(f"precision: {name}={getattr(self, name)!r} is neither True nor False")
         _one_of("regime", self.regime, ("latent", "latent-free"))
         _one_of("master", self.master, MASTERS)
-        _one_of("update", self.update, UPDATES)
         _one_of("generator", self.generator, ("counter", "lfsr"))
         for name in ("error_exponent", "activation_exponent"):
             _one_of(name, getattr(self, name), ("static", "dynamic"))
@@ -144,24 +122,22 @@ class Precision:
             value = getattr(self, name)
             if value is not None and not (isinstance(value, int) and low <= value <= high):
                 raise ConfigError(f"precision: {name}={value!r} is out of range; use {low} to {high}")
-        if self.per_channel and self.update not in ("stochastic", "threshold", "dst"):
-            raise ConfigError(
-                f"precision: update {self.update!r} has no scale per channel; use stochastic, threshold or dst"
-            )
-        if self.gather > 1 and (self.latent or self.update not in ("stochastic", "threshold")):
-            how = "a latent copy" if self.latent else f"update {self.update!r}"
-            raise ConfigError(
-                f"precision: gather={self.gather} is not for {how}; use gather: 1, or a stored word that moves by "
-                "stochastic or threshold"
-            )
-        if self.remainder < (least := {5: 4, 6: 3, 7: 4}.get(self.band, 2)):
-            raise ConfigError(
-                f"precision: a remainder of {self.remainder} bits cannot hold a band of {self.band} eighths, and "
-                f"weights would move without a gradient; use remainder: {least} or more, or band: 4 or 8"
-            )
-        if self.update == "bop" and kind(self.weight, "weight") != B1:
-            raise ConfigError("precision: update 'bop' flips binary weights; use weight: '1'")
+        self._check_update()
         self._check_layers()
+
+    def _check_update(self) -> None:
+        name = self.update.name
+        if self.per_channel and not self.update.supports_channels:
+            fit = _either(m.name for m in updates.METHODS.values() if m.supports_channels)
+            raise ConfigError(f"precision: update {name!r} has no scale per channel; use {fit}")
+        if self.gather > 1 and (self.latent or not self.update.supports_deferral):
+            how = "a latent copy" if self.latent else f"update {name!r}"
+            fit = _either(m.name for m in updates.METHODS.values() if m.supports_deferral)
+            raise ConfigError(
+                f"precision: gather={self.gather} is not for {how}; use gather: 1, or a stored word that moves by {fit}"
+            )
+        if reason := self.update.refuse_weights(kind(self.weight, "weight")):
+            raise ConfigError(f"precision: {reason}")
 
     def _check_layers(self) -> None:
         for pattern, changes in self.layers.items():
@@ -170,14 +146,29 @@ class Precision:
                     f"precision: layers[{pattern!r}] changes nothing; name a field, or remove it"
                 )
             for key in changes:
-                _one_of(f"layers[{pattern!r}]", key, OVERRIDES)
-            replace(self, layers={}, **changes)
+                _one_of(f"layers[{pattern!r}]", key, (*OVERRIDES, *update_options()))
+            self.changed({"layers": {}, **changes})
+
+    def changed(self, changes: Mapping[str, Any]) -> Precision:
+        """The policy with other values of some fields; the options of updates are named as fields.
+
+        Raises:
+            ConfigError: for a value that a field cannot have.
+        """
+        rest, options = dict(changes), update_options()
+        mine = {key: rest.pop(key) for key in changes if key in options}
+        known = {type(m): m for m in (*self.others, self.update)}
+        for cls in dict.fromkeys(cls for key in mine for cls in options[key]):
+            known[cls] = known.get(cls, cls()).changed(mine)
+        chosen = _update_of(rest.pop("update", type(self.update)), known)
+        others = (known[cls] for cls in updates.METHODS.values() if cls in known and cls is not type(chosen))
+        return replace(self, update=chosen, others=tuple(m for m in others if m != type(m)()), **rest)
 
     def at(self, layer: str | None) -> Precision:
         """The policy of one layer, its overrides applied."""
         for pattern, changes in self.layers.items():
             if layer is not None and fnmatchcase(layer, pattern):
-                return replace(self, layers={}, **changes)
+                return self.changed({"layers": {}, **changes})
         return self
 
     def check_layers(self, names: Collection[str]) -> None:
@@ -196,25 +187,50 @@ class Precision:
         return self.name
 
     def as_dict(self) -> dict[str, Any]:
-        """Every field, for the run file."""
-        return {k: dict(v) if isinstance(v, Mapping) else v for k, v in asdict(self).items()}
+        """Every field, for the run file; options of all updates among them."""
+        found = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "others"}
+        known = {type(m): m for m in self.others}
+        for cls in updates.METHODS.values():
+            found |= known.get(cls, cls()).options()
+        layers = {pattern: dict(changes) for pattern, changes in self.layers.items()}
+        return found | self.update.options() | {"update": self.update.name, "layers": layers}
 
 
-OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather", "update", "carry", "remainder", "band")
+OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather", "update")
+"""Fields that layers may override, beside the options of updates."""
+
+
+def update_options() -> dict[str, list[type[WeightUpdate]]]:
+    """The updates that have each option, by its name in policies."""
+    found: dict[str, list[type[WeightUpdate]]] = {}
+    for cls in updates.METHODS.values():
+        for name in cls.spellings():
+            found.setdefault(name, []).append(cls)
+    return found
+
+
+def _update_of(
+    given: WeightUpdate | type[WeightUpdate] | str, known: Mapping[type[WeightUpdate], WeightUpdate]
+) -> WeightUpdate:
+    """The update of a name, with the options that are known of it."""
+    if isinstance(given, WeightUpdate):
+        return given
+    cls = updates.find(given) if isinstance(given, str) else given
+    if cls is None:
+        _one_of("update", str(given), tuple(updates.METHODS))
+        raise AssertionError
+    return known.get(cls, cls())
+
+
+def _either(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
+
+
 _RANGES = (
     ("hidden", 0, 24),
-    ("step_bits", 1, 8),
-    ("carry", 1, 32),
-    ("remainder", 2, 16),
-    ("band", 4, 8),
-    ("slices", 1, 4096),
-    ("window", 1, 1 << 20),
-    ("evidence", 1, 127),
-    ("gamma", 1, 14),
-    ("flip", 1, 1 << 14),
     ("gather", 1, 1024),
     ("error_clip", 0, 4),
-    ("decay", 1, 30),
     ("headroom", 0, 8),
     ("activation_headroom", 0, 8),
     ("accumulator", 8, 32),
@@ -253,9 +269,9 @@ def kind(token: str, part: str = "weight") -> AnyFormat:
 NAMED: dict[str, Precision] = {
     p.name: p
     for p in (
-        Precision("niti-int8", update="niti", activation_exponent="dynamic", headroom=1),
+        Precision("niti-int8", update=Niti(), activation_exponent="dynamic", headroom=1),
         Precision(
-            "nitro", weight="16", output="16", update="integer-sgd", error_exponent="static", saturate=True
+            "nitro", weight="16", output="16", update=IntegerSgd(), error_exponent="static", saturate=True
         ),
         Precision("edge-latent-free-8"),
         Precision("edge-latent-free-4", weight="4", activation="8"),
@@ -305,7 +321,7 @@ _WHAT = {
 def describe() -> list[dict[str, Any]]:
     """A row per policy that has a name: all its fields, and what it is."""
     latent = "quantization-aware: float32 weights, read in fewer bits"
-    nothing = dict.fromkeys(f.name for f in fields(Precision))
+    nothing = dict.fromkeys(Precision().as_dict())
     found = [{**nothing, "name": name, "what": "no quantization"} for name in FLOATS]
     for name in (*COMMON, *NAMED):
         policy = named(name)
@@ -342,9 +358,12 @@ def make(given: str | Mapping[str, Any]) -> Precision | None:
         raise ConfigError("precision: a float has no fields to change; use a quantized policy as base")
     if not changes:
         return base
+    updates.find(
+        str(changes.get("update", base.update.name))
+    )  # its options may be those of an installed package
     changes = _typed(changes)
     shown = _shown(changes)
-    return replace(base, **{"name": f"{base.name}:{shown}" if shown else base.name, **changes})
+    return base.changed({"name": f"{base.name}:{shown}" if shown else base.name, **changes})
 
 
 _LAYER = re.compile(r"layers\.(.+)\.(\w+)")
@@ -369,10 +388,21 @@ def _shown(changes: Mapping[str, Any]) -> str:
     return show_pairs(found)
 
 
+@lru_cache
+def _declared(methods: tuple[type[WeightUpdate], ...]) -> dict[str, Any]:
+    """The types of a policy's fields, options of updates among them; in the order of :meth:`Precision.as_dict`."""
+    found = get_type_hints(Precision) | {"update": str}
+    for cls in methods:
+        hints = get_type_hints(cls)
+        found |= {name: hints[f] for name, f in cls.spellings().items()}
+    del found["others"]
+    return found
+
+
 def _typed(changes: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of their declared types; a token of bits may be given as a number."""
     texts = {k: str(v) if k in PARTS and type(v) is int else v for k, v in changes.items()}
-    found = fit_all(texts, get_type_hints(Precision), "precision", "field")
+    found = fit_all(texts, _declared(tuple(updates.METHODS.values())), "precision", "field")
     if "layers" in found:
         found["layers"] = {layer: _typed(fields) for layer, fields in found["layers"].items()}
     return found

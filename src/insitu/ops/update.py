@@ -1,87 +1,27 @@
-"""Parameter updates: the only ops, beside running statistics, that change a value.
+"""Update ops: the only ops, beside running statistics, that change a value.
 
-An :class:`Optimizer` is part of the program (it decides which state lives from step to step); the learning
-rate and the step count come from the runtime. ``update(w, g, *state)`` applies a gradient; ``<gradient
-op>_update`` makes and applies it in one pass, so that no whole gradient is ever stored.
+``update(w, g, *state)`` applies a gradient; ``<gradient op>_update`` makes and applies it in one pass, so that no
+gradient is ever stored as a whole. What a gradient does to a weight is the op's ``optimizer``: an
+:class:`~insitu.ops.optimizers.Optimizer` on reals, an update of :mod:`insitu.ops.updates` on integers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import sqrt
 from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.errors import ConfigError
-from insitu.ops import moves, stored
 from insitu.ops.common import Run, StepContext, Sums, no_outputs
 from insitu.ops.integer_products import ConvolutionDw
 from insitu.ops.norm import Epsilon
-from insitu.step.attrs import Attrs, Range, portable
+from insitu.ops.optimizers import LINEAR, Accumulate, Optimizer, apply, scaled
+from insitu.ops.updates import BoundUpdate, MasterUpdate, executor
+from insitu.ops.updates.base import MACS_PER_WEIGHT
+from insitu.step.attrs import Attrs, Range
 from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-KINDS = ("sgd", "momentum", "nesterov", "adam", "sign")
-_STATES = {"sgd": (), "sign": (), "momentum": ("m",), "nesterov": ("m",), "adam": ("m", "v")}
-MACS_PER_WEIGHT = {"sgd": 1, "sign": 0, "momentum": 2, "nesterov": 3, "adam": 4}
-
-
-@portable
-@dataclass(frozen=True)
-class Optimizer:
-    """How a gradient changes a weight. Weight decay is added to the gradient, as in ``torch.optim``; for
-    ``sign`` it is decoupled: w ← w - lr (sign(g) + decay · w).
-    """
-
-    kind: str = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    eps: float = 1e-8
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ConfigError(f"optimizer {self.kind!r} is unknown; use one of {', '.join(KINDS)}")
-        if self.kind in ("momentum", "nesterov") and not 0.0 < self.momentum < 1.0:
-            raise ConfigError(
-                f"optimizer {self.kind!r} has momentum={self.momentum:g}; use more than 0 and less than 1, "
-                "or 'sgd', which has none"
-            )
-        for name in ("beta1", "beta2"):
-            beta = getattr(self, name)
-            if not 0.0 <= beta < 1.0:
-                raise ConfigError(
-                    f"optimizer {self.kind!r} has {name}={beta:g}; use at least 0 and less than 1"
-                )
-        if not self.eps > 0.0:
-            raise ConfigError(f"optimizer {self.kind!r} has eps={self.eps:g}; use more than 0, such as 1e-8")
-        if not self.weight_decay >= 0.0:
-            raise ConfigError(
-                f"optimizer {self.kind!r} has weight_decay={self.weight_decay:g}; use 0 or more"
-            )
-
-    @property
-    def states(self) -> tuple[str, ...]:
-        """Suffixes of the arrays that it keeps per weight."""
-        return _STATES[self.kind]
-
-    @property
-    def still(self) -> bool:
-        """Does nothing move where the gradient is zero?"""
-        return self.kind in ("sgd", "sign") and not self.weight_decay
-
-    def __str__(self) -> str:
-        parts = [self.kind]
-        if self.kind in ("momentum", "nesterov"):
-            parts.append(f"momentum={self.momentum:g}")
-        if self.kind == "adam":
-            parts.append(f"betas={self.beta1:g},{self.beta2:g}")
-        if self.weight_decay:
-            parts.append(f"decay={self.weight_decay:g}")
-        return ":".join(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +31,7 @@ class Optimized(Attrs):
         optimizer: how the weight moves by its gradient.
     """
 
-    optimizer: Optimizer | stored.Move
+    optimizer: Optimizer | BoundUpdate | MasterUpdate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,70 +81,10 @@ class Gather(SumsUpdate):
     gather: Annotated[int, Range(1)]
 
 
-Accumulate = Callable[[Any, float, float], Any]
-"""``(into, beta, alpha)``: into ← beta · into + alpha · gradient, without storing the gradient."""
-
-
-def _sgd(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate) -> None:
-    accumulate(w, 1.0 - rt.lr * o.weight_decay, -rt.lr)
-
-
-def _momentum(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
-    if o.weight_decay:
-        m.add_(w, alpha=o.weight_decay / o.momentum)
-    accumulate(m, o.momentum, 1.0)
-    w.add_(m, alpha=-rt.lr)
-
-
-def _nesterov(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
-    """w - lr (g + µ m'), m' = µ m + g, with g = m' - µ m: the gradient itself is never needed."""
-    mu, lr, decay = o.momentum, rt.lr, o.weight_decay
-    m.mul_(mu)
-    w.add_(m, alpha=lr)
-    if decay:
-        m.mul_(1.0 - decay * lr).add_(w, alpha=decay)
-    accumulate(m, 1.0, 1.0)
-    w.add_(m, alpha=-lr * (1.0 + mu))
-
-
-def _adam(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, m: Tensor, v: Tensor) -> None:
-    if o.weight_decay:
-        g = g.add(w, alpha=o.weight_decay)
-    m.lerp_(g, 1.0 - o.beta1)
-    v.mul_(o.beta2).addcmul_(g, g, value=1.0 - o.beta2)
-    t = rt.t + 1
-    denominator = v.sqrt().div_(sqrt(1.0 - o.beta2**t)).add_(o.eps)
-    w.addcdiv_(m, denominator, value=-rt.lr / (1.0 - o.beta1**t))
-
-
-def _sign(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor) -> None:
-    w.mul_(1.0 - rt.lr * o.weight_decay).add_(g.sign(), alpha=-rt.lr)
-
-
-_LINEAR: dict[str, Callable[..., None]] = {"sgd": _sgd, "momentum": _momentum, "nesterov": _nesterov}
-_ELEMENTWISE: dict[str, Callable[..., None]] = {"adam": _adam, "sign": _sign}
-
-
-def _scaled(into: Tensor, beta: float) -> Any:
-    return into if beta == 1.0 else into.mul_(beta)
-
-
-def _from_gradient(g: Tensor) -> Accumulate:
-    return lambda into, beta, alpha: _scaled(into, beta).add_(g, alpha=alpha)
-
-
-def apply(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, state: Sequence[Any]) -> None:
-    """One update from a whole gradient."""
-    if o.kind in _LINEAR:
-        _LINEAR[o.kind](o, rt, w, _from_gradient(g), *state)
-    else:
-        _ELEMENTWISE[o.kind](o, rt, w, g, *state)
-
-
 def _update_torch(op: Op[Update], rt: StepContext) -> Run:
     o = op.attrs.optimizer
     if not isinstance(o, Optimizer):
-        run = moves.move(_gradient_first(op), rt, lambda g: g, 1)
+        run = executor.move(_gradient_first(op), rt, lambda g: g, 1)
         return lambda w, g, *rest: run(g, *rest[: op.attrs.exponents], w, *rest[op.attrs.exponents :])
     return lambda w, g, *state: apply(o, rt, w, g, state)
 
@@ -216,9 +96,9 @@ def _gradient_first(op: Op[Update]) -> Op[Update]:
     return replace(op, inputs=(g, *rest[:n], w, *rest[n:]))
 
 
-def _update_counts(o: Optimizer | stored.Move, w: Value) -> Counts:
-    if isinstance(o, stored.Move):
-        return stored.counts(o, w.shape)
+def _update_counts(o: Optimizer | BoundUpdate | MasterUpdate, w: Value) -> Counts:
+    if not isinstance(o, Optimizer):
+        return o.counts(w.shape)
     size = w.size
     return Counts(macs={Phase.UPDATE: MACS_PER_WEIGHT[o.kind] * size}, other={Phase.UPDATE: size})
 
@@ -241,20 +121,20 @@ def _dense_accumulate(d: Tensor, x: Tensor) -> Accumulate:
     """into ← beta · into + alpha · dᵀx; a rank-1 update at batch 1."""
     dt = d.t()
     if d.shape[0] == 1:
-        return lambda into, beta, alpha: _scaled(into, beta).addcmul_(dt, x, value=alpha)
+        return lambda into, beta, alpha: scaled(into, beta).addcmul_(dt, x, value=alpha)
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
 def _dense_update_torch(op: Op[SumsUpdate], rt: StepContext) -> Run:
-    """The gradient is never whole: accumulated in place, or made a few rows at a time."""
+    """The gradient is never stored: accumulated in place, or made a few rows at a time."""
     o = op.attrs.optimizer
     if not isinstance(o, Optimizer):
-        return moves.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
-    if o.kind in _LINEAR:
-        linear = _LINEAR[o.kind]
+        return executor.move(op, rt, OPS["matmul_dw"].torch(op, rt), 2)
+    if o.kind in LINEAR:
+        linear = LINEAR[o.kind]
         return lambda d, x, w, *state: linear(o, rt, w, _dense_accumulate(d, x), *state)
 
-    step = max(1, moves.TILE // op.inputs[2].shape[1])
+    step = max(1, executor.TILE // op.inputs[2].shape[1])
 
     def by_rows(d: Tensor, x: Tensor, w: Tensor, *state: Tensor) -> None:
         for i in range(0, w.shape[0], step):
@@ -276,7 +156,7 @@ def _whole_update_torch(gradient: str) -> Callable[[Op[Applied], StepContext], R
         o, n = op.attrs.optimizer, op.attrs.operands
         make = OPS[gradient].torch(op, rt)
         if not isinstance(o, Optimizer):
-            return moves.move(op, rt, make, FUSED[gradient])
+            return executor.move(op, rt, make, FUSED[gradient])
         if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
             make = _flat
 
@@ -329,7 +209,7 @@ _register_fused("bn_dgamma", NormUpdate, _whole_update_torch("bn_dgamma"))
 def _gather_counts(op: Op[Gather]) -> Counts:
     """On average: a step's share of the gradient and of the weights that move, and what is kept of it."""
     k = op.attrs.gather
-    made = _fused_counts("matmul_dw")(stored.gathered(op))
+    made = _fused_counts("matmul_dw")(executor.deferred(op))
     other = {phase: -(-n // k) for phase, n in made.other.items()}
     other[Phase.GRADIENT] = op.inputs[0].size + op.inputs[1].size
     return Counts({phase: -(-n // k) for phase, n in made.macs.items()}, other, -(-made.random // k))
@@ -342,7 +222,7 @@ register(
         "matmul_dw_gather(d, x, w, errors, inputs, count)",
         attrs=Gather,
         infer=no_outputs,
-        torch=lambda op, rt: moves.gathering(op, rt, OPS["matmul_dw"].torch(stored.gathered(op), rt)),
+        torch=lambda op, rt: executor.defer(op, rt, OPS["matmul_dw"].torch(executor.deferred(op), rt)),
         counts=_gather_counts,
         writes=lambda n, attrs: (2, 3, 4, 5),
     )
