@@ -18,8 +18,10 @@ from typing import Any
 import yaml
 
 from insitu.backends.c.boards import BOARDS
+from insitu.backends.c.firmware import on_board
+from insitu.backends.c.project import Project, write
 from insitu.errors import ConfigError
-from insitu.experiment.export import Exported, export, on_board
+from insitu.experiment.export import exportable
 
 DIGITS = (
     ("mlp-64-32-10", "drtp"),
@@ -49,7 +51,7 @@ def exported(
     steps: int = STEPS,
     rule_options: Mapping[str, Any] | None = None,
     **options: str,
-) -> Exported:
+) -> Project:
     """The project of a run that learns one sample at a time from first values, written under a folder.
 
     Args:
@@ -61,7 +63,7 @@ def exported(
     config.write_text(
         yaml.safe_dump(fields | {"network_options": {"activation": "relu", **options}}), "utf-8"
     )
-    return export(config, Path(place) / "c", steps=steps)
+    return write(exportable(config, steps=steps), Path(place) / "c")
 
 
 def rows() -> list[dict[str, Any]]:

@@ -34,7 +34,7 @@ from insitu.backends.c.host import Engine, features
 from insitu.data import Dataset, Split
 from insitu.errors import InsituError
 from insitu.experiment.config import OptimizerConfig, RunConfig
-from insitu.experiment.program import c_program
+from insitu.experiment.program import executable
 from insitu.experiment.setup import Setup
 from insitu.run.samples import Feed
 from insitu.run.state import extend_state
@@ -89,7 +89,7 @@ def loaded() -> tuple[str, Dataset]:
 
 def compiled(setup: Setup) -> tuple[Engine, Turn]:
     """The C engine, fed as in a run: gathered in the order of an epoch."""
-    program = c_program(setup, 1)
+    program = executable(setup, 1)
     engine = Engine(program)
     given = {v.name: v for v in program.steps[0].inputs}
     data, steps = setup.data.train, STEPS["c"]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from boards import exported
-from insitu.experiment.export import on_board
+from insitu.backends.c.firmware import on_board
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
 from insitu.passes import plan

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from insitu.backends.c.boards import build
 from insitu.backends.c.emulator import count
+from insitu.backends.c.firmware import OUTSIDE
 from insitu.backends.c.project import RUNTIME, kernels_of
-from insitu.experiment.export import OUTSIDE
 
 BOARD = "m4"
 FORWARD_BAR, UPDATE_BAR = 2.3, 6.0

@@ -19,8 +19,8 @@ from statistics import fmean
 from typing import Any
 
 from boards import exported
+from insitu.backends.c.firmware import on_board
 from insitu.experiment import recipes, whole
-from insitu.experiment.export import on_board
 from insitu.experiment.impact import Point, assess
 from insitu.hardware.stability import claim
 from insitu.hardware.target import find

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from insitu.backends.c.firmware import on_board
 from insitu.backends.c.host import Engine
 from insitu.backends.c.project import write
 from insitu.experiment import recipes
 from insitu.experiment.config import RuleSpec
-from insitu.experiment.export import Exported, on_board
-from insitu.experiment.program import c_program
+from insitu.experiment.program import executable
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import train
 from insitu.run.samples import Feed, as_integers
@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/new-wearer"))
     args = parser.parse_args()
     setup = device(pretrained(args.out, args.data_dir), args.rule, args.data_dir)
-    program = c_program(setup, 1)
+    program = executable(setup, 1)
     windows = setup.data.train
     x = windows.x.reshape(len(windows), *setup.net.input_shape)
     step = program.steps[0]
@@ -90,8 +90,7 @@ def main() -> None:
         raise SystemExit("the host engine and the integer reference differ")
 
     folder = args.out / f"c-{args.rule}"
-    made = Exported(folder, program, write(program, folder))
-    board = on_board(made, args.board, run=True)
+    board = on_board(write(program, folder), args.board, run=True)
     windows_seen = f"{len(windows)} windows x {args.passes}"
     print(f"{args.rule}: accuracy {100 * before:.1f} % before, {100 * after:.1f} % after {windows_seen}")
     print("\n".join(board.lines()[:6]))

@@ -67,7 +67,6 @@ def test_of_phases_the_highest_is_looked_at() -> None:
     [
         ("bp", "float32", "conv2d at conv1"),
         ("bp", "float32", "precision float32 keeps x in f32; use a precision without reals"),
-        ("bp", "w8a8", "keeps conv1.weight in f32"),
         ("hsic", "float32", "label_gram at labels"),
         ("hsic", "float32", "use another rule"),
         ("lls", "float32", "works on reals"),

@@ -13,6 +13,7 @@ import torch
 import yaml
 from typer.testing import CliRunner
 
+from insitu.backends.c.engine import CompiledEngine
 from insitu.backends.c.memory import Memory, unpacked
 from insitu.backends.c.project import Source, generated
 from insitu.cli import app
@@ -20,8 +21,7 @@ from insitu.errors import ConfigError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump, load, parse
-from insitu.experiment.engine import EngineTrainer
-from insitu.experiment.program import c_program, integer_batches
+from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.setup import Setup
 from insitu.experiment.train import Outcome, fingerprint, train
 from insitu.numbers.formats import Fixed
@@ -201,7 +201,7 @@ def test_configuration_round_trip(tmp_path: Path) -> None:
     assert config().engine == "torch"
     (tmp_path / "c.yaml").write_text(dump(config(engine="c")))
     assert load(RunConfig, tmp_path / "c.yaml") == config(engine="c")
-    with pytest.raises(ConfigError, match="engine: input should be 'torch' or 'c'"):
+    with pytest.raises(ConfigError, match="engine is unknown; use one of torch, c"):
         config(engine="cuda")
 
 
@@ -224,13 +224,13 @@ def test_refusals_leave_no_folder(more: dict[str, Any], message: str, tmp_path: 
 
 def test_compare_honours_the_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stretches: list[Any] = []
-    learn = EngineTrainer._learn
+    learn = CompiledEngine.learn
 
-    def counted(self: EngineTrainer, *given: Any) -> None:
+    def counted(self: CompiledEngine, *given: Any) -> None:
         stretches.append(given)
         learn(self, *given)
 
-    monkeypatch.setattr(EngineTrainer, "_learn", counted)
+    monkeypatch.setattr(CompiledEngine, "learn", counted)
     plain = config().model_dump(include=set(CompareConfig.model_fields)) | {"seeds": 1}
     rules = (RuleSpec(rule="bp"), RuleSpec(rule="drtp"))
     ours = [
@@ -284,7 +284,7 @@ def test_labels_are_their_own_words() -> None:
 
 def test_the_program_of_a_run() -> None:
     setup = Setup.of(config(rule="drtp", batch=4))
-    program = c_program(setup, 4)
+    program = executable(setup, 4)
     assert program.residents.keys() == program.first.keys()
     memory = Memory(program)
     block = np.frombuffer(memory.block("state", program.first), np.uint8)
@@ -339,6 +339,6 @@ def test_rules_that_learn_from_every_sample_count_nothing(tmp_path: Path) -> Non
 
 def test_a_project_holds_no_counters() -> None:
     setup = Setup.of(config(engine="c", **ETCH))
-    program = c_program(setup, 1)
+    program = executable(setup, 1)
     assert not any("insitu_host" in text for text in generated(Source(program)).values())
     assert "insitu_host_fired(net, 1u" in generated(Source(program, counted=True))["insitu_net.c"]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from insitu.backends.c.firmware import on_board
+from insitu.backends.c.project import write
 from insitu.cli import main
+from insitu.experiment.export import exportable
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
@@ -68,9 +71,7 @@ on_boards = pytest.mark.skipif(
 @on_boards
 @pytest.mark.parametrize("board", ["m0", "m3", "m4", "m7", "m33", "m55"])
 def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_path: Path, board: str) -> None:
-    from insitu.experiment.export import export, on_board
-
-    found = on_board(export(run, tmp_path / "c", steps=100), board, run=True)
+    found = on_board(write(exportable(run, steps=100), tmp_path / "c"), board, run=True)
     assert found.equal and found.memory == found.planned
     assert found.bss == found.memory  # to the byte
     assert found.stack is not None and 200 < found.stack < 2048
@@ -80,8 +81,6 @@ def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_pat
 
 @on_boards
 def test_a_build_without_learning_has_no_room_for_heads_or_gathered_samples(tmp_path: Path) -> None:
-    from insitu.experiment.export import export, on_board
-
     built = {}
     for rule, precision in (("bp", ""), ("etch", ":error_exponent=static,gather=4")):
         config = tmp_path / f"{rule}.yaml"
@@ -89,7 +88,7 @@ def test_a_build_without_learning_has_no_room_for_heads_or_gathered_samples(tmp_
             f"{{data: digits, network: mlp-64-12-10, rule: {rule}, batch: 1, limit_train: 20, limit_test: 10,"
             f" precision: 'edge-latent-free-8{precision}'}}"
         )
-        built[rule] = on_board(export(config, tmp_path / rule, steps=2), "m4")
+        built[rule] = on_board(write(exportable(config, steps=2), tmp_path / rule), "m4")
     heads_and_samples = 10 * 12 + 2 * 10 + 4 * (64 + 12 + 12 + 10)
     assert built["etch"].inference_memory == built["bp"].inference_memory
     assert built["etch"].memory > built["etch"].inference_memory + heads_and_samples
@@ -97,14 +96,12 @@ def test_a_build_without_learning_has_no_room_for_heads_or_gathered_samples(tmp_
 
 @on_boards
 def test_the_smallest_build_of_lenet_has_equal_bits_in_12_kilobytes(real_data: Path, tmp_path: Path) -> None:
-    from insitu.experiment.export import export, on_board
-
     config = tmp_path / "run.yaml"
     config.write_text(
         "{data: mnist, network: lenet5, rule: drtp, precision: edge-latent-free-8, batch: 1, limit_train: 100,"
         " limit_test: 10, network_options: {activation: relu}}"
     )
-    made = export(config, tmp_path / "c", steps=2, data_dir=str(real_data))
+    made = write(exportable(config, steps=2, data_dir=str(real_data)), tmp_path / "c")
     found = on_board(made, "m4", optimize="-Os -DINSITU_SMALL", run=True)
     assert found.equal and found.text <= 12 << 10
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from insitu.experiment.config import RunConfig
-from insitu.experiment.program import c_program
+from insitu.experiment.program import executable
 from insitu.experiment.setup import Setup
 from insitu.hardware.target import find
 
@@ -75,7 +75,7 @@ def test_work_is_current(network: str, rule: str, record: dict[str, Any], bench:
         batch=1,
         network_options={"activation": "relu", "norm": "fold"},
     )
-    program = c_program(Setup.of(config), 1)
+    program = executable(Setup.of(config), 1)
     rows = [r for r in record["rows"] if (r["data"], r["network"], r["rule"]) == ("digits", network, rule)]
     for row, step in zip(rows, (program.inference, program.steps[0]), strict=True):
         assert row["work"] == bench.units(step)

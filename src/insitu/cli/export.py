@@ -1,24 +1,84 @@
-"""``insitu export``: a run as a project for another world; so far C."""
+"""``insitu export BACKEND``: a run as a project for another world, one command for every registered backend."""
 
 from __future__ import annotations
 
+import inspect
 import json
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperGroup
 
 from insitu.cli.options import DataDir, Json, Quiet, console, emit, path_text
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
-    from insitu.experiment.export import Exported, OnBoard
-
-export_app = typer.Typer(help="Writes a run as a project that proves its own bits.", no_args_is_help=True)
+    from insitu.backends.protocol import Backend
 
 
-@export_app.command("c")
-def export_c(
+class Backends(TyperGroup):
+    """A command for each backend, made when it is asked for."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        from insitu.backends.protocol import names
+
+        return names()
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        from insitu.backends.protocol import find
+
+        return _command(find(cmd_name)) if cmd_name in self.list_commands(ctx) else None
+
+
+export_app = typer.Typer(
+    cls=Backends, help="Writes a run as a project that proves its own bits.", no_args_is_help=True
+)
+
+
+@export_app.callback()
+def _group() -> None:
+    """Writes a run as a project that proves its own bits."""
+
+
+def _command(backend: Backend) -> Any:
+    """The command of a backend: what every export takes, and the options of this one."""
+    what = (inspect.getdoc(type(backend)) or backend.name).splitlines()[0]
+    app = typer.Typer(add_completion=False)
+    example = f"insitu export {backend.name} runs/a -o build/a"
+    app.command(backend.name, help=f"{what}\n\nExample: {example}")(_callback(backend))
+    return typer.main.get_command(app)
+
+
+def _callback(backend: Backend) -> Callable[..., None]:
+    def run(**given: Any) -> None:
+        own = {field.name: given.pop(field.name) for field in fields(backend.options)}
+        _export(backend.name, options=own, **given)
+
+    common = list(inspect.signature(_export, eval_str=True).parameters.values())[1:-1]
+    run.__signature__ = inspect.Signature([*common, *_parameters(backend.options)])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in run.__signature__.parameters.values()}  # type: ignore[attr-defined]
+    return run
+
+
+def _parameters(options: type) -> Iterator[inspect.Parameter]:
+    """The fields of a dataclass as options of the command line."""
+    hints = get_type_hints(options)
+    for field in fields(options):
+        flags = [field.metadata["flag"]] if "flag" in field.metadata else []
+        option = typer.Option(*flags, help=field.metadata.get("help"))
+        default = inspect.Parameter.empty if field.default is MISSING else field.default
+        kind = inspect.Parameter.KEYWORD_ONLY
+        yield inspect.Parameter(
+            field.name, kind, default=default, annotation=Annotated[hints[field.name], option]
+        )
+
+
+def _export(
+    backend: str,
+    *,
     run: Annotated[
         Path, typer.Argument(help="A run folder in an integer precision, or a configuration (.yaml).")
     ],
@@ -30,43 +90,17 @@ def export_c(
     steps: Annotated[
         int, typer.Option(min=1, max=bounds.STEPS.value, help="Training steps of the self-test.")
     ] = 8,
-    board: Annotated[
-        str | None, typer.Option(help="Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55.")
-    ] = None,
-    run_it: Annotated[
-        bool, typer.Option("--run", help="With --board: run the self-test in the emulator.")
-    ] = False,
-    optimize: Annotated[
-        str, typer.Option(help="Options of the boards' compiler; '-Os -DINSITU_SMALL': the smallest code.")
-    ] = "-O2",
     data_dir: DataDir = None,
     quiet: Quiet = False,
     as_json: Json = False,
+    options: dict[str, Any],
 ) -> None:
-    """Writes a C99 project: no malloc, an arena of the planned size, the weights in their bits, a self-test.
+    from insitu.experiment.export import export
 
-    Example: insitu export c runs/a -o build/a --board mps2-an386 --run
-    """
-    from insitu.cli.recipe import words
-    from insitu.experiment.export import export, on_board
-
-    found = export(run, out, batch=batch, steps=steps, data_dir=path_text(data_dir))
-    measured = [on_board(found, name, optimize=optimize, run=run_it) for name in words(board) or []]
+    found = export(backend, run, out, batch=batch, steps=steps, data_dir=path_text(data_dir), options=options)
     if as_json:
-        plain = {"folder": str(out), "planned": found.planned, "boards": [m.plain() for m in measured]}
-        emit(json.dumps(plain, indent=1))
+        emit(json.dumps({"folder": str(found.folder), **found.facts}, indent=1))
         return
-    emit(_text(found, measured))
-    if not quiet:
-        console().print(
-            f"project {out}: 'make test' in it proves the bits again", markup=False, soft_wrap=True
-        )
-
-
-def _text(found: Exported, measured: list[OnBoard]) -> str:
-    planned = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in found.planned.items())
-    lines = [f"{found.program.name}: bytes planned: {planned}"]
-    for m in measured:
-        lines.append("")
-        lines += m.lines()
-    return "\n".join(lines) + "\n"
+    emit(found.text)
+    if found.note and not quiet:
+        console().print(found.note, markup=False, soft_wrap=True)

@@ -50,7 +50,8 @@ def train(
         str | None, typer.Option(help="Run folder or .npz whose parameters the network starts from.")
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="torch, or c: compiled, the same bits of an integer precision faster.")
+        str | None,
+        typer.Option(help="torch, or a backend such as c: compiled, the same bits faster, in integers."),
     ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,

@@ -8,8 +8,9 @@ same. Needs the extra ``[baseline]``.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil, log2, sqrt
 from typing import Any
 
@@ -19,16 +20,20 @@ from torch import Tensor, nn
 
 from insitu.data import Dataset
 from insitu.errors import ConfigError, NetworkError
-from insitu.experiment import train as runs
 from insitu.experiment.config import RunConfig
+from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
 from insitu.experiment.setup import Setup
-from insitu.experiment.train import OnEvent, Outcome
 from insitu.network.graph import INPUT, WEIGHTED, Layer, Network
 from insitu.network.torch.module import to_module
 from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import VALUES, mean_scale, one_hot
 from insitu.ops.optimizers import Optimizer
-from insitu.run.trainer import Trainer
+from insitu.run.samples import Arrays, Batches
+from insitu.run.torch_engine import Tensors
+from insitu.run.trainer import Settings, Trainer
+from insitu.step.ir import Step
+
+OnEvent = Callable[[dict[str, Any]], None]
 
 CALIBRATION = 30
 """Training steps after which the scales of activations are no more the greatest values seen, but learned; up to then
@@ -82,12 +87,11 @@ def qat(
     """
     bits = Bits(weight_bits, act_bits, input_bits)
     setup = Setup.of(config.model_copy(update={"rule": "bp", "rule_options": {}}), data)
-    with runs.threads_of(setup), torch.random.fork_rng():
+    with threads_of(setup), torch.random.fork_rng():
         torch.manual_seed(config.seed)  # of dropout
-        trainer = _QatTrainer(setup, bits, on_event)
+        model, trainer = _trainer(setup, bits, on_event)
         progress = trainer.run()
-        trainer.state = trainer.model.quantized()
-        return runs.outcome_of(setup, trainer, progress, None)
+        return outcome_of(setup, progress, _parameters(model), None)
 
 
 def _brevitas() -> tuple[Any, Any]:
@@ -231,21 +235,34 @@ def _optimizer(kind: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=1.0, momentum=momentum, nesterov=kind.kind == "nesterov")
 
 
-class _Step:
-    """A training step or a prediction of the model, in the form of the trainer's executors."""
+class _QatEngine:
+    """Steps of the Brevitas model in place of a rule's."""
 
-    def __init__(self, model: QatModel, optimizer: torch.optim.Optimizer | None, loss: str) -> None:
-        self.model, self.optimizer, self.loss = model, optimizer, loss
+    def __init__(self, setup: Setup, model: QatModel, settings: Settings) -> None:
+        self.model, self.loss, self.batch = model, settings.loss, settings.batch
+        self._step, self._forward = cache(setup.training_step), cache(setup.prediction)
+        self.optimizer = _optimizer(setup.optimizer, model)
+        self.tensors = Tensors(settings.dtype, settings.device)
+        self.state: Mapping[str, Any] = {}
 
-    def convert(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return inputs
+    def load(self, state: Mapping[str, Any]) -> None:
+        raise ConfigError("the QAT baseline keeps no checkpoint to go on from; start it anew")
 
-    def run(self, inputs: tuple[Tensor, ...], *, lr: float = 0.0, t: int = 0) -> tuple[Tensor]:
-        self.model.train(self.optimizer is not None)
-        if self.optimizer is None:
-            with torch.no_grad():
-                return (self.model(*inputs),)
-        x, y = inputs
+    def triggered(self) -> list[int]:
+        return []
+
+    def step(self, phase: int) -> Step:
+        return self._step(self.batch, phase)
+
+    def forward(self, count: int) -> Step:
+        return self._forward(count)
+
+    def learn(self, batches: Batches, _phase: int, rates: Sequence[float], _done: int) -> list[float]:
+        self.model.train()
+        each = self.tensors.batches(batches, *self.tensors.of(batches.data))
+        return [self._one(x, y, lr) for (x, y), lr in zip(each, rates)]
+
+    def _one(self, x: Tensor, y: Tensor, lr: float) -> float:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.optimizer.zero_grad()
@@ -254,42 +271,37 @@ class _Step:
         loss.backward()
         self.optimizer.step()
         self.model.clip()
-        return (loss.detach(),)
+        return loss.item()
 
-    @staticmethod
-    def reals(outputs: Any) -> Any:
-        """What the outputs stand for: themselves."""
-        return outputs
+    @torch.no_grad()
+    def infer(self, data: Arrays, first: int, end: int, _threads: int) -> Tensor:
+        self.model.eval()
+        return self.model(self.tensors.of(data)[0][first:end])
 
 
-class _QatTrainer(Trainer):
-    """The trainer of every run, with steps of the Brevitas model in place of a rule's."""
+def _trainer(setup: Setup, bits: Bits, on_event: OnEvent) -> tuple[QatModel, Trainer]:
+    """The model, and the trainer of every run with the model's steps."""
+    settings = replace(settings_of(setup), checkpoint_steps=None)
+    train, test, validation = arrays_of(setup)
+    model = QatModel(setup.net, bits, signed=bool(train.x.min() < 0))
+    model = model.to(device=settings.device, dtype=settings.dtype)
+    trainer = Trainer(
+        settings,
+        setup.training_step,
+        setup.prediction,
+        setup.net.params,
+        train,
+        test,
+        engine=_QatEngine(setup, model, settings),
+        validation=validation,
+        on_event=on_event,
+    )
+    return model, trainer
 
-    def __init__(self, setup: Setup, bits: Bits, on_event: OnEvent) -> None:
-        settings = replace(runs.settings_of(setup), checkpoint_steps=None)
-        train, test, validation = runs.arrays_of(setup)
-        model = QatModel(setup.net, bits, signed=bool(train.x.min() < 0))
-        self.model = model.to(device=settings.device, dtype=settings.dtype)
-        self._steps: Mapping[str, _Step] = {
-            "train": _Step(self.model, _optimizer(setup.optimizer, self.model), settings.loss),
-            "infer": _Step(self.model, None, settings.loss),
-        }
-        super().__init__(
-            settings,
-            setup.training_step,
-            setup.prediction,
-            setup.net.params,
-            train,
-            test,
-            validation=validation,
-            on_event=on_event,
-        )
 
-    def _executor(self, kind: str, batch: int, part: int = 0) -> Any:
-        return self._steps[kind]
-
-    def parameters(self) -> dict[str, np.ndarray]:
-        return {name: tensor.detach().cpu().float().numpy() for name, tensor in self.state.items()}
+def _parameters(model: QatModel) -> dict[str, np.ndarray]:
+    """The weights as they are quantized."""
+    return {name: tensor.detach().cpu().float().numpy() for name, tensor in model.quantized().items()}
 
 
 __all__ = ["Bits", "QatModel", "qat"]

@@ -8,17 +8,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from insitu.backends.protocol import find, names, on_reals
 from insitu.errors import ConfigError, InsituError
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.impact import Impact, Point, ask_names, assess, program, references
 from insitu.hardware.cost import capacity_bytes
-from insitu.numbers.formats import Float
 from insitu.rules.facts import unready
 from insitu.rules.protocol import make_rule
 from insitu.step.ir import Op, Step
 from insitu.step.liveness import timeline
 
-BACKENDS = ("c", "integer")
+REFERENCE = "integer"
+"""The integer reference: what every backend of integers is checked against."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ def check(
     Raises:
         ConfigError: an unknown backend, network, rule, precision or target, or a file that is no configuration.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise ConfigError(f"backend {backend!r} is unknown; use one of {', '.join(BACKENDS)}")
+    if backend is not None and backend not in (*names(), REFERENCE):
+        known = ", ".join((*names(), REFERENCE))
+        raise ConfigError(f"backend {backend!r} is unknown; use one of {known}")
     point = replace(_point(what), **({"batch": batch} if batch else {}))
     chosen = product(rules or [point.rule], precisions or [point.precision], targets or [""])
     points = [
@@ -118,7 +120,7 @@ def _items(point: Point, backend: str | None) -> Iterator[Item]:
         yield Item(*named, str(error))
         return
     if backend is not None:
-        yield Item(*named, _no_backend(point, made.steps), f"every op has a form for {backend}")
+        yield Item(*named, _no_backend(point, made.steps, backend), f"every op has a form for {backend}")
     if not point.target:
         yield Item(*named, None, f"{made.peak_bytes:,} bytes at the peak of a step")
         return
@@ -152,21 +154,29 @@ def _peak_op(impact: Impact) -> Op:
     return step.ops[sizes.index(max(sizes))]
 
 
-def _no_backend(point: Point, steps: Sequence[Step]) -> str | None:
-    """Why integer code cannot be made: float operations, or none that a backend knows."""
+def _no_backend(point: Point, steps: Sequence[Step], backend: str) -> str | None:
+    """Why a backend (or the integer reference) cannot run the steps."""
     for step in steps:
-        for op in step.ops:
-            if op.kind == "call":
-                name = getattr(op.attrs["fn"], "__qualname__", "fn")
-                return f"op call ({name}) at {op.where} runs in torch alone; use another rule"
-            floats = [v for v in (*op.inputs, *op.outputs) if isinstance(v.format, Float)]
-            if floats:
-                reason = unready(make_rule(point.rule, dict(point.options)))
-                why = reason or f"precision {point.precision} keeps {floats[0].name} in {floats[0].format}"
-                remedy = (
-                    "use another rule"
-                    if reason
-                    else "use a precision without reals, such as edge-latent-free-8"
-                )
-                return f"{op.kind} at {op.where} works on reals: {why}; {remedy}"
+        if backend == REFERENCE:
+            reason = _on_reals(point, step)
+        else:
+            refused = find(backend).refuse(step)
+            reason = (_on_reals(point, step) or refused[0]) if refused else None
+        if reason is not None:
+            return reason
     return None
+
+
+def _on_reals(point: Point, step: Step) -> str | None:
+    """Which op computes in reals, and whether the rule or the precision is why."""
+    found = on_reals(step)
+    if found is None:
+        return None
+    op, value = found
+    if op.kind == "call":
+        name = getattr(op.attrs["fn"], "__qualname__", "fn")
+        return f"op call ({name}) at {op.where} runs in torch alone; use another rule"
+    reason = unready(make_rule(point.rule, dict(point.options)))
+    why = reason or f"precision {point.precision} keeps {value.name} in {value.format}"
+    remedy = "use another rule" if reason else "use a precision without reals, such as edge-latent-free-8"
+    return f"{op.kind} at {op.where} works on reals: {why}; {remedy}"

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from insitu.backends.protocol import names as backends
 from insitu.errors import ConfigError
 from insitu.inputs import bounds
 from insitu.inputs.documents import Source, dump_yaml, parse_yaml, read_text
@@ -25,6 +26,19 @@ from insitu.ops.optimizers import Optimizer
 from insitu.passes import precision as policies
 
 T = TypeVar("T", bound=BaseModel)
+
+
+TORCH = "torch"
+"""The engine that every run has; the others are those of backends."""
+
+
+def _known(engine: str) -> str:
+    if engine != TORCH and engine not in backends():
+        raise ValueError(f"engine is unknown; use one of {', '.join((TORCH, *backends()))}")
+    return engine
+
+
+Engine = Annotated[str, AfterValidator(_known)]
 
 
 class Frozen(BaseModel):
@@ -149,8 +163,8 @@ class TrainingConfig(Frozen):
     start: str | None = Field(
         default=None, description="run folder or .npz whose parameters the network starts from"
     )
-    engine: Literal["torch", "c"] = Field(
-        default="torch",
+    engine: Engine = Field(
+        default=TORCH,
         description="what computes the steps; c: faster, the same bits (floats of a comparison: torch)",
     )
     device: str = "cpu"
@@ -216,9 +230,7 @@ class RuleSpec(Frozen):
     epochs_factor: Annotated[int, _most(bounds.EPOCHS)] = Field(
         default=1, ge=1, description="epochs of this rule over those of the others"
     )
-    engine: Literal["torch", "c"] | None = Field(
-        default=None, description="of this rule, if not the shared one"
-    )
+    engine: Engine | None = Field(default=None, description="of this rule, if not the shared one")
     label: str | None = None
 
     @property
@@ -280,8 +292,8 @@ class CompareConfig(TrainingConfig):
         shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
         run = RunConfig(**shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed)
-        floats = run.policy is None and run.engine == "c"  # C has integers alone
-        return run.model_copy(update={"engine": "torch"}) if floats else run
+        floats = run.policy is None  # engines of backends compute integers alone
+        return run.model_copy(update={"engine": TORCH}) if floats else run
 
 
 def dump(config: BaseModel) -> str:

@@ -1,22 +1,18 @@
-"""A run becomes a C project: its program with the trained state, a golden trace on its data, and what boards say."""
+"""A run becomes a project of a backend: its program with the trained state, and samples to check itself against."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from insitu.backends.c.boards import Elf, build, find, sizes, stack_of, symbol_sizes
-from insitu.backends.c.emulator import measure
-from insitu.backends.c.memory import Memory
-from insitu.backends.c.project import defines, write
+from insitu.backends.protocol import Backend, Written, find
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, load
-from insitu.experiment.program import c_program, integer_batches
+from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.setup import Setup
 from insitu.run import checkpoint
 from insitu.run.program import Program
@@ -25,65 +21,58 @@ GOLDEN_STEPS = 8
 """Training steps of the self-test."""
 
 
-@dataclass(frozen=True)
-class Exported:
-    """A written project.
-
-    Attributes:
-        folder: where it is.
-        program: what it computes.
-        workspace: bytes of the arena's end that kernels gather windows in.
-    """
-
-    folder: Path
-    program: Program
-    workspace: int
-
-    @cached_property
-    def memory(self) -> Memory:
-        """Where its arrays lie."""
-        return Memory(self.program)
-
-    @property
-    def planned(self) -> dict[str, int]:
-        """Bytes by the plan: of the arena, of what learning changes, of constants."""
-        memory = self.memory
-        return {
-            "training_arena": memory.training_arena,
-            "inference_arena": memory.inference_arena,
-            "state": memory.size("state"),
-            "rom": memory.size("rom"),
-            "workspace": self.workspace,
-        }
-
-
 def export(
-    run: Path, out: Path, *, batch: int | None = None, steps: int = GOLDEN_STEPS, data_dir: str | None = None
-) -> Exported:
-    """Writes the C project of a run folder (its last checkpoint), or of a configuration (first values).
+    backend: str,
+    run: Path,
+    out: Path,
+    *,
+    batch: int | None = None,
+    steps: int = GOLDEN_STEPS,
+    data_dir: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Written:
+    """Writes a run (its last checkpoint), or a configuration (first values), as a project of a backend.
 
     Args:
-        batch: samples per training step of the project; ``None``: the run's.
-        steps: training steps of the self-test, on the first training samples.
+        batch, steps, data_dir: as of :func:`exportable`.
+        options: of this backend alone, by the names of its ``options``.
 
     Raises:
-        ConfigError: the run is not in integers, or an op has no kernel; names op, layer and remedy.
+        ConfigError: the backend is unknown, or refuses an op; names op, layer and remedy.
+    """
+    found = find(backend)
+    chosen = found.options(**options or {})
+    program = exportable(run, batch=batch, steps=steps, data_dir=data_dir)
+    _check(found, run, program)
+    return found.write(program, out, chosen)
+
+
+def _check(backend: Backend, run: Path, program: Program) -> None:
+    for step in (*program.steps, program.inference):
+        for reason in backend.refuse(step):
+            raise ConfigError(f"{run} cannot be exported by backend {backend.name}: {reason}")
+
+
+def exportable(
+    run: Path, *, batch: int | None = None, steps: int = GOLDEN_STEPS, data_dir: str | None = None
+) -> Program:
+    """The program of a run folder (with its last checkpoint), or of a configuration (with its first values).
+
+    Args:
+        batch: samples per training step of the program; ``None``: the run's.
+        steps: training steps of its golden values, on the first training samples; of integer programs.
     """
     folder = run if run.is_dir() else None
     config = load(RunConfig, run / "config.yaml" if folder else run)
     if data_dir is not None:
         config = config.model_copy(update={"data_dir": data_dir})
-    if config.policy is None:
-        raise ConfigError(
-            f"{run} was trained in {config.precision_name}, and C has integers alone; train it in an integer "
-            "precision, such as --precision edge-latent-free-8"
-        )
     setup = Setup.of(config)
-    program = c_program(setup, batch or config.batch)
+    program = executable(setup, batch or config.batch)
     if folder is not None:
         program = replace(program, first=_trained(folder, program))
-    program = replace(program, batches=tuple(integer_batches(setup, program, steps)))
-    return Exported(out, program, write(program, out))
+    if config.policy is None:
+        return program
+    return replace(program, batches=tuple(integer_batches(setup, program, steps)))
 
 
 def _trained(folder: Path, program: Program) -> dict[str, np.ndarray]:
@@ -99,160 +88,3 @@ def _trained(folder: Path, program: Program) -> dict[str, np.ndarray]:
             first if tensor is None else tensor.double().numpy().reshape(first.shape).astype(first.dtype)
         )
     return found
-
-
-# --- on a board --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class OnBoard:
-    """What a build for a board, and its run in the emulator, gave.
-
-    Attributes:
-        text, rodata, data, bss: bytes of the program with its self-test, by section.
-        memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
-        inference_memory: of a build without learning.
-        network_text: bytes of code and constants of training and inference, without the self-test and the first state.
-        stack: bytes that a training step or a forward pass takes at most, with all calls; ``None``: not bounded.
-        equal: the self-test ended with all bits equal; ``None``: it was not run.
-        per_step, per_inference: instructions, of one training step (forward pass included) and of one forward pass.
-        kernels: instructions of the whole self-test by function, the most first.
-    """
-
-    board: str
-    text: int
-    rodata: int
-    data: int
-    bss: int
-    memory: int
-    planned: int
-    inference_memory: int
-    network_text: int
-    stack: int | None
-    equal: bool | None = None
-    per_step: float | None = None
-    per_inference: float | None = None
-    macs_per_step: int = 0
-    macs_per_inference: int = 0
-    kernels: dict[str, int] = field(default_factory=dict)
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self)
-
-    def lines(self) -> list[str]:
-        """One table."""
-        ratio = self.memory / self.inference_memory
-        found = [
-            f"{self.board}: text {self.text:,}, rodata {self.rodata:,}, data {self.data:,}, bss {self.bss:,} bytes; "
-            f"stack {'not bounded' if self.stack is None else f'{self.stack:,}'}",
-            f"  arena and state {self.memory:,} bytes (planned {self.planned:,}), {ratio:.3f} of inference's",
-            f"  code and constants of the network {self.network_text:,} bytes",
-        ]
-        if self.equal is None:
-            return found
-        found.append(f"  self-test: {'all bits equal' if self.equal else 'BITS DIFFER'}")
-        if self.per_step is not None and self.per_inference is not None:
-            found.append(
-                f"  {self.per_step:,.0f} instructions a training step, {_per(self.per_step, self.macs_per_step)}"
-            )
-            words = _per(self.per_inference, self.macs_per_inference)
-            found.append(f"  {self.per_inference:,.0f} instructions a forward pass, {words}")
-        return found + [f"  {n:>14,}  {name}" for name, n in list(self.kernels.items())[:12]]
-
-
-def _per(instructions: float, macs: int) -> str:
-    return f"{instructions / macs:.2f} a MAC" if macs else "no MAC"
-
-
-TEST = (
-    "main",
-    "wrong",
-    "print",
-    "golden_",
-    "insitu_first_state",
-    "insitu_rom",
-    "insitu_start",
-    "insitu_exit",
-    "vectors",
-)
-"""Beginnings of the names of what the self-test and the start-up bring, and of the weights in flash."""
-
-
-ENTRIES = ("insitu_learn", "insitu_learn_phase", "insitu_infer")
-"""What firmware calls."""
-
-OUTSIDE = ("insitu_start", "insitu_exit", "insitu_init", "insitu_copy_bytes", "insitu_crc", "main", "print")
-"""Functions whose instructions are those of start-up, first state and self-test (the copies of a sample are few)."""
-
-
-def _of_test(name: str) -> bool:
-    return name.startswith(TEST)
-
-
-def _blocks(symbols: Mapping[str, int]) -> int:
-    """Bytes of arena and state in the program of the self-test."""
-    return symbols.get("arena", 0) + symbols.get("state", 0)
-
-
-def on_board(found: Exported, name: str, *, optimize: str = "-O2", run: bool = False) -> OnBoard:
-    """Builds the project for a board, and runs its self-test in the emulator.
-
-    Args:
-        optimize: options of the compiler; ``-Os -DINSITU_SMALL`` gives the smallest code, without the faster forms.
-
-    Raises:
-        ConfigError: a tool is missing, the board has too little memory (naming a rule that would fit), or the program
-            does not end.
-    """
-    board, p, planned = find(name), found.program, found.planned
-    elf, lone = (_built(found, name, optimize, learn) for learn in (True, False))
-    size, symbols = sizes(elf), symbol_sizes(elf)
-    built = OnBoard(
-        board=board.name,
-        text=size.text,
-        rodata=size.rodata,
-        data=size.data,
-        bss=size.bss,
-        memory=_blocks(symbols),
-        planned=max(planned["training_arena"], planned["inference_arena"])
-        + planned["workspace"]
-        + planned["state"],
-        inference_memory=_blocks(symbol_sizes(lone)),
-        network_text=size.text + size.rodata - sum(n for name, n in symbols.items() if _of_test(name)),
-        stack=stack_of(elf, ENTRIES),
-    )
-    if not run:
-        return built
-    result, counts = measure(elf, board)
-    forward = _inside(measure(lone, board)[1])
-    steps, whole = len(p.batches), _inside(counts)
-    counts.pop("total")
-    return replace(
-        built,
-        equal=result.exit_code == 0,
-        per_step=(whole - forward) / steps,
-        per_inference=float(forward),
-        macs_per_step=sum(p.steps[0].counts().macs.values()),
-        macs_per_inference=sum(p.inference.counts().macs.values()),
-        kernels=dict(sorted(counts.items(), key=lambda item: -item[1])),
-    )
-
-
-def _inside(counts: Mapping[str, int]) -> int:
-    """Instructions of the network."""
-    return counts["total"] - sum(counts.get(name, 0) for name in OUTSIDE)
-
-
-def _built(found: Exported, name: str, optimize: str, learn: bool) -> Elf:
-    board = find(name)
-    folder = found.folder
-    sources = [folder / n for n in ("insitu_net.c", "insitu_data.c", "state.c", "test.c")]
-    sources += sorted((folder / "kernels").glob("*.c"))
-    flags = [
-        "INSITU_BOARD",
-        *defines(found.program),
-        *([] if learn else ["INSITU_NO_LEARN"]),
-    ]
-    out = folder / "build" / (f"{name}" if learn else f"{name}-infer")
-    return build(sources, [folder, folder / "kernels"], board, out, defines=flags, optimize=optimize)

@@ -13,9 +13,9 @@ import numpy as np
 from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
 from insitu.experiment.calibrate import as_read, measure
-from insitu.experiment.config import RunConfig, TrainingConfig
+from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
+from insitu.experiment.engines import check_engine, check_steps
 from insitu.experiment.impact import program_of
-from insitu.experiment.program import check_engine, check_program
 from insitu.experiment.start import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
@@ -148,7 +148,8 @@ class Setup:
             named = {op.where.layer for step in steps for op in step.ops if op.where.layer}
             setup.policy.check_layers(named | {layer.name for layer in net.layers})
         setup.check_cache()
-        check_program(setup)
+        if config.engine != TORCH:
+            check_steps(config.engine, (setup.prediction(1), *setup.executed(config.batch)))
         return setup
 
     @property
@@ -263,6 +264,10 @@ class Setup:
     def training_step(self, batch: int, phase: int = 0, *, with_loss: bool = False) -> Step:
         """The step of a phase that is executed: fused, in the best order."""
         return lower(self.emitted(batch, phase, with_loss=with_loss))
+
+    def executed(self, batch: int) -> tuple[Step, ...]:
+        """The steps of all phases."""
+        return tuple(self.training_step(batch, phase) for phase in range(self.phases.count))
 
     def inference(self, batch: int) -> Step:
         """The forward pass that is executed."""

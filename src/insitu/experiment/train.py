@@ -7,10 +7,8 @@ import io
 import json
 import os
 import platform
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,12 +17,12 @@ import numpy as np
 import torch
 
 import insitu
-from insitu.data import Augment, Dataset
+from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
-from insitu.experiment.engine import EngineTrainer
-from insitu.experiment.program import c_program, check_engine
-from insitu.experiment.record import Curve
+from insitu.experiment.engines import check_engine, engine_of
+from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
+from insitu.experiment.program import executable
 from insitu.experiment.setup import Setup
 from insitu.inputs.documents import dump_yaml
 from insitu.ops.optimizers import Optimizer
@@ -37,32 +35,6 @@ from insitu.run.trainer import Arrays, Settings, Trainer, angles
 
 OnEvent = Callable[[dict[str, Any]], None]
 ALIGNMENT_SAMPLES = 256
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run: its curve, and the trained parameters by ``state_dict`` name.
-
-    ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
-    for a run that started from nothing.
-    """
-
-    config: RunConfig
-    curve: Curve
-    seconds: float
-    samples: int
-    diverged: bool
-    params: Mapping[str, np.ndarray]
-    folder: Path | None = None
-    before: dict[str, float | None] | None = None
-
-    @property
-    def test_accuracy(self) -> float | None:
-        return self.curve.test_accuracy[-1]
-
-    @property
-    def test_loss(self) -> float | None:
-        return self.curve.test_loss[-1]
 
 
 def environment() -> dict[str, str]:
@@ -173,56 +145,6 @@ class RunFolder:
         write_atomic(self.file("parameters.npz"), buffer.getvalue())
 
 
-def arrays_of(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
-    """Training, test and validation data in the network's input shape."""
-    shape = setup.net.input_shape
-    reconstruct = setup.config.target == "input"
-
-    def arrays(x: np.ndarray, y: np.ndarray) -> Arrays:
-        x = x.reshape(len(x), *shape)
-        return Arrays(x, x.reshape(len(x), *setup.net.blocks[-1].shape) if reconstruct else y)
-
-    train, test = setup.data.train, setup.data.test
-    count = setup.training_samples
-    held = len(train) - count
-    if not held:
-        return arrays(train.x, train.y), arrays(test.x, test.y), None
-    order = np.random.default_rng([setup.config.seed, len(train)]).permutation(len(train))
-    kept, out = np.sort(order[:count]), np.sort(order[count:])
-    return arrays(train.x[kept], train.y[kept]), arrays(test.x, test.y), arrays(train.x[out], train.y[out])
-
-
-def _augment(setup: Setup) -> Callable[[np.ndarray, np.random.Generator], np.ndarray] | None:
-    """The augmentation of a batch in the network's input shape; it works on the data's own shape (images)."""
-    options = setup.config.augment
-    if not options.pad and not options.flip:
-        return None
-    change, shape = Augment(pad=options.pad, flip=options.flip), setup.data.sample_shape
-    return lambda x, rng: change(x.reshape(len(x), *shape), rng).reshape(x.shape)
-
-
-def settings_of(setup: Setup) -> Settings:
-    config = setup.config
-    stop = config.early_stop
-    return Settings(
-        total=setup.total_samples,
-        batch=config.batch,
-        lr=config.optimizer.lr,
-        loss=config.loss,
-        seed=config.seed,
-        schedule=config.schedule.factor,
-        augment=_augment(setup),
-        eval_batch=config.eval_batch,
-        eval_epochs=config.eval_epochs,
-        patience=stop.patience if stop else None,
-        min_delta=stop.min_delta if stop else 0.0,
-        checkpoint_steps=config.checkpoint_steps,
-        skip_single=setup.has_batch_norm,
-        dtype=torch.float64 if config.precision == "float64" else torch.float32,
-        device=config.device,
-    )
-
-
 def _probe(setup: Setup, settings: Settings, train: Arrays) -> Callable[[State], dict[str, float]] | None:
     """Angles to BP on the first samples of the training split."""
     if not setup.config.alignment:
@@ -290,24 +212,6 @@ def _baseline(
     return replace(outcome, config=config, folder=out)
 
 
-SERIAL_MACS = 5_000_000
-"""Steps of fewer multiply-accumulates run on one thread: a second one costs more in waiting than it computes, and on
-a busy machine a hundred times more."""
-
-
-@contextmanager
-def threads_of(setup: Setup) -> Iterator[None]:
-    """The run's thread count: as configured, one for small steps, else as torch has it; restored afterwards."""
-    before = torch.get_num_threads()
-    steps = (setup.emitted(setup.config.batch, k) for k in range(setup.phases.count))
-    small = all(sum(step.counts().macs.values()) < SERIAL_MACS for step in steps)
-    torch.set_num_threads(setup.config.threads or (1 if small else before))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> Outcome:
     config = setup.config
     settings = settings_of(setup)
@@ -325,16 +229,14 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         if folder:
             checkpoint.save(folder.file("checkpoint.pt"), state, progress, mark)
 
-    made: Callable[..., Trainer] = Trainer
-    if config.engine == "c":
-        made = partial(EngineTrainer, lambda batch: c_program(setup, batch))
-    trainer = made(
+    trainer = Trainer(
         settings,
         lambda batch, phase: setup.training_step(batch, phase, with_loss=True),
         setup.prediction,
         setup.net.params,
         train_data,
         test_data,
+        engine=engine_of(config.engine, lambda batch: executable(setup, batch), config.batch),
         validation=validation,
         on_event=note,
         on_checkpoint=keep,
@@ -344,15 +246,15 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
     )
     if restored:
         trainer.restore(*restored)
-    before = _before_training(setup, trainer)
+    before = _before_training(setup)
     progress = trainer.run()
-    outcome = replace(outcome_of(setup, trainer, progress, out), before=before)
+    outcome = replace(outcome_of(setup, progress, trainer.parameters(), out), before=before)
     if folder:
         folder.finish(outcome)
     return outcome
 
 
-def _before_training(setup: Setup, trainer: Trainer) -> dict[str, float | None] | None:
+def _before_training(setup: Setup) -> dict[str, float | None] | None:
     """Test accuracy of a pretrained network: as it came, and as the run's precision sees it."""
     if setup.config.start is None:
         return None
@@ -360,25 +262,11 @@ def _before_training(setup: Setup, trainer: Trainer) -> dict[str, float | None] 
     train, test, _ = arrays_of(setup)
     found = {}
     for name, given in (("float32", real), (setup.config.precision_name, setup)):
-        fresh = Trainer(settings_of(given), trainer.emit, given.prediction, setup.net.params, train, test)
+        fresh = Trainer(
+            settings_of(given), given.training_step, given.prediction, setup.net.params, train, test
+        )
         found[name] = fresh.evaluate(test)[1]
     return found
-
-
-def outcome_of(setup: Setup, trainer: Trainer, progress: Progress, out: Path | None) -> Outcome:
-    rows = progress.history
-    curve = Curve(
-        seed=setup.config.seed,
-        samples=[r["samples"] for r in rows],
-        train_loss=[r["train_loss"] for r in rows],
-        test_loss=[r["test_loss"] for r in rows],
-        test_accuracy=[r["test_accuracy"] for r in rows],
-        triggered=[r["triggered"] for r in rows] if all("triggered" in r for r in rows) and rows else None,
-    )
-    diverged = any(r["diverged"] for r in rows)
-    return Outcome(
-        setup.config, curve, progress.seconds, progress.samples, diverged, trainer.parameters(), out
-    )
 
 
 def load_run(folder: Path) -> tuple[RunConfig, State, Progress]:

@@ -1,7 +1,9 @@
-"""Samples and labels in the numbers of a step: as integers, and packed to bytes. No torch."""
+"""Samples and labels, and the forms in which engines read them: reals, integers, packed bytes. No torch."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,77 @@ from insitu.step.ir import Value
 
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
+Index = npt.NDArray[np.intp]
+Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
+"""What augmentation makes of the samples of a step, [batch, ...]."""
 
 ROWS = 4096
 """Samples that are quantized at a time: memory for the passing 64-bit integers."""
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Samples ``x`` [N, ...] float32 and ``y``: class indices [N], or targets of the output's shape."""
+
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    _feeds: dict[Any, Feed] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def of(self, value: Value) -> npt.NDArray[Any]:
+        """What an input of a step takes: ``x`` the samples, ``label`` the labels."""
+        return self.x if value.name == "x" else self.y
+
+    def packed(self, value: Value, index: Index) -> Bytes:
+        """Packed batches [steps, bytes] of the samples ``index`` [steps, batch], in the numbers of an input."""
+        key = (value.name, value.format, value.unit, value.zero)
+        if key not in self._feeds:
+            self._feeds[key] = Feed(value, self.of(value))
+        return self._feeds[key].batches(index)
+
+
+@dataclass(frozen=True)
+class Batches:
+    """The samples of training steps that follow each other, as many in each.
+
+    Attributes:
+        data: what they are taken from.
+        index: which ones, [steps, batch].
+        changes: what augmentation makes of each step's samples; empty where there is none.
+    """
+
+    data: Arrays
+    index: Index
+    changes: tuple[Change, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def part(self, first: int, end: int) -> Batches:
+        """Some of the steps."""
+        return Batches(self.data, self.index[first:end], self.changes[first:end])
+
+    def _changed(self, k: int) -> npt.NDArray[Any]:
+        """The real samples of a step."""
+        return self.changes[k](self.data.x[self.index[k]].astype(np.float32))
+
+    def packed(self, value: Value) -> Bytes:
+        """The bytes of an input of the steps, [steps, bytes]."""
+        if value.name != "x" or not self.changes:
+            return self.data.packed(value, self.index)
+        every = np.arange(self.index.shape[1])[None]
+        rows = [Feed(value, self._changed(k)).batches(every)[0] for k in range(len(self))]
+        return np.stack(rows)
+
+    def integers(self, value: Value) -> Ints:
+        """An input of the steps, [steps, *shape of the input]: integers in its unit, class indices as they are."""
+        if value.name == "x" and self.changes:
+            arrays = np.stack([self._changed(k) for k in range(len(self))])
+        else:
+            arrays = self.data.of(value)[self.index]
+        return as_integers(value, arrays).reshape(len(self), *value.shape)
 
 
 def as_integers(value: Value, array: npt.NDArray[Any]) -> Ints:

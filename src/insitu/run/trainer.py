@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,27 +19,19 @@ from insitu.errors import DataError
 from insitu.network.phases import ONE, Phases
 from insitu.ops.loss import LOSSES, one_hot
 from insitu.run.checkpoint import Progress
+from insitu.run.engine import Engine
+from insitu.run.samples import Arrays, Batches, Change
 from insitu.run.state import State, extend_state, real_value
+from insitu.run.torch_engine import Emit, EmitPhase, TorchEngine
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step, Value
 from insitu.step.triggers import triggers_of
 
-Emit = Callable[[int], Step]
-"""The lowered step for a batch size."""
+STRETCH = 1024
+"""Training steps in one call of an engine at most: between calls a checkpoint is written."""
 
-EmitPhase = Callable[[int, int], Step]
-"""The lowered step for a batch size and a phase (or a number of blocks)."""
-
-
-@dataclass(frozen=True)
-class Arrays:
-    """Samples ``x`` [N, ...] float32 and ``y``: class indices [N], or targets of the output's shape."""
-
-    x: np.ndarray
-    y: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.x)
+Span = tuple[int, int]
+"""First and end of a batch in the order of an epoch."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +76,7 @@ class Trainer:
         on_event: called with a dict at every evaluation (``kind: "eval"``), and while training (``"progress"``).
         on_checkpoint: called when the state may be saved.
         probe: measures something on the state at every evaluation (alignment), or ``None``.
+        engine: what runs the steps; ``None``: the torch executor.
         phases: the rule's schedule over time.
         prefix: the forward pass of the first blocks, for a batch size and a number of blocks; for phases that take
             cached features.
@@ -98,6 +91,7 @@ class Trainer:
         train: Arrays,
         test: Arrays,
         *,
+        engine: Engine | None = None,
         validation: Arrays | None = None,
         on_event: Callable[[dict[str, Any]], None] = lambda _e: None,
         on_checkpoint: Callable[[State, Progress], None] = lambda _s, _p: None,
@@ -110,90 +104,62 @@ class Trainer:
                 f"batch {settings.batch} is larger than the {len(train)} training samples; "
                 f"use a batch of at most {len(train)}"
             )
-        self.settings = settings
-        self.emit, self.infer, self.prefix, self.params = emit, infer, prefix, params
-        self.phases = phases
+        self.settings, self.params, self.phases = settings, params, phases
         self.validation = validation
         self.on_event, self.on_checkpoint, self.probe = on_event, on_checkpoint, probe
-        self.state: State = {}
         self.progress = Progress()
+        self.torch = _torch_engine(settings, emit, infer, params, phases, prefix)
+        self.engine: Engine = engine or self.torch
         self._train, self._test = train, test
-        self._executors: dict[tuple[str, int, int], TorchExecutor] = {}
-        self._tensors: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self._features: tuple[int, torch.Tensor] | None = None
+        self._residents: dict[str, Value] = {}
+        self._real: torch.dtype | None = None
 
-    # --- pieces --------------------------------------------------------------------------------------------
+    # --- state ---------------------------------------------------------------------------------------------
 
-    def _executor(self, kind: str, batch: int, part: int = 0) -> TorchExecutor:
-        """Of a training step (``part``: its phase), of the inference, or of a prefix (``part``: its blocks)."""
-        known = self._executors.get((kind, batch, part))
-        if known is None:
-            s = self.settings
-            step = self._step(kind, batch, part)
-            extend_state(self.state, step, self.params, s.seed, dtype=s.dtype, device=s.device)
-            known = TorchExecutor(step, self.state, seed=s.seed, dtype=s.dtype, device=s.device)
-            self._executors[(kind, batch, part)] = known
-        return known
+    @property
+    def state(self) -> State:
+        """The tensors of the run: what checkpoints hold, whatever engine trains."""
+        return self.torch.state
+
+    def _hold(self, step: Step) -> None:
+        """Gives the state the residents of a step that begins to run."""
+        self.torch.hold(step)
+        self._residents.update((v.name, v) for v in step.residents)
+
+    def _publish(self) -> None:
+        """Copies what the engine has learned into the tensors of the run."""
+        for name, array in self.engine.state.items():
+            if name in self.state:
+                self.state[name].copy_(torch.as_tensor(array))  # of the torch engine the very same tensor
+
+    def restore(self, state: State, progress: Progress) -> None:
+        """Continues from a checkpoint."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in state.items()}
+        for engine in dict.fromkeys((self.torch, self.engine)):
+            engine.load(arrays)
+        self.progress = progress
 
     def parameters(self) -> dict[str, np.ndarray]:
         """The network's parameters as real numbers, by ``state_dict`` name; frozen and untouched ones as they were."""
-        values = {name: v for name, v in self._residents().items() if v.init and not v.init.frozen}
+        self._hold(self.engine.forward(min(self.settings.eval_batch, len(self._test))))
+        values = {name: v for name, v in self._residents.items() if v.init and not v.init.frozen}
         return {
             name: real_value(values[name], self.state[name]) if name in values else np.asarray(array)
             for name, array in self.params.items()
         }
 
-    def _residents(self) -> dict[str, Value]:
-        """What the state holds, by name."""
-        return {v.name: v for e in self._executors.values() for v in e.step.residents}
-
-    def _step(self, kind: str, batch: int, part: int) -> Step:
-        if kind == "infer":
-            return self.infer(batch)
-        if kind == "train":
-            return self.emit(batch, part)
-        assert self.prefix is not None, "phases with a start need a prefix"
-        return self.prefix(batch, part)
-
-    def _on_device(self, data: Arrays) -> tuple[torch.Tensor, torch.Tensor]:
-        """The whole arrays as tensors: reals in the run's type, class indices as int32."""
-        known = self._tensors.get(id(data))
-        if known is None:
-            s = self.settings
-            x = torch.from_numpy(np.ascontiguousarray(data.x)).to(device=s.device, dtype=s.dtype)
-            kind = s.dtype if data.y.dtype.kind == "f" else torch.int32
-            y = torch.from_numpy(np.ascontiguousarray(data.y)).to(device=s.device, dtype=kind)
-            known = self._tensors[id(data)] = (x, y)
-        return known
-
-    def _samples(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the present phase trains on: the samples, or their features behind the blocks before ``start``."""
-        x, y = self._on_device(self._train)
-        start = self.phases.start(self._phase)
-        if not start:
-            return x, y
-        if self._features is None or self._features[0] != start:
-            self._features = None  # frees the cache of the phase before
-            size = self.settings.eval_batch
-            parts = [x[i : i + size] for i in range(0, len(x), size)]
-            executors = [self._executor("prefix", len(part), start) for part in parts]
-            found = [e.run(e.convert(part))[0] for e, part in zip(executors, parts)]
-            self._features = (start, torch.cat(found))
-        return self._features[1], y
+    # --- steps to come -------------------------------------------------------------------------------------
 
     @property
     def _phase(self) -> int:
+        return self._phase_after(0, 0)
+
+    def _phase_after(self, steps: int, samples: int) -> int:
+        """The phase after some more training steps."""
         p, s = self.progress, self.settings
-        return self.phases.at(p.step, p.samples / s.total, s.seed)
+        return self.phases.at(p.step + steps, (p.samples + samples) / s.total, s.seed)
 
-    def restore(self, state: State, progress: Progress) -> None:
-        """Continues from a checkpoint."""
-        s = self.settings
-        for name, tensor in state.items():
-            self.state[name] = tensor.to(device=s.device)
-        self.progress = progress
-
-    def _batches(self, epoch: int, start: int) -> list[tuple[int, int]]:
+    def _batches(self, epoch: int, start: int) -> list[Span]:
         """(first, end) of the batches of an epoch from sample ``start`` on, within the run's total."""
         count = len(self._train)
         left = self.settings.total - epoch * count
@@ -207,7 +173,8 @@ class Trainer:
 
     def run(self) -> Progress:
         """Trains to the end (or the early stop) and returns the progress with its history."""
-        self._prepare()
+        self._enter(self._phase)
+        self._hold(self.engine.step(self.progress.phase))
         p = self.progress
         while not p.finished:
             self._epoch()
@@ -215,44 +182,70 @@ class Trainer:
             self.on_checkpoint(self.state, p)
         return p
 
-    def _prepare(self) -> None:
-        self._executor("train", self.settings.batch, self._phase)
-
     def _order(self) -> np.ndarray:
         """The order of the samples in the present epoch."""
         return np.random.default_rng([self.settings.seed, self.progress.epoch]).permutation(len(self._train))
 
     def _epoch(self) -> None:
         s, p = self.settings, self.progress
-        index = torch.from_numpy(self._order()).to(s.device)
-        started = time.perf_counter()
-        for first, end in self._batches(p.epoch, p.position):
-            x, y = self._samples()
-            chosen = index[first:end]
-            xb, yb = x.index_select(0, chosen), y.index_select(0, chosen)
-            if s.augment is not None:
-                rng = np.random.default_rng([s.seed, p.epoch, first])
-                xb = torch.from_numpy(s.augment(xb.cpu().numpy(), rng)).to(xb)
-            self._one(xb, yb)
-            p.position = end
+        order, started = self._order(), time.perf_counter()
+        for spans in self._stretches(self._batches(p.epoch, p.position)):
+            self._learn(order, spans)
             if s.checkpoint_steps and p.step % s.checkpoint_steps == 0:
+                self._publish()
                 p.seconds += time.perf_counter() - started
                 self._tally()
                 self.on_checkpoint(self.state, p)
                 self.on_event({"kind": "progress", "step": p.step, "samples": p.samples})
                 started = time.perf_counter()
+        self._publish()
         p.seconds += time.perf_counter() - started
 
-    def _one(self, xb: torch.Tensor, yb: torch.Tensor) -> None:
+    def _stretches(self, spans: Sequence[Span]) -> Iterator[Sequence[Span]]:
+        """Batches of one size and one phase, up to a checkpoint; each is learned before the next is made."""
+        first = 0
+        while first < len(spans):
+            count = self._alike(spans[first : first + STRETCH])
+            yield spans[first : first + count]
+            first += count
+
+    def _alike(self, spans: Sequence[Span]) -> int:
+        """How many of the next batches run as the first of them."""
+        s, p = self.settings, self.progress
+        size, phase, limit = spans[0][1] - spans[0][0], self._phase, len(spans)
+        if s.checkpoint_steps:
+            limit = min(limit, s.checkpoint_steps - p.step % s.checkpoint_steps)
+        for n in range(1, limit):
+            first, end = spans[n]
+            if end - first != size or self._phase_after(n, n * size) != phase:
+                return n
+        return limit
+
+    def _learn(self, order: np.ndarray, spans: Sequence[Span]) -> None:
         s, p = self.settings, self.progress
         self._enter(self._phase)
-        executor = self._executor("train", len(xb), p.phase)
-        lr = s.lr * self._factor()
-        (loss,) = executor.run(executor.convert(xb, yb), lr=lr, t=p.step - p.phase_start)
-        p.step += 1
-        p.samples += len(xb)
-        p.loss_sum += loss.item() * len(xb)
-        p.loss_samples += len(xb)
+        self._hold(self.engine.step(p.phase))
+        index = order[spans[0][0] : spans[-1][1]].reshape(len(spans), -1)
+        size = index.shape[1]
+        rates = [s.lr * self._factor(n * size) for n in range(len(spans))]
+        batches = Batches(self._train, index, self._changes(spans))
+        losses = self.engine.learn(batches, p.phase, rates, p.step - p.phase_start)
+        p.step += len(spans)
+        p.samples += index.size
+        p.position = spans[-1][1]
+        for loss in losses or ():
+            p.loss_sum += loss * size
+            p.loss_samples += size
+
+    def _changes(self, spans: Sequence[Span]) -> tuple[Change, ...]:
+        """The augmentation of each step, with random words of its own."""
+        augment, seed, epoch = self.settings.augment, self.settings.seed, self.progress.epoch
+        if augment is None:
+            return ()
+        return tuple(
+            lambda x, first=first: augment(x, np.random.default_rng([seed, epoch, first]))
+            for first, _ in spans
+        )
 
     def _enter(self, phase: int) -> None:
         """An optimiser starts anew with a phase that comes once; where phases take turns it goes on."""
@@ -261,24 +254,15 @@ class Trainer:
             p.phase = phase
             p.phase_start = p.step if self.phases.period is None else 0
 
-    def _factor(self) -> float:
-        """Of the learning rate, by the schedule of the phase."""
-        return self.settings.schedule(self.phases.within(self.progress.samples / self.settings.total))
+    def _factor(self, samples: int = 0) -> float:
+        """Of the learning rate after some more samples, by the schedule of the phase."""
+        share = (self.progress.samples + samples) / self.settings.total
+        return self.settings.schedule(self.phases.within(share))
 
     def _tally(self) -> None:
         """Takes what the triggers have counted into the progress."""
-        p = self.progress
-        for fired in self._fired():
-            p.fired = [a + int(b) for a, b in zip(p.fired or [0] * len(fired), fired)]
-            fired[:] = [0] * len(fired)
-
-    def _fired(self) -> Iterator[Any]:
-        """The counts of the triggers, by whatever runs the steps."""
-        return (e.fired for (kind, _, _), e in self._executors.items() if kind == "train")
-
-    def _trained(self) -> Step:
-        """The training step."""
-        return self._executor("train", self.settings.batch, self.progress.phase).step
+        p, counts = self.progress, self.engine.triggered()
+        p.fired = [a + int(b) for a, b in zip(p.fired or [0] * len(counts), counts)]
 
     def _triggered(self) -> dict[str, float]:
         """Share of the samples since the last evaluation for which each trigger fired; of rules of one phase."""
@@ -287,7 +271,7 @@ class Trainer:
         if not fired or self.phases.count > 1:
             return {}
         seen = p.samples - (p.history[-1]["samples"] if p.history else 0)
-        return {name: n / seen for name, n in zip(triggers_of(self._trained()), fired)}
+        return {name: n / seen for name, n in zip(triggers_of(self.engine.step(p.phase)), fired)}
 
     def _close_epoch(self) -> None:
         s, p = self.settings, self.progress
@@ -338,24 +322,59 @@ class Trainer:
 
     def evaluate(self, data: Arrays) -> tuple[float, float | None]:
         """Mean loss (PyTorch's reduction) and accuracy; accuracy is ``None`` for targets that are no classes."""
-        x, y = self._on_device(data)
+        _, y = self.torch.tensors.of(data)
         classes = not y.is_floating_point()
         loss, right = 0.0, 0
         for first in range(0, len(data), self.settings.eval_batch):
-            xb, yb = x[first : first + self.settings.eval_batch], y[first : first + self.settings.eval_batch]
-            z = self._predicted(data, xb, first)
+            yb = y[first : first + self.settings.eval_batch]
+            z = self._predicted(data, first, first + len(yb))
             right += int((z.argmax(1) == yb).sum()) if classes else 0
-            scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(xb))
+            scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(yb))
             loss += float(
                 LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1]
             )
         return loss / len(data), right / len(data) if classes else None
 
-    def _predicted(self, _data: Arrays, xb: torch.Tensor, _first: int) -> torch.Tensor:
-        """The network's outputs for samples ``xb`` of some data, from its sample ``first`` on."""
-        executor = self._executor("infer", len(xb))
-        (z,) = executor.reals(executor.run(executor.convert(xb)))
-        return z
+    def _predicted(self, data: Arrays, first: int, end: int) -> torch.Tensor:
+        """The network's outputs for the samples ``first`` to ``end``."""
+        engine, threads = self.engine, torch.get_num_threads()
+        found = engine.infer(data, first, end, threads)
+        if found is None:
+            engine, found = self.torch, self.torch.infer(data, first, end)
+        step = engine.forward(end - first)
+        self._hold(step)
+        z, out = torch.as_tensor(found), step.outputs[0]
+        if not z.is_floating_point():
+            z = z.to(self._real_of(data, first)).reshape(end - first, *out.shape[1:])
+        return z if out.unit is None else z * out.unit
+
+    def _real_of(self, data: Arrays, first: int) -> torch.dtype:
+        """The type in which the torch engine has the outputs: their loss is rounded in it."""
+        if self._real is None:
+            self._real = self.torch.infer(data, first, first + 1).dtype
+        return self._real
+
+
+def _torch_engine(
+    settings: Settings,
+    emit: EmitPhase,
+    infer: Emit,
+    params: Mapping[str, np.ndarray],
+    phases: Phases,
+    prefix: EmitPhase | None,
+) -> TorchEngine:
+    return TorchEngine(
+        emit,
+        infer,
+        params,
+        batch=settings.batch,
+        seed=settings.seed,
+        part=settings.eval_batch,
+        dtype=settings.dtype,
+        device=settings.device,
+        phases=phases,
+        prefix=prefix,
+    )
 
 
 def _finite(value: float | None) -> float | None:

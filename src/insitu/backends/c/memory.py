@@ -40,7 +40,7 @@ def unpacked(value: Value, data: Bytes) -> npt.NDArray[Any]:
     """The integers (or float32) that the bytes of a resident hold: the way back from :func:`packed`."""
     fmt: Any = value.format
     if isinstance(fmt, Float):
-        return np.frombuffer(data[: 4 * value.size].tobytes(), "<f4").reshape(value.shape)
+        return np.frombuffer(data[: 4 * value.size].tobytes(), "<f4").reshape(value.shape).copy()
     words = unpack(data[: packed_size(value.size, fmt)], fmt, value.size)
     return (words if value.unit is None else fmt.integers(words)).reshape(value.shape)
 

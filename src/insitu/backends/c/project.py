@@ -262,8 +262,35 @@ def tested(source: Source) -> dict[str, str]:
     return generated(source) | {"golden.h": golden_source(source), "test.c": test}
 
 
-def write(program: Program, folder: Path) -> int:
-    """The whole project; returns the bytes of its workspace.
+@dataclass(frozen=True)
+class Project:
+    """A written project.
+
+    Attributes:
+        folder: where it is.
+        program: what it computes.
+        workspace: bytes of the arena's end that kernels gather windows in.
+    """
+
+    folder: Path
+    program: Program
+    workspace: int
+
+    @cached_property
+    def planned(self) -> dict[str, int]:
+        """Bytes by the plan: of the arena, of what learning changes, of constants."""
+        memory = Memory(self.program)
+        return {
+            "training_arena": memory.training_arena,
+            "inference_arena": memory.inference_arena,
+            "state": memory.size("state"),
+            "rom": memory.size("rom"),
+            "workspace": self.workspace,
+        }
+
+
+def write(program: Program, folder: Path) -> Project:
+    """Writes the whole project.
 
     Raises:
         ConfigError: an op has no kernel, or the folder holds something else.
@@ -281,4 +308,4 @@ def write(program: Program, folder: Path) -> int:
     make_folder(folder / "kernels")
     for name, content in files.items():
         write_atomic(folder / name, content)
-    return aligned(source.workspace)
+    return Project(folder, program, aligned(source.workspace))

@@ -1,0 +1,88 @@
+"""C as a backend: what it refuses, its projects, and its engine on this machine."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from insitu.backends.c.calls import calls
+from insitu.backends.c.emit import Constants, Emitter, Place
+from insitu.backends.c.engine import CompiledEngine
+from insitu.backends.c.firmware import OnBoard, on_board
+from insitu.backends.c.host import compiler
+from insitu.backends.c.project import Project, write
+from insitu.backends.protocol import Backend, Written, on_reals
+from insitu.errors import ConfigError
+from insitu.run.program import Program
+from insitu.step.ir import Step
+
+
+@dataclass(frozen=True)
+class Options:
+    """What an export to C can be asked for beside the project."""
+
+    board: str | None = field(
+        default=None,
+        metadata={"help": "Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55."},
+    )
+    emulate: bool = field(
+        default=False,
+        metadata={"flag": "--run", "help": "With --board: run the self-test in the emulator."},
+    )
+    optimize: str = field(
+        default="-O2",
+        metadata={"help": "Options of the boards' compiler; '-Os -DINSITU_SMALL': the smallest code."},
+    )
+
+    @property
+    def boards(self) -> list[str]:
+        return [word for word in map(str.strip, (self.board or "").split(",")) if word]
+
+
+class C(Backend):
+    """A C99 project: no malloc, an arena of the planned size, the weights in their bits, a self-test."""
+
+    name = "c"
+    options = Options
+    runs = True
+
+    def missing(self) -> str | None:
+        try:
+            compiler()
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def refuse(self, step: Step) -> list[str]:
+        if (found := on_reals(step)) is not None:
+            op, value = found
+            return [
+                f"{op.kind} at {op.where} works on reals ({value.name} in {value.format}), and C has integers alone; "
+                "train with an integer-ready rule in an integer precision, such as --precision edge-latent-free-8"
+            ]
+        anywhere: Mapping[str, Place] = defaultdict(lambda: Place("arena", 0))
+        try:
+            calls(Emitter(step, anywhere, Constants()))
+        except ConfigError as error:
+            return [str(error)]
+        return []
+
+    def write(self, program: Program, folder: Path, options: Options) -> Written:
+        project = write(program, folder)
+        found = [on_board(project, b, optimize=options.optimize, run=options.emulate) for b in options.boards]
+        facts = {"planned": project.planned, "boards": [board.plain() for board in found]}
+        note = f"project {folder}: 'make test' in it proves the bits again"
+        return Written(folder, _text(project, found), facts, note)
+
+    def engine(self, program: Program) -> CompiledEngine:
+        return CompiledEngine(program)
+
+
+def _text(project: Project, boards: list[OnBoard]) -> str:
+    planned = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in project.planned.items())
+    lines = [f"{project.program.name}: bytes planned: {planned}"]
+    for board in boards:
+        lines += ["", *board.lines()]
+    return "\n".join(lines) + "\n"
