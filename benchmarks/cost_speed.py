@@ -13,7 +13,7 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from insitu.experiment.impact import Point, sweep
+from insitu.experiment.impact import DesignPoint, sweep
 from insitu.hardware.target import names
 from insitu.passes.precision import NAMED
 from insitu.rules import RULES
@@ -24,7 +24,9 @@ NETWORKS = ("mlp-784-1000-10", "lenet5", "ds-cnn", "resnet8")
 def measure(network: str, jobs: int) -> dict[str, float | str]:
     """Points, refused ones and seconds of a sweep, from a cold start of its processes."""
     every = product(RULES, ("float32", *NAMED), names())
-    points = [Point(network, rule, precision, target, activation="relu") for rule, precision, target in every]
+    points = [
+        DesignPoint(network, rule, precision, target, activation="relu") for rule, precision, target in every
+    ]
     start = perf_counter()
     rows = sweep(points, jobs)
     seconds = perf_counter() - start

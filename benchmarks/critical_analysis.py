@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from insitu.errors import InsituError
-from insitu.experiment.impact import BASELINES, Impact, Point, assess, summary_of
-from insitu.experiment.pool import completed, workers
+from insitu.experiment.impact import BASELINES, DesignPoint, Impact, assess, summary_of
 from insitu.experiment.record import Results
-from insitu.experiment.whole import to_accuracy
+from insitu.experiment.to_accuracy import to_accuracy
+from insitu.experiment.workers import completed, workers
 from insitu.hardware.stability import claim
 from insitu.hardware.target import find
 
@@ -61,12 +61,12 @@ HEADLINE = ("edge-latent-free-8", 1)
 Row = dict[str, Any]
 
 
-def point(network: str, spec: Spec, precision: str, batch: int, target: str) -> Point:
+def point(network: str, spec: Spec, precision: str, batch: int, target: str) -> DesignPoint:
     rule, options = spec
-    return Point(network, rule, precision, target, batch, options=options, activation="relu")
+    return DesignPoint(network, rule, precision, target, batch, options=options, activation="relu")
 
 
-def points() -> list[Point]:
+def points() -> list[DesignPoint]:
     """Everything that is costed; the targets of a program together."""
     every = product(NETWORKS, SETTINGS, SPECS, TARGETS)
     return [point(network, spec, *setting, target) for network, setting, spec, target in every]
@@ -82,12 +82,12 @@ KEPT = (
 )
 
 
-def costed(group: list[Point]) -> list[Row]:
+def costed(group: list[DesignPoint]) -> list[Row]:
     """Rows of points that share a program, with the energy by phase and the claims against the baselines."""
     return [one(p) for p in group]
 
 
-def one(p: Point) -> Row:
+def one(p: DesignPoint) -> Row:
     place = {"precision": p.precision, "batch": p.batch, "target": p.target}
     named = {"network": p.network, "rule": p.name, **place}
     try:

@@ -35,7 +35,7 @@ from insitu.data import Dataset, Split
 from insitu.errors import InsituError
 from insitu.experiment.config import OptimizerConfig, RunConfig
 from insitu.experiment.program import executable
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.run.samples import Feed
 from insitu.run.state import extend_state
 from insitu.run.torch_exec import TorchExecutor
@@ -76,7 +76,7 @@ def made_digits() -> Dataset:
 
 def loaded() -> tuple[str, Dataset]:
     """The data, and what they are."""
-    from insitu.experiment.setup import load_data
+    from insitu.experiment.resolve import load_data
 
     try:
         return "MNIST", load_data(configuration("bp"))

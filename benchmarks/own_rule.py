@@ -20,8 +20,9 @@ from typing import Any
 
 from boards import exported
 from insitu.backends.c.firmware import on_board
-from insitu.experiment import recipes, whole
-from insitu.experiment.impact import Point, assess
+from insitu.experiment import recipes
+from insitu.experiment import to_accuracy as reached
+from insitu.experiment.impact import DesignPoint, assess
 from insitu.hardware.stability import claim
 from insitu.hardware.target import find
 
@@ -48,7 +49,7 @@ VARIANTS = tuple(
 
 def epochs() -> list[dict[str, Any]]:
     """Share of the samples that triggered each block of etch in each epoch, mean over the seeds."""
-    curves = next(row.curves for row in whole.load(STUDY).rows if row.label == ETCH)
+    curves = next(row.curves for row in reached.load(STUDY).rows if row.label == ETCH)
     found = []
     for epoch, several in enumerate(zip(*(c.triggered or () for c in curves), strict=True), 1):
         shares = {name: round(fmean(s[name] for s in several), 4) for name in several[0]}
@@ -59,7 +60,7 @@ def epochs() -> list[dict[str, Any]]:
 def point(network: str, rule: str, target: str, triggers: tuple[float, ...] = ()) -> dict[str, Any]:
     """Bytes of training and inference, and energy of a sample and of inference, in uJ."""
     precision = WORDS if rule == "etch" else STASH
-    found = assess(Point(network, rule, precision, target, activation="relu", triggers=triggers))
+    found = assess(DesignPoint(network, rule, precision, target, activation="relu", triggers=triggers))
     energy, inference = found.energy, found.inference.energy
     return {
         "network": network, "rule": rule, "target": target, "triggers": list(triggers),
@@ -78,10 +79,10 @@ def to_accuracy() -> list[dict[str, Any]]:
 
 def _to(accuracy: float, target: str) -> Iterator[dict[str, Any]]:
     found, uses = [], {}
-    for study in map(whole.load, (STUDY, HINGE)):
+    for study in map(reached.load, (STUDY, HINGE)):
         rows = {row.label: row for row in study.rows}
-        for w in whole.to_accuracy(study, NETWORK, accuracy, [target]):
-            asked = whole.point_of(rows[w.label], target, whole.options_of(study, rows[w.label]))
+        for w in reached.to_accuracy(study, NETWORK, accuracy, [target]):
+            asked = reached.point_of(rows[w.label], target, reached.options_of(study, rows[w.label]))
             impact = assess(replace(asked, triggers=tuple(w.triggers.values())))
             uses[w.label] = {use: n * (w.samples or 0) for use, n in impact.uses.items()}
             found.append(w)
@@ -102,7 +103,7 @@ def variants() -> list[dict[str, Any]]:
     """Bytes of training and inference by the plan."""
     rows = []
     for network, named, options in VARIANTS:
-        found = assess(Point(network, "etch", WORDS, TARGETS[0], options=options, activation="relu"))
+        found = assess(DesignPoint(network, "etch", WORDS, TARGETS[0], options=options, activation="relu"))
         kept = {"training": found.peak_bytes, "inference": found.inference.peak_bytes}
         rows.append({"network": network, "variant": named} | kept)
     return rows

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.experiment.config import RunConfig, ScheduleConfig
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.numbers.rounding import drop
 from insitu.run.first import first_arrays
 from insitu.run.integer import Clock, Ints, run

@@ -22,7 +22,7 @@ from insitu.backends.c.project import write
 from insitu.experiment import recipes
 from insitu.experiment.config import RuleSpec
 from insitu.experiment.program import executable
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import train
 from insitu.run.samples import Feed, as_integers
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from insitu.cli import main
-from insitu.experiment.impact import COLUMNS, Point, assess, summary, summary_of
+from insitu.experiment.impact import COLUMNS, DesignPoint, assess, summary, summary_of
 from insitu.hardware.target import names
 from tests.report import factory
 
@@ -42,7 +42,7 @@ def test_cost_of_one_point(capsys: Capture) -> None:
 
 def test_cost_as_json(capsys: Capture) -> None:
     values = json.loads(said(capsys, "cost", SMALL, "--optimizer", "momentum", "--json"))
-    found = assess(Point(SMALL, optimizer="momentum"))
+    found = assess(DesignPoint(SMALL, optimizer="momentum"))
     assert {k: values[k] for k in COLUMNS} == summary_of(found)
     assert values["bills"][0]["rows"][0]["op"] == "matmul" and "bp" in values["references"]
     unknown = json.loads(said(capsys, "cost", SMALL, "--target", "desktop", "--json"))
@@ -105,7 +105,7 @@ def test_several_points_are_ranked(capsys: Capture) -> None:
         + claims[0].split("holds, ")[1]
     ]
     values = json.loads(said(capsys, *words, "--json"))
-    points = [Point(SMALL, r, EDGE, t) for r in ("bp", "shallow") for t in ("stm32l4r5", "desktop")]
+    points = [DesignPoint(SMALL, r, EDGE, t) for r in ("bp", "shallow") for t in ("stm32l4r5", "desktop")]
     assert values["points"] == [summary(p) for p in points]
     assert [c["headline"] for c in values["claims"]] == [True]
 

@@ -11,7 +11,7 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.experiment.check import Found, check
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RunConfig, dump, parse
-from insitu.experiment.impact import Point, program
+from insitu.experiment.impact import DesignPoint, program
 from insitu.experiment.record import Results
 
 EDGE = "edge-latent-free-8"
@@ -27,7 +27,7 @@ def test_nothing_to_object() -> None:
     made = found(SMALL, targets=["stm32l4r5", "accelerator-22nm"], precisions=[EDGE], backend="c", batch=4)
     assert made.clean and len(made.items) == 4  # per target: the backend, and the memory
     assert [i.note for i in made.items if "form for c" in i.note] == ["every op has a form for c"] * 2
-    peak = program(Point(SMALL, "bp", EDGE, "", 4)).peak_bytes
+    peak = program(DesignPoint(SMALL, "bp", EDGE, "", 4)).peak_bytes
     assert f"{peak:,} of 655,360 bytes" in made.text() and f"{peak:,} of 262,144 bytes" in made.text()
     assert made.text().count("ok ") == 4 and made.text(quiet=True) == ""
 
@@ -56,7 +56,7 @@ def test_where_no_baseline_fits_other_remedies_are_named() -> None:
 
 def test_of_phases_the_highest_is_looked_at() -> None:
     """The first greedy phase is the highest with what rests, though not by itself."""
-    made = program(Point("mlp-64-32-32-10", "greedy", "float32", "", 4))
+    made = program(DesignPoint("mlp-64-32-32-10", "greedy", "float32", "", 4))
     assert made.highest == 0 and max(x.peak_bytes for x in made.layouts) < made.peak_bytes
     (item,) = found("mlp-64-32-32-10", rules=["greedy"], batch=4).items
     assert item.note == f"{made.peak_bytes:,} bytes at the peak of a step"
@@ -121,7 +121,9 @@ def test_a_configuration_and_a_run_folder(folder: bool, tmp_path: Path) -> None:
     made = found(str(tmp_path if folder else tmp_path / "config.yaml"), targets=["stm32l4r5"])
     (item,) = made.items
     assert (item.rule, item.precision) == ("dfa[feedback=shared]", EDGE) and made.clean
-    point = Point("mlp-64-32-32-10", "dfa", EDGE, "", 5, options=(("feedback", "shared"),), activation="relu")
+    point = DesignPoint(
+        "mlp-64-32-32-10", "dfa", EDGE, "", 5, options=(("feedback", "shared"),), activation="relu"
+    )
     assert f"{program(point).peak_bytes:,} of 655,360" in item.note
     other = found(str(tmp_path), rules=["bp"], batch=1)
     assert other.items[0].rule == "bp"  # without the options of the other rule
@@ -145,7 +147,7 @@ def config(**more: Any) -> CompareConfig:
 
 
 def peak(rule: str) -> int:
-    return program(Point("mlp-64-32-32-10", rule, "float32", "", 8)).peak_bytes
+    return program(DesignPoint("mlp-64-32-32-10", rule, "float32", "", 8)).peak_bytes
 
 
 def test_a_rule_over_the_bytes_does_not_train() -> None:
@@ -213,7 +215,7 @@ def test_a_target_that_cannot_hold_a_rule_rejects_it(tmp_path: Path) -> None:
     rules = [{"rule": "bp"}, {"rule": "shallow"}]
     wide = {"networks": ["mlp-64-512-512-10"], "rules": rules, "batch": 64}
     bp, shallow = (
-        program(Point("mlp-64-512-512-10", r["rule"], "float32", "", 64)).peak_bytes for r in rules
+        program(DesignPoint("mlp-64-512-512-10", r["rule"], "float32", "", 64)).peak_bytes for r in rules
     )
     assert shallow < bp
     for base, key in (("stm32l4r5", "ram"), ("accelerator-22nm-sram", "sram")):

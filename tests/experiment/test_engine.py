@@ -22,7 +22,7 @@ from insitu.experiment.command import train_command
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump, load, parse
 from insitu.experiment.program import executable, integer_batches
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import Outcome, fingerprint, train
 from insitu.numbers.formats import Fixed
 from insitu.numbers.packing import pack

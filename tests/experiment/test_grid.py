@@ -17,7 +17,7 @@ from insitu.experiment import recipes
 from insitu.experiment.config import RuleSpec, RunConfig, dump, load, parse
 from insitu.experiment.grid import Bits, GridConfig, GridResults, Point, grid
 from insitu.experiment.record import Curve
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import Outcome, fingerprint, train
 
 

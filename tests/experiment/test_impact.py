@@ -13,8 +13,8 @@ from insitu.errors import ConfigError, InsituError, StepError
 from insitu.experiment.impact import (
     BASELINES,
     COLUMNS,
+    DesignPoint,
     Impact,
-    Point,
     ask_names,
     assess,
     cost,
@@ -57,7 +57,7 @@ def central(band: Band | None) -> float:
 def test_batch_norms_are_kept_where_rule_and_precision_can(
     network: str, rule: str, precision: str, asked: str | None, found: str
 ) -> None:
-    made = program(Point(network, rule, precision, "", 2, asked))
+    made = program(DesignPoint(network, rule, precision, "", 2, asked))
     kinds = {op.kind for op in made.steps[0].ops}
     assert made.norm == found
     assert ("bn_apply" in kinds) == (found == "keep" and network != "lenet5")
@@ -67,12 +67,12 @@ def test_batch_norms_are_kept_where_rule_and_precision_can(
 @pytest.mark.parametrize(
     ("point", "said"),
     [
-        (Point("resnet8", "bp", EDGE, norm="keep"), "batch norm has no integer form"),
-        (Point("resnet8", "pepita", "float32"), "pepita cannot train block"),
-        (Point("lenet5", "hsic", EDGE, batch=2), "label_gram"),
+        (DesignPoint("resnet8", "bp", EDGE, norm="keep"), "batch norm has no integer form"),
+        (DesignPoint("resnet8", "pepita", "float32"), "pepita cannot train block"),
+        (DesignPoint("lenet5", "hsic", EDGE, batch=2), "label_gram"),
     ],
 )
-def test_what_is_asked_for_is_refused_where_it_cannot_be(point: Point, said: str) -> None:
+def test_what_is_asked_for_is_refused_where_it_cannot_be(point: DesignPoint, said: str) -> None:
     with pytest.raises(InsituError, match=said):
         assess(point)
     assert said in str(refusal(point)) and said in summary(point)["refused"]
@@ -81,7 +81,7 @@ def test_what_is_asked_for_is_refused_where_it_cannot_be(point: Point, said: str
 
 @pytest.mark.parametrize(("rule", "count"), [("greedy", 3), ("dbl", 2), ("dgl", 1)])
 def test_phases_have_a_bill_each_and_their_means(rule: str, count: int) -> None:
-    found = assess(Point("mlp-64-32-32-10", rule, EDGE, batch=4))
+    found = assess(DesignPoint("mlp-64-32-32-10", rule, EDGE, batch=4))
     made = found.program
     assert len(found.bills) == len(made.steps) == len(made.idle) == count
     peaks = [plan(s).peak_bytes + sum(r.values()) for s, r in zip(made.steps, made.idle)]
@@ -96,7 +96,7 @@ def test_phases_have_a_bill_each_and_their_means(rule: str, count: int) -> None:
 
 
 def test_a_greedy_phase_keeps_the_weights_of_the_others() -> None:
-    made = program(Point("mlp-64-32-32-10", "greedy", "float32", "", 4))
+    made = program(DesignPoint("mlp-64-32-32-10", "greedy", "float32", "", 4))
     assert any(sum(rest.values()) for rest in made.idle[:-1]) and not sum(made.idle[-1].values())
     weights = 4 * (64 * 32 + 32 + 32 * 32 + 32 + 32 * 10 + 10)
     for layout, rest in zip(made.layouts, made.idle):
@@ -106,20 +106,20 @@ def test_a_greedy_phase_keeps_the_weights_of_the_others() -> None:
 
 
 def test_the_memory_picture_is_that_of_the_highest_phase() -> None:
-    found = assess(Point("mlp-64-32-32-10", "greedy", "float32", batch=4))
+    found = assess(DesignPoint("mlp-64-32-32-10", "greedy", "float32", batch=4))
     fused, eager = timelines(found)
     assert max(m.bytes.total for m in fused) == found.peak_bytes <= max(m.bytes.total for m in eager)
 
 
 def test_an_autoencoder_reconstructs_and_options_reach_the_rule() -> None:
-    inputs = program(Point("autoencoder", "bp", "float32", "", 1)).steps[0].inputs
+    inputs = program(DesignPoint("autoencoder", "bp", "float32", "", 1)).steps[0].inputs
     assert [v.shape for v in inputs] == [(1, 640), (1, 640)]
-    few = assess(Point("mlp-64-32-32-32-32-10", "bp-checkpoint", options=(("segments", 2),)))
+    few = assess(DesignPoint("mlp-64-32-32-32-32-10", "bp-checkpoint", options=(("segments", 2),)))
     assert few.point.name == "bp-checkpoint[segments=2]"
-    whole = assess(Point("mlp-64-32-32-32-32-10", "bp"))
-    assert few.macs > whole.macs and Point(SMALL).name == "bp"
-    momentum = assess(Point(SMALL, optimizer="momentum"))
-    assert momentum.peak_bytes > assess(Point(SMALL)).peak_bytes
+    whole = assess(DesignPoint("mlp-64-32-32-32-32-10", "bp"))
+    assert few.macs > whole.macs and DesignPoint(SMALL).name == "bp"
+    momentum = assess(DesignPoint(SMALL, optimizer="momentum"))
+    assert momentum.peak_bytes > assess(DesignPoint(SMALL)).peak_bytes
 
 
 # --- against what --------------------------------------------------------------------------------------------
@@ -136,7 +136,7 @@ def test_an_autoencoder_reconstructs_and_options_reach_the_rule() -> None:
 def test_references_are_the_baselines_that_take_the_network(
     network: str, precision: str, known: set[str]
 ) -> None:
-    point = Point(network, "drtp", precision, options=(("feedback", "stored"),), batch=2)
+    point = DesignPoint(network, "drtp", precision, options=(("feedback", "stored"),), batch=2)
     found = references(point)
     assert set(found) == known
     for rule, other in found.items():
@@ -144,12 +144,14 @@ def test_references_are_the_baselines_that_take_the_network(
 
 
 def test_problems() -> None:
-    assert refusal(Point("lenet5")) is None
-    assert "has 655,360 of RAM" in str(refusal(Point("mlp-784-1000-10")))
-    assert "no store behind them" in str(refusal(Point("mlp-784-1000-10", target="accelerator-22nm-sram")))
-    assert "1,310,720" in str(refusal(Point("mlp-784-1000-10", target="accelerator-22nm-mram")))
+    assert refusal(DesignPoint("lenet5")) is None
+    assert "has 655,360 of RAM" in str(refusal(DesignPoint("mlp-784-1000-10")))
+    assert "no store behind them" in str(
+        refusal(DesignPoint("mlp-784-1000-10", target="accelerator-22nm-sram"))
+    )
+    assert "1,310,720" in str(refusal(DesignPoint("mlp-784-1000-10", target="accelerator-22nm-mram")))
     with pytest.raises(StepError, match="no store behind them"):
-        assess(Point("mlp-784-1000-10", target="accelerator-22nm-sram"))
+        assess(DesignPoint("mlp-784-1000-10", target="accelerator-22nm-sram"))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_problems() -> None:
     ],
 )
 def test_unknown_names_are_refused_before_anything_is_assessed(change: dict[str, str], said: str) -> None:
-    points = [Point(SMALL), replace(Point(SMALL), **change)]  # type: ignore[arg-type]
+    points = [DesignPoint(SMALL), replace(DesignPoint(SMALL), **change)]  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=said):
         ask_names(points)
     ask_names(points[:1])
@@ -173,7 +175,7 @@ def test_unknown_names_are_refused_before_anything_is_assessed(change: dict[str,
 # --- many points ---------------------------------------------------------------------------------------------
 
 POINTS = [
-    Point(SMALL, rule, precision, target, 2)
+    DesignPoint(SMALL, rule, precision, target, 2)
     for rule in ("bp", "drtp", "hsic")
     for precision in ("float32", EDGE)
     for target in ("stm32l4r5", "desktop", "accelerator-22nm-sram")
@@ -194,16 +196,16 @@ def test_a_sweep_of_two_jobs_is_the_same_sweep() -> None:
 
 
 def test_unknown_stays_unknown_in_a_row() -> None:
-    row = summary(Point(SMALL, target="desktop"))
+    row = summary(DesignPoint(SMALL, target="desktop"))
     for column in ("energy_pj", "energy_pj_low", "inference_energy_pj", "energy_to_inference", "store_bits"):
         assert row[column] is None, column
     assert row["cycles"] > 0 and row["seconds"] > 0
-    array = summary(Point(SMALL, target="accelerator-22nm"))
+    array = summary(DesignPoint(SMALL, target="accelerator-22nm"))
     assert array["store_bits"] == 0 and array["area_um2"] > 0  # known to be none
 
 
 def test_ratios_of_a_row() -> None:
-    found = assess(Point(SMALL, "bp", EDGE, batch=4))
+    found = assess(DesignPoint(SMALL, "bp", EDGE, batch=4))
     row = summary_of(found)
     assert row["bytes_to_inference"] == found.peak_bytes / found.inference.peak_bytes > 1
     assert row["macs_to_inference"] == pytest.approx(found.macs / (64 * 32 + 32 * 10))
@@ -212,7 +214,7 @@ def test_ratios_of_a_row() -> None:
 
 
 def test_plain_values_are_json_and_hold_the_baselines() -> None:
-    found = assess(Point("mlp-64-32-32-10", "greedy", "float32", "accelerator-22nm-rram"))
+    found = assess(DesignPoint("mlp-64-32-32-10", "greedy", "float32", "accelerator-22nm-rram"))
     values: dict[str, Any] = plain(found, references(found.point))
     assert json.loads(json.dumps(values)) == values
     assert len(values["bills"]) == 3 and set(values["references"]) == {"bp", "bp-checkpoint"}
@@ -222,13 +224,13 @@ def test_plain_values_are_json_and_hold_the_baselines() -> None:
 
 def test_the_python_api() -> None:
     found = insitu.cost(SMALL, rule="drtp", target="accelerator-22nm")
-    assert isinstance(found, Impact) and found.point == Point(SMALL, "drtp", target="accelerator-22nm")
+    assert isinstance(found, Impact) and found.point == DesignPoint(SMALL, "drtp", target="accelerator-22nm")
     assert summary_of(found) == summary_of(cost(SMALL, rule="drtp", target="accelerator-22nm"))
 
 
 def test_phases_have_triggers_of_their_own() -> None:
     """One share for all of them, or one of each in the order of the phases."""
-    point = Point("mlp-64-32-16-10", "greedy", loss="hinge")
+    point = DesignPoint("mlp-64-32-16-10", "greedy", loss="hinge")
     worst = assess(point)
     names = list(worst.triggers)
     assert len(worst.bills) > 1 and len(names) >= len(worst.bills) and names[0].startswith("0:")

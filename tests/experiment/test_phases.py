@@ -12,7 +12,7 @@ import torch
 from insitu.errors import ConfigError, DataError
 from insitu.experiment.compare import step_cost
 from insitu.experiment.config import CompareConfig, RunConfig, parse
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import train
 from insitu.network.phases import ONE, Phases
 from insitu.passes import lower, plan

@@ -15,7 +15,7 @@ from insitu.errors import ConfigError, DataError, NetworkError, StepError
 from insitu.experiment.calibrate import measure
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CalibrationConfig, CompareConfig, RunConfig, parse
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import load_run, train
 from insitu.network import zoo
 

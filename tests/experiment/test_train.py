@@ -17,7 +17,7 @@ import torch
 
 from insitu.errors import CheckpointError, ConfigError, DataError, NetworkError
 from insitu.experiment.config import RunConfig, load, parse
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import load_run, train
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from insitu.errors import StepError
-from insitu.experiment.impact import Impact, Point, assess, network, program
+from insitu.experiment.impact import DesignPoint, Impact, assess, network, program
 from insitu.hardware.bill import ZERO, Band, Bill, Row, fields, level, total
 from insitu.hardware.cost import OMITS, capacity_bytes, cost
 from insitu.hardware.target import Array, Processor, Target, find, names
@@ -29,7 +29,7 @@ UNKNOWN = ("ecp5-85", "desktop", "stm32g0b1")
 def impact(
     rule: str = "bp", precision: str = "float32", target: str = CORE, net: str = NET, batch: int = 4
 ) -> Impact:
-    return assess(Point(net, rule, precision, target, batch))
+    return assess(DesignPoint(net, rule, precision, target, batch))
 
 
 def bill(*args: Any, **options: Any) -> Bill:
@@ -44,7 +44,7 @@ def array_of(name: str = ARRAY) -> Array:
 
 def costed(target: Processor | Array, rule: str = "bp", precision: str = "float32", batch: int = 4) -> Bill:
     """On a target that is changed."""
-    made = program(Point(NET, rule, precision, "", batch))
+    made = program(DesignPoint(NET, rule, precision, "", batch))
     return cost(made.steps[0], made.layouts[0], target)
 
 
@@ -84,7 +84,7 @@ def test_phases_add_what_rests() -> None:
 def test_tables_are_as_wide_as_their_entries() -> None:
     """ReLU: the exponentials of the loss alone, up to 2**15; tanh: two tables of 256 bytes more."""
     plain, curved = (
-        assess(Point("mlp-64-32-10", "bp", EDGE, CORE, 2, activation=fn)) for fn in ("relu", "tanh")
+        assess(DesignPoint("mlp-64-32-10", "bp", EDGE, CORE, 2, activation=fn)) for fn in ("relu", "tanh")
     )
     tables = [
         op.attrs["table"]
@@ -339,7 +339,7 @@ def test_weights_stay_in_a_store_that_keeps_them() -> None:
 def test_an_array_without_a_store_refuses_what_it_cannot_hold(rule: str, precision: str) -> None:
     with pytest.raises(StepError) as caught:
         impact(rule, precision, "accelerator-22nm-sram", net="mlp-784-1000-10", batch=1)
-    made = program(Point("mlp-784-1000-10", rule, precision, "", 1))
+    made = program(DesignPoint("mlp-784-1000-10", rule, precision, "", 1))
     text = str(caught.value)
     for part in (
         f"{made.peak_bytes:,} bytes",

@@ -13,7 +13,7 @@ import pytest
 
 from insitu.experiment.config import RunConfig
 from insitu.experiment.program import executable
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.hardware.target import find
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from insitu.experiment.impact import Point, program
+from insitu.experiment.impact import DesignPoint, program
 from insitu.hardware.array import Choice, mapped, unit_costs
 from insitu.hardware.bill import Band, Bill, total
 from insitu.hardware.cost import cost
@@ -33,7 +33,7 @@ PRECISIONS = st.sampled_from([EDGE, "w4a8", "w2a4", "float32"])
 
 @cache
 def made(net: str, rule: str, precision: str, batch: int = 2) -> Program:
-    return program(Point(net, rule, precision, "", batch))
+    return program(DesignPoint(net, rule, precision, "", batch))
 
 
 programs = st.builds(made, NETWORKS, RULES, PRECISIONS, st.sampled_from([1, 2, 5]))

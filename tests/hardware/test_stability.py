@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from insitu.experiment.impact import Point, assess
+from insitu.experiment.impact import DesignPoint, assess
 from insitu.hardware.bill import Use
 from insitu.hardware.stability import DRAWS, HEADLINE, Claim, claim, draw, energies, ranking
 from insitu.hardware.target import Array, Entry, Target, find
@@ -106,7 +106,7 @@ def test_energies_are_amounts_times_drawn_entries() -> None:
 
 @pytest.mark.parametrize("name", ["desktop", "ecp5-85", "stm32g0b1"])
 def test_without_energies_a_claim_has_no_share(name: str) -> None:
-    uses = {rule: assess(Point("mlp-64-16-10", rule, target=name)).uses for rule in ("bp", "drtp")}
+    uses = {rule: assess(DesignPoint("mlp-64-16-10", rule, target=name)).uses for rule in ("bp", "drtp")}
     found = claim("drtp", "bp", uses, find(name))
     assert found.share is None and found.ratio is None and not found.headline
     assert str(found) == f"drtp against bp on {name}: energy unknown"
@@ -130,7 +130,7 @@ def test_a_ranking_goes_from_the_cheapest_and_leaves_out_the_unknown() -> None:
 def test_rules_that_leave_work_out_are_cheaper_whatever_the_table_says(name: str) -> None:
     """Shallow does a part of what BP does; checkpoints do it and more."""
     uses = {
-        rule: assess(Point("mlp-64-32-32-32-32-10", rule, "edge-latent-free-8", name, 4)).uses
+        rule: assess(DesignPoint("mlp-64-32-32-32-32-10", rule, "edge-latent-free-8", name, 4)).uses
         for rule in ("bp", "shallow", "bp-checkpoint")
     }
     assert claim("shallow", "bp", uses, find(name)).share == 1.0

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from insitu.errors import ConfigError
-from insitu.experiment.impact import Impact, Point, assess, network, program
+from insitu.experiment.impact import DesignPoint, Impact, assess, network, program
 from insitu.hardware.bill import Bill, Row
 from insitu.hardware.work import PHASES
 from insitu.rules import RULES
@@ -31,13 +31,13 @@ PRECISIONS = ("float32", EDGE, "edge-latent-free-4:error_exponent=static,gather=
 def step_of(
     net: str, rule: str, precision: str = "float32", activation: str = "relu", **options: Any
 ) -> Step:
-    return program(Point(net, rule, precision, "", activation=activation, **options)).steps[0]
+    return program(DesignPoint(net, rule, precision, "", activation=activation, **options)).steps[0]
 
 
 def costed(
     *shares: float, net: str = MLP, target: str = CORE, precision: str = EDGE, batch: int = 1
 ) -> Impact:
-    return assess(Point(net, "etch", precision, target, batch, activation="relu", triggers=shares))
+    return assess(DesignPoint(net, "etch", precision, target, batch, activation="relu", triggers=shares))
 
 
 def central(bill: Bill, rows: list[Row] | None = None) -> float:
@@ -96,7 +96,7 @@ def test_rules_that_learn_from_every_sample_have_none(rule: str) -> None:
     batch = 2
     if not serves(rule, network(MLP, "keep", "relu")):
         pytest.skip("another network")
-    for step in program(Point(MLP, rule, target="", batch=batch, activation="relu")).steps:
+    for step in program(DesignPoint(MLP, rule, target="", batch=batch, activation="relu")).steps:
         assert not triggers_of(step) and not silences(step)
 
 
@@ -231,4 +231,4 @@ def test_a_rule_without_triggers_takes_no_shares() -> None:
     with pytest.raises(
         ConfigError, match=r"1 trigger share for bp-.*none, every sample is learned from; give no shares"
     ):
-        assess(Point(MLP, triggers=(0.1,)))
+        assess(DesignPoint(MLP, triggers=(0.1,)))

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from insitu.errors import ConfigError, DataError
-from insitu.experiment.start import parameters
+from insitu.experiment.pretrained import parameters
 from insitu.inputs import arrays
 
 

@@ -13,8 +13,8 @@ import pytest
 from matplotlib.image import imread
 
 from insitu.errors import ConfigError
-from insitu.experiment.impact import COLUMNS, Impact, Point, assess, references, summary, sweep
-from insitu.experiment.whole import Whole
+from insitu.experiment.impact import COLUMNS, DesignPoint, Impact, assess, references, summary, sweep
+from insitu.experiment.to_accuracy import CostToAccuracy
 from insitu.hardware.bill import Band
 from insitu.hardware.stability import Claim
 from insitu.hardware.target import names
@@ -24,7 +24,7 @@ from insitu.report.bill import (
     micro_seconds,
     points_text,
     summary_text,
-    whole_text,
+    to_accuracy_text,
 )
 from insitu.report.impact import save_memory_views, save_sweep, sweep_csv
 from insitu.report.units import UNKNOWN, bytes_text, energy_text
@@ -35,7 +35,7 @@ SMALL = "mlp-64-32-10"
 
 @cache
 def impact(rule: str = "bp", precision: str = EDGE, target: str = "stm32l4r5", net: str = SMALL) -> Impact:
-    return assess(Point(net, rule, precision, target, 4))
+    return assess(DesignPoint(net, rule, precision, target, 4))
 
 
 def text_of(found: Impact) -> str:
@@ -107,15 +107,15 @@ def test_the_roles_of_the_peak_sum_to_the_peak() -> None:
 @pytest.mark.parametrize(
     ("point", "said"),
     [
-        (Point(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "in the store (RRAM): weight 2.39 KiB"),
-        (Point(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "lifetime of the store: "),
-        (Point(SMALL, "bp", EDGE, "accelerator-22nm"), "area: 0.26 mm²"),
-        (Point(SMALL, "bp", EDGE, "ecp5-85"), "fabric: 64 DSP, 185 BRAM, 15,564 LUT"),
-        (Point("mlp-784-1000-10"), "does not fit: takes 3,191,216 bytes, stm32l4r5 has 655,360 of RAM"),
-        (Point("resnet8", "bp", EDGE, batch=2), "batch norms folded"),
+        (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "in the store (RRAM): weight 2.39 KiB"),
+        (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "lifetime of the store: "),
+        (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm"), "area: 0.26 mm²"),
+        (DesignPoint(SMALL, "bp", EDGE, "ecp5-85"), "fabric: 64 DSP, 185 BRAM, 15,564 LUT"),
+        (DesignPoint("mlp-784-1000-10"), "does not fit: takes 3,191,216 bytes, stm32l4r5 has 655,360 of RAM"),
+        (DesignPoint("resnet8", "bp", EDGE, batch=2), "batch norms folded"),
     ],
 )
-def test_facts_that_only_some_have(point: Point, said: str) -> None:
+def test_facts_that_only_some_have(point: DesignPoint, said: str) -> None:
     assert said in summary_text(assess(point), {})
     assert said not in summary_text(impact(), {})
 
@@ -151,7 +151,7 @@ def test_times(seconds: float | None, shown: str) -> None:
 def rows() -> list[dict[str, Any]]:
     return sweep(
         [
-            Point(SMALL, rule, precision, target, 2)
+            DesignPoint(SMALL, rule, precision, target, 2)
             for rule in ("bp", "drtp", "hsic")
             for precision in ("float32", EDGE)
             for target in ("stm32l4r5", "desktop", "accelerator-22nm")
@@ -184,8 +184,8 @@ def test_csv_reads_back() -> None:
             assert text == "" if value is None else type(value)(text) == value, column
 
 
-def whole(label: str, **more: Any) -> Whole:
-    return Whole(label, "float32", "stm32l4r5", more.pop("samples", None), (1, 2), **more)
+def whole(label: str, **more: Any) -> CostToAccuracy:
+    return CostToAccuracy(label, "float32", "stm32l4r5", more.pop("samples", None), (1, 2), **more)
 
 
 def test_energy_to_an_accuracy() -> None:
@@ -195,7 +195,7 @@ def test_energy_to_an_accuracy() -> None:
         whole("never", sample_pj=band),
         whole("refused", refused="it does not fit"),
     ]
-    text = whole_text(found, 0.95)
+    text = to_accuracy_text(found, 0.95)
     assert text.startswith("to 95.0 % of the test samples\n") and "None" not in text
     assert cells(text, "bp")[3:] == ["1 of 2", "28.7k", "2 mJ", "1 mJ", "3 mJ", "1.00×", "1 min 15 s"]
     assert cells(text, "never")[4:] == [UNKNOWN] * 6
@@ -229,7 +229,7 @@ def test_the_sweep_picture_is_written(targets: tuple[str, ...], tmp_path: Path) 
 
 
 def test_a_target_where_all_is_refused_has_a_field_too(tmp_path: Path) -> None:
-    big = [summary(Point("mlp-784-1000-10", target=t)) for t in ("stm32l4r5", "accelerator-22nm-sram")]
+    big = [summary(DesignPoint("mlp-784-1000-10", target=t)) for t in ("stm32l4r5", "accelerator-22nm-sram")]
     assert all(row["refused"] for row in big)
     assert drawn(save_sweep(big, tmp_path / "s.png"))  # one has a peak, but no room
     with pytest.raises(ConfigError, match="nothing to draw: every point was refused"):

@@ -15,7 +15,7 @@ from insitu.errors import ConfigError
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
-    from insitu.experiment.impact import Impact, Point
+    from insitu.experiment.impact import DesignPoint, Impact
     from insitu.hardware.stability import Claim
 
 Network = Annotated[str, typer.Argument(help="A network of the zoo.")]
@@ -117,9 +117,9 @@ def cost(
 def _points(
     network: str, rule: str | None, precision: list[str] | None, target: list[str] | None, batch: int, norm: str | None,
     option: list[str] | None, optimizer: str, loss: str, activation: str | None, sweep: bool,
-) -> list[Point]:  # fmt: skip
+) -> list[DesignPoint]:  # fmt: skip
     from insitu.cli.recipe import words
-    from insitu.experiment.impact import Point
+    from insitu.experiment.impact import DesignPoint
     from insitu.hardware.target import names
     from insitu.passes.precision import NAMED
     from insitu.rules import RULES
@@ -131,7 +131,7 @@ def _points(
     rules = words(rule) or (list(RULES) if sweep else ["bp"])
     options = tuple(_option(text) for text in option or ())
     return [
-        Point(network, r, p, t, batch, norm, options, optimizer, loss, activation)
+        DesignPoint(network, r, p, t, batch, norm, options, optimizer, loss, activation)
         for r, p, t in product(rules, precisions, targets)
     ]
 
@@ -162,7 +162,7 @@ def _shares(text: str) -> tuple[float, ...]:
         ) from None
 
 
-def _one(point: Point, explain: bool, out: Path | None, as_json: bool, quiet: bool) -> None:
+def _one(point: DesignPoint, explain: bool, out: Path | None, as_json: bool, quiet: bool) -> None:
     from insitu.experiment.impact import assess, plain, references
     from insitu.report.bill import explain_text, summary_text
 
@@ -191,7 +191,7 @@ def _write_one(found: Impact, others: dict[str, Impact], out: Path, quiet: bool)
 
 
 def _many(
-    points: Sequence[Point], jobs: int, out: Path | None, as_json: bool, quiet: bool, *, claims: bool
+    points: Sequence[DesignPoint], jobs: int, out: Path | None, as_json: bool, quiet: bool, *, claims: bool
 ) -> None:
     from insitu.experiment.impact import sweep
     from insitu.report.bill import points_text
@@ -213,7 +213,7 @@ def _many(
         console(quiet=quiet).print(note, markup=False, soft_wrap=True)
 
 
-def _claims(points: Sequence[Point]) -> list[Claim]:
+def _claims(points: Sequence[DesignPoint]) -> list[Claim]:
     """How stable the ranking by energy is, within each target."""
     from insitu.errors import InsituError
     from insitu.experiment.impact import assess
@@ -238,8 +238,8 @@ def _to_accuracy(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from insitu.experiment.whole import load, to_accuracy
-    from insitu.report.bill import whole_text
+    from insitu.experiment.to_accuracy import load, to_accuracy
+    from insitu.report.bill import to_accuracy_text
     from insitu.run.files import make_folder, write_atomic
 
     if accuracy is None:
@@ -248,7 +248,7 @@ def _to_accuracy(
         )
     found = to_accuracy(load(path), network, accuracy, targets)
     text = json.dumps([row.plain() for row in found], indent=1)
-    emit(text if as_json else whole_text(found, accuracy))
+    emit(text if as_json else to_accuracy_text(found, accuracy))
     if out is not None:
         make_folder(out)
         write_atomic(out / "to_accuracy.json", text + "\n")

@@ -159,7 +159,7 @@ def _score(accuracy: float | None, loss: float | None) -> str:
 
 def _plot(folder: Path, config: RunConfig, outcome: Any) -> None:
     from insitu.experiment.compare import step_cost
-    from insitu.experiment.setup import Setup
+    from insitu.experiment.resolve import Setup
     from insitu.report.plots import save_curves, save_memory
 
     save_curves([outcome.curve], folder / "curves.png")

@@ -22,7 +22,7 @@ from insitu.data import Dataset
 from insitu.errors import ConfigError, NetworkError
 from insitu.experiment.config import RunConfig
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.network.graph import INPUT, WEIGHTED, Layer, Network
 from insitu.network.torch.module import to_module
 from insitu.ops.conv import GEOMETRY

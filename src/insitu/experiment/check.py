@@ -11,7 +11,7 @@ from typing import Any
 from insitu.backends.protocol import find, names, on_reals
 from insitu.errors import ConfigError, InsituError
 from insitu.experiment.config import RunConfig, load
-from insitu.experiment.impact import Impact, Point, ask_names, assess, program, references
+from insitu.experiment.impact import DesignPoint, Impact, ask_names, assess, program, references
 from insitu.hardware.cost import capacity_bytes
 from insitu.rules.facts import unready
 from insitu.rules.protocol import make_rule
@@ -93,12 +93,12 @@ def check(
     return Found(tuple(item for point in points for item in _items(point, backend)))
 
 
-def _point(what: str) -> Point:
+def _point(what: str) -> DesignPoint:
     path = Path(what)
     if path.is_dir():
         path = path / "config.yaml"
     if path.suffix not in (".yaml", ".yml"):
-        return Point(what)
+        return DesignPoint(what)
     config = load(RunConfig, path)
     norm = config.network_options.get("norm")
     options = tuple(config.rule_options.items())
@@ -107,12 +107,12 @@ def _point(what: str) -> Point:
         config.optimizer.kind,
         config.network_options.get("activation"),
     )
-    return Point(
+    return DesignPoint(
         config.network, config.rule, policy, "", config.batch, norm, options, kind, config.loss, activation
     )
 
 
-def _items(point: Point, backend: str | None) -> Iterator[Item]:
+def _items(point: DesignPoint, backend: str | None) -> Iterator[Item]:
     named = (point.name, point.precision, point.target)
     try:
         made = program(replace(point, target=""))
@@ -154,7 +154,7 @@ def _peak_op(impact: Impact) -> Op:
     return step.ops[sizes.index(max(sizes))]
 
 
-def _no_backend(point: Point, steps: Sequence[Step], backend: str) -> str | None:
+def _no_backend(point: DesignPoint, steps: Sequence[Step], backend: str) -> str | None:
     """Why a backend (or the integer reference) cannot run the steps."""
     for step in steps:
         if backend == REFERENCE:
@@ -167,7 +167,7 @@ def _no_backend(point: Point, steps: Sequence[Step], backend: str) -> str | None
     return None
 
 
-def _on_reals(point: Point, step: Step) -> str | None:
+def _on_reals(point: DesignPoint, step: Step) -> str | None:
     """Which op computes in reals, and whether the rule or the precision is why."""
     found = on_reals(step)
     if found is None:

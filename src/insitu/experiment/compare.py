@@ -15,12 +15,12 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
-from insitu.experiment.impact import Impact, Point, impact_of
+from insitu.experiment.impact import DesignPoint, Impact, impact_of
 from insitu.experiment.memory import both, by_role, moments
-from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Bytes, Hardware, Macs, Moment, Rejected, Results, Row, Spread
-from insitu.experiment.setup import Setup, load_data
+from insitu.experiment.resolve import Setup, load_data
 from insitu.experiment.train import Outcome, environment, train
+from insitu.experiment.workers import completed, workers
 from insitu.hardware.target import find
 from insitu.passes import plan
 from insitu.run.files import make_folder, write_atomic
@@ -224,7 +224,7 @@ def assessed(setup: Setup, target: str | None) -> Impact | None:
         return None
     c = setup.config
     options = tuple(c.rule_options.items())
-    point = Point(
+    point = DesignPoint(
         c.network, c.rule, c.precision_name, target, c.batch, None, options, c.optimizer.kind, c.loss
     )
     return impact_of(point, setup.program, find(target))

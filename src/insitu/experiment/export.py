@@ -13,7 +13,7 @@ from insitu.backends.protocol import Backend, Written, find
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.program import executable, integer_batches
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.run import checkpoint
 from insitu.run.program import Program
 

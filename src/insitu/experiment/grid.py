@@ -18,10 +18,10 @@ from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import provenance, spread
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump, load, parse
-from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Curve, Record, Spread
-from insitu.experiment.setup import Setup, load_data
+from insitu.experiment.resolve import Setup, load_data
 from insitu.experiment.train import fingerprint, train
+from insitu.experiment.workers import completed, workers
 from insitu.inputs import bounds
 from insitu.inputs.documents import Source, parse_json, read_text
 from insitu.rules.protocol import make_rule

@@ -1,7 +1,7 @@
 """What learning costs on hardware: a network, a rule, a precision and a target become bills. No torch, no data.
 
-A :class:`Point` names everything; :func:`assess` emits the step, quantizes, lowers and plans it, and costs it with its
-inference. :func:`references` are the same point with the rules that every claim is measured against.
+A :class:`DesignPoint` names everything; :func:`assess` emits the step, quantizes, lowers and plans it, and costs it
+with its inference. :func:`references` are the same point with the rules that every claim is measured against.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from insitu.errors import ConfigError, InsituError
 from insitu.experiment.memory import idle, moments
-from insitu.experiment.pool import completed, workers
 from insitu.experiment.record import Moment
+from insitu.experiment.workers import completed, workers
 from insitu.hardware.bill import Band, Bill, Use, fields, total
 from insitu.hardware.cost import capacity_bytes, shares_of
 from insitu.hardware.cost import cost as bill_of
@@ -40,7 +40,7 @@ BASELINES = ("bp", "bp-checkpoint", "bp-stash")
 
 
 @dataclass(frozen=True)
-class Point:
+class DesignPoint:
     """One question to the cost model.
 
     Attributes:
@@ -86,7 +86,7 @@ class Impact:
         program: what was costed.
     """
 
-    point: Point
+    point: DesignPoint
     bills: tuple[Bill, ...]
     inference: Bill
     program: Program
@@ -201,7 +201,7 @@ def _reconstructs(net: Network) -> bool:
 
 
 @lru_cache(maxsize=256)
-def program(point: Point) -> Program:
+def program(point: DesignPoint) -> Program:
     """The steps of a point; its target does not matter.
 
     Raises:
@@ -217,7 +217,7 @@ def program(point: Point) -> Program:
     return _program(point, "fold")
 
 
-def _program(point: Point, norm: str) -> Program:
+def _program(point: DesignPoint, norm: str) -> Program:
     net, policy = network(point.network, norm, point.activation), make(point.precision)
     rule = make_rule(point.rule, dict(point.options))
     optimizer = Optimizer(point.optimizer)
@@ -246,15 +246,15 @@ def cost(network: str, **options: Any) -> Impact:
     """What a training step of a network takes: ``insitu.cost("lenet5", rule="drtp", target="stm32l4r5")``.
 
     Args:
-        options: the other attributes of a :class:`Point`.
+        options: the other attributes of a :class:`DesignPoint`.
 
     Raises:
         InsituError: as of :func:`assess`.
     """
-    return assess(Point(network, **options))
+    return assess(DesignPoint(network, **options))
 
 
-def assess(point: Point) -> Impact:
+def assess(point: DesignPoint) -> Impact:
     """The bills of a point.
 
     Raises:
@@ -264,7 +264,7 @@ def assess(point: Point) -> Impact:
     return impact_of(point, program(replace(point, target="", triggers=())), target)
 
 
-def impact_of(point: Point, made: Program, target: Processor | Array) -> Impact:
+def impact_of(point: DesignPoint, made: Program, target: Processor | Array) -> Impact:
     """The bills of a program.
 
     Raises:
@@ -288,7 +288,7 @@ def _by_step(steps: Sequence[Step], given: tuple[float, ...]) -> list[tuple[floa
     return [given if n or not any(counts) else () for n in counts]
 
 
-def with_triggers(points: Sequence[Point], shares: tuple[float, ...]) -> list[Point]:
+def with_triggers(points: Sequence[DesignPoint], shares: tuple[float, ...]) -> list[DesignPoint]:
     """The points with shares of triggers, those of rules that learn from every sample without.
 
     Raises:
@@ -301,7 +301,7 @@ def with_triggers(points: Sequence[Point], shares: tuple[float, ...]) -> list[Po
     return found
 
 
-def _waits(point: Point, shares: tuple[float, ...]) -> bool:
+def _waits(point: DesignPoint, shares: tuple[float, ...]) -> bool:
     """Does a point's learning wait for triggers? What is refused anyway is left to say why itself."""
     try:
         steps = program(replace(point, target="", triggers=())).steps
@@ -314,7 +314,7 @@ def _waits(point: Point, shares: tuple[float, ...]) -> bool:
     return True
 
 
-def ask_names(points: Iterable[Point]) -> None:
+def ask_names(points: Iterable[DesignPoint]) -> None:
     """Refuses names that do not exist; a point with known names may still be refused.
 
     Raises:
@@ -333,7 +333,7 @@ def ask_names(points: Iterable[Point]) -> None:
         Optimizer(optimizer)
 
 
-def references(point: Point) -> dict[str, Impact]:
+def references(point: DesignPoint) -> dict[str, Impact]:
     """The baselines at the same place; those that refuse the network are left out."""
     found = {}
     for rule in BASELINES:
@@ -344,7 +344,7 @@ def references(point: Point) -> dict[str, Impact]:
     return found
 
 
-def refusal(point: Point) -> str | None:
+def refusal(point: DesignPoint) -> str | None:
     """Why a point cannot be trained on its target; ``None`` if it can."""
     try:
         return assess(point).problem
@@ -352,13 +352,13 @@ def refusal(point: Point) -> str | None:
         return str(error)
 
 
-def sweep(points: Sequence[Point], jobs: int = 1) -> list[dict[str, Any]]:
+def sweep(points: Sequence[DesignPoint], jobs: int = 1) -> list[dict[str, Any]]:
     """A row per point (see :func:`summary`), in their order; refused ones with the reason.
 
     Args:
         jobs: processes; points with one program stay together.
     """
-    groups: dict[Point, list[int]] = {}
+    groups: dict[DesignPoint, list[int]] = {}
     for i, point in enumerate(points):
         groups.setdefault(replace(point, target="", triggers=()), []).append(i)
     rows: dict[int, dict[str, Any]] = {}
@@ -369,7 +369,7 @@ def sweep(points: Sequence[Point], jobs: int = 1) -> list[dict[str, Any]]:
     return [rows[i] for i in range(len(points))]
 
 
-def _summaries(points: Sequence[Point]) -> list[dict[str, Any]]:
+def _summaries(points: Sequence[DesignPoint]) -> list[dict[str, Any]]:
     return [summary(point) for point in points]
 
 
@@ -401,7 +401,7 @@ COLUMNS = (
 """Columns of a sweep; per sample where it makes sense."""
 
 
-def summary(point: Point) -> dict[str, Any]:
+def summary(point: DesignPoint) -> dict[str, Any]:
     """A point as one row of :data:`COLUMNS`; what is unknown is ``None``."""
     try:
         return summary_of(assess(point))
@@ -409,7 +409,7 @@ def summary(point: Point) -> dict[str, Any]:
         return _named(point) | {"refused": str(error)}
 
 
-def _named(point: Point) -> dict[str, Any]:
+def _named(point: DesignPoint) -> dict[str, Any]:
     names = {
         "network": point.network,
         "rule": point.name,

@@ -13,7 +13,7 @@ import torch
 from insitu.data import Augment
 from insitu.experiment.config import RunConfig
 from insitu.experiment.record import Curve
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.run.checkpoint import Progress
 from insitu.run.trainer import Arrays, Settings
 

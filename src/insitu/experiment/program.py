@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.run.first import first_arrays
 from insitu.run.program import Program
 from insitu.run.samples import Ints, as_integers

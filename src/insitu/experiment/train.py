@@ -23,7 +23,7 @@ from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.engines import check_engine, engine_of
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
 from insitu.experiment.program import executable
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.inputs.documents import dump_yaml
 from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from insitu.experiment.impact import Impact
 from insitu.experiment.memory import both
-from insitu.experiment.whole import Whole
+from insitu.experiment.to_accuracy import CostToAccuracy
 from insitu.hardware.bill import Band, Bill, Row
 from insitu.hardware.stability import Claim
 from insitu.hardware.target import Array, Entry
@@ -247,10 +247,10 @@ def _point_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def whole_text(found: Sequence[Whole], accuracy: float) -> str:
+def to_accuracy_text(found: Sequence[CostToAccuracy], accuracy: float) -> str:
     """Energy and time to an accuracy, a line per rule and target."""
     columns = ("rule", "precision", "target", "seeds", "samples", "energy", "low", "high", "× bp", "time")
-    rows = [_whole_cells(whole) for whole in found]
+    rows = [_accuracy_cells(row) for row in found]
     refused = [f"{w.label} on {w.target}: {w.refused}" for w in found if w.refused]
     parts = [f"to {percent(accuracy)} of the test samples\n", _table(columns, rows)]
     shares = {
@@ -260,7 +260,7 @@ def whole_text(found: Sequence[Whole], accuracy: float) -> str:
     return "\n".join(parts + (["refused\n" + "\n".join(refused) + "\n"] if refused else []))
 
 
-def _whole_cells(w: Whole) -> tuple[str, ...]:
+def _accuracy_cells(w: CostToAccuracy) -> tuple[str, ...]:
     energy = w.energy_pj
     bands = (energy.central, energy.low, energy.high) if energy is not None else (None,) * 3
     return (

@@ -16,7 +16,7 @@ from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
 from insitu.experiment.engines import check_engine, check_steps
 from insitu.experiment.impact import program_of
-from insitu.experiment.start import started
+from insitu.experiment.pretrained import started
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network

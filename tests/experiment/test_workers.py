@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from insitu.errors import ConfigError
-from insitu.experiment import pool as pools
+from insitu.experiment import workers as pools
 from insitu.experiment.config import RuleSpec
 from insitu.experiment.grid import GridConfig, grid
-from insitu.experiment.pool import completed, workers
+from insitu.experiment.workers import completed, workers
 
 
 def square(number: int) -> int:
@@ -99,7 +99,7 @@ LONG_WORK = """
 import sys, time
 from functools import partial
 from pathlib import Path
-from insitu.experiment.pool import completed, workers
+from insitu.experiment.workers import completed, workers
 
 def beat(folder, task):
     for n in range(1200):

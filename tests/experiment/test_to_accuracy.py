@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 
 from insitu.errors import CheckpointError, ConfigError
-from insitu.experiment.impact import Point, assess
+from insitu.experiment.impact import DesignPoint, assess
 from insitu.experiment.record import Curve, Results, Row
-from insitu.experiment.whole import Whole, load, options_of, point_of, samples_to, shares_to, to_accuracy
+from insitu.experiment.to_accuracy import (
+    CostToAccuracy,
+    load,
+    options_of,
+    point_of,
+    samples_to,
+    shares_to,
+    to_accuracy,
+)
 from insitu.hardware.bill import Band
 from tests.report import factory
 
@@ -42,7 +50,7 @@ def results(*rows: Row, **config: object) -> Results:
 
 
 def energy(rule: str, target: str = "stm32l4r5") -> Band:
-    found = assess(Point(NET, rule, "float32", target, 4)).energy
+    found = assess(DesignPoint(NET, rule, "float32", target, 4)).energy
     assert found is not None
     return found
 
@@ -77,7 +85,7 @@ def test_energy_is_that_of_all_samples() -> None:
     assert bp.to_bp == 1.0
     assert drtp.to_bp == pytest.approx(300 * energy("drtp").central / (200 * energy("bp").central))
     assert bp.seconds is not None and drtp.seconds is not None
-    seconds = assess(Point(NET, "bp", "float32", batch=4)).seconds
+    seconds = assess(DesignPoint(NET, "bp", "float32", batch=4)).seconds
     assert seconds is not None and bp.seconds == pytest.approx(200 * seconds.central)
 
 
@@ -101,12 +109,12 @@ def test_energy_takes_the_shares_that_were_counted() -> None:
     etch = row("etch", batch=1, curves=[counted(FAST, 0.8, 0.4, 0.1)])
     worst = etch.model_copy(update={"label": "worst", "curves": [curve(FAST)]})
     found = {w.label: w for w in to_accuracy(results(etch, worst), NET, 0.9, ["stm32l4r5"])}
-    parts = [assess(Point(NET, "etch", triggers=(s, s / 2))).energy for s in (0.8, 0.4)]
+    parts = [assess(DesignPoint(NET, "etch", triggers=(s, s / 2))).energy for s in (0.8, 0.4)]
     expected = [100 * band.central for band in parts if band is not None]
     measured = found["etch"].energy_pj
     assert measured is not None and measured.central == pytest.approx(sum(expected))
     assert found["etch"].triggers == pytest.approx({"fc1.head": 0.6, "output": 0.3})
-    every = assess(Point(NET, "etch")).energy
+    every = assess(DesignPoint(NET, "etch")).energy
     assert every is not None and found["worst"].energy_pj == every.times(200)
     assert found["worst"].triggers == {"fc1.head": 1.0, "output": 1.0}
 
@@ -180,7 +188,7 @@ def test_the_point_of_a_row_is_what_was_trained() -> None:
     shared = results(made, network_options={"norm": "rms", "activation": "relu", "dropout": 0.1})
     options = options_of(shared, made)
     assert options == {"norm": "rms", "activation": "relu"} and options_of(results(made), made) == {}
-    assert point_of(made, "gap9", options) == Point(
+    assert point_of(made, "gap9", options) == DesignPoint(
         NET, "dfa", "float32", "gap9", 4, "rms", (("feedback", "shared"),), "momentum", "xent", "relu"
     )
     own = {"rule": "bp-stash", "network_options": {"activation": "relu"}}
@@ -201,7 +209,7 @@ def test_load(tmp_path: Path) -> None:
     made = results(row("bp", FAST))
     (tmp_path / "results.json").write_text(made.model_dump_json())
     assert load(tmp_path) == load(tmp_path / "results.json") == made
-    with pytest.raises(CheckpointError, match=r"none\.json cannot be read"):
+    with pytest.raises(CheckpointError, match=r"none\.json: cannot be read"):
         load(tmp_path / "none.json")
     for text in ("{}", "[", '{"rows": 3}'):
         (tmp_path / "bad.json").write_text(text)
@@ -215,5 +223,5 @@ def test_results_of_something_else_are_refused() -> None:
 
 
 def test_an_empty_line_is_plain() -> None:
-    values = Whole("bp", "float32", "desktop", None, (0, 3)).plain()
+    values = CostToAccuracy("bp", "float32", "desktop", None, (0, 3)).plain()
     assert values["energy_pj"] is None and values["reached"] == (0, 3)

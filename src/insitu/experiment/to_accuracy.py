@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.config import CompareConfig
-from insitu.experiment.impact import Impact, Point, assess
+from insitu.experiment.impact import DesignPoint, Impact, assess
 from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find
@@ -21,7 +21,7 @@ from insitu.inputs.documents import Source, parse_json, read_text
 
 
 @dataclass(frozen=True)
-class Whole:
+class CostToAccuracy:
     """A rule's run up to an accuracy, on one target.
 
     Attributes:
@@ -100,16 +100,18 @@ def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[float, ...]:
     return tuple(n / seen for n in fired.values())
 
 
-def point_of(row: Row, target: str, options: Mapping[str, str]) -> Point:
+def point_of(row: Row, target: str, options: Mapping[str, str]) -> DesignPoint:
     """The question to the cost model that a row of results stands for; ``options`` of :func:`options_of`."""
     chosen = tuple(row.rule_options.items())
-    point = Point(
+    point = DesignPoint(
         row.network, row.rule, row.precision, target, row.batch, options=chosen, optimizer=row.optimizer
     )
     return replace(point, **options)
 
 
-def to_accuracy(results: Results, network: str, accuracy: float, targets: Sequence[str]) -> list[Whole]:
+def to_accuracy(
+    results: Results, network: str, accuracy: float, targets: Sequence[str]
+) -> list[CostToAccuracy]:
     """A line per rule and target, cheapest first; what never gets there comes last.
 
     Raises:
@@ -121,13 +123,13 @@ def to_accuracy(results: Results, network: str, accuracy: float, targets: Sequen
     if not rows:
         known = ", ".join(dict.fromkeys(row.network for row in results.rows))
         raise ConfigError(f"the results hold no network {network!r}; they hold {known}")
-    found = [_whole(row, accuracy, target, options_of(results, row)) for target in targets for row in rows]
+    found = [_of_row(row, accuracy, target, options_of(results, row)) for target in targets for row in rows]
     base = {(w.precision, w.target): w for w, row in zip(found, rows * len(targets)) if row.rule == "bp"}
     return sorted((_against(w, base.get((w.precision, w.target))) for w in found), key=_rank)
 
 
 def options_of(results: Results, row: Row) -> dict[str, str]:
-    """What the runs of a row did with batch norms and activations, and their loss, as options of a :class:`Point`.
+    """What the runs of a row did with batch norms and activations, and their loss, as options of a design point.
 
     Raises:
         CheckpointError: the results are not those of a comparison.
@@ -145,9 +147,9 @@ def options_of(results: Results, row: Row) -> dict[str, str]:
     return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)} | loss
 
 
-def _whole(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -> Whole:
+def _of_row(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -> CostToAccuracy:
     samples, reached = samples_to(row.curves, accuracy)
-    blank = Whole(row.label, row.precision, target, samples, reached)
+    blank = CostToAccuracy(row.label, row.precision, target, samples, reached)
     try:
         point = replace(point_of(row, target, options), triggers=shares_to(row.curves, accuracy))
         impact = assess(point)
@@ -156,7 +158,7 @@ def _whole(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -
     return run_cost(blank, impact)
 
 
-def run_cost(blank: Whole, impact: Impact) -> Whole:
+def run_cost(blank: CostToAccuracy, impact: Impact) -> CostToAccuracy:
     """The energy and time of all samples."""
     samples, energy, seconds = blank.samples, impact.energy, impact.seconds
     return replace(
@@ -169,13 +171,13 @@ def run_cost(blank: Whole, impact: Impact) -> Whole:
     )
 
 
-def _against(whole: Whole, bp: Whole | None) -> Whole:
-    if bp is None or bp.energy_pj is None or whole.energy_pj is None:
-        return whole
-    return replace(whole, to_bp=whole.energy_pj.central / bp.energy_pj.central)
+def _against(mine: CostToAccuracy, bp: CostToAccuracy | None) -> CostToAccuracy:
+    if bp is None or bp.energy_pj is None or mine.energy_pj is None:
+        return mine
+    return replace(mine, to_bp=mine.energy_pj.central / bp.energy_pj.central)
 
 
-def _rank(whole: Whole) -> tuple[str, bool, bool, float]:
+def _rank(cost: CostToAccuracy) -> tuple[str, bool, bool, float]:
     """By energy; unknown energies behind known ones, by samples."""
-    energy = whole.energy_pj.central if whole.energy_pj is not None else whole.samples or 0.0
-    return whole.target, whole.samples is None, whole.energy_pj is None, energy
+    energy = cost.energy_pj.central if cost.energy_pj is not None else cost.samples or 0.0
+    return cost.target, cost.samples is None, cost.energy_pj is None, energy
