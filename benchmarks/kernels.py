@@ -64,8 +64,9 @@ def update(outputs: int, inputs: int, shift: int) -> Case:
     static const int8_t shifts[1] = {{{shift}}};
     const insitu_clock now = {{1u, 1u, 0.5f, shifts}};
     const insitu_dense n = {{1u, {outputs}u, {inputs}u, {inputs}u}};
-    const insitu_move move = {{NULL, NULL, -128, 127, INT32_MIN, INT32_MAX, 77u, 1u, 1u, 0, 0, 0.0f, 0.0f, 0.0f, 0u,
-                              INSITU_MOVE_STOCHASTIC, 1u, 2u, 6u, -1, 0u, 0u}};
+    const insitu_move move = {{.low = -128, .high = 127, .least = INT32_MIN, .most = INT32_MAX, .stream = 77u,
+                              .rounding = INSITU_STOCHASTIC, .stride = 1u, .random = 1u, .zero_is_noop = 1u,
+                              .group = 1u}};
     insitu_matmul_dw_update(&z, &x, NULL, &w, NULL, &n, &move, &now);"""
     work = outputs * inputs
     name = f"update {inputs}x{outputs}, shift {shift}"
@@ -114,7 +115,10 @@ def instructions(case: Case) -> int:
         source = Path(place) / "main.c"
         source.write_text(text, encoding="utf-8")
         defines = ("INSITU_NO_REAL", *(("INSITU_BYTES",) if case.bits == 8 else ()))
-        sources = [source, *kernels_of([text, (RUNTIME / "insitu_kernels.h").read_text(encoding="utf-8")])]
+        sources = [
+            source,
+            *kernels_of([text, *(path.read_text(encoding="utf-8") for path in RUNTIME.glob("*.h"))]),
+        ]
         elf = build(sources, [RUNTIME, RUNTIME / "kernels"], BOARD, Path(place) / "out", defines)
         counts = count(elf, BOARD)
     return counts["total"] - sum(counts.get(name, 0) for name in OUTSIDE)

@@ -58,8 +58,9 @@ static void one(uint32_t number)
     const insitu_read read = {NULL, 0.0f, INT32_MIN, INT32_MAX, INSITU_AS_STORED, 0, 0u, 0u};
     const insitu_fit fit = {1, -128, 127, 0u, (int8_t)any(14), INSITU_HALF_UP, 0u, INT32_MIN, INT32_MAX};
     const insitu_fit exact = {1, -(1 << 18), (1 << 18) - 1, 0u, 0, INSITU_EXACT, 0u, INT32_MIN, INT32_MAX};
-    insitu_move move = {NULL, NULL, -128, 127, INT32_MIN, INT32_MAX, 77u, 1u, 1u, 0, 0, 0.0f, 0.0f, 0.0f, 0u,
-                        INSITU_MOVE_STOCHASTIC, 1u, 2u, 6u, -1, (uint8_t)(any(5) == 0u), 0u, 1u, 0u, 0u};
+    insitu_move move = {.low = -128, .high = 127, .least = INT32_MIN, .most = INT32_MAX, .stream = 77u,
+                        .rounding = INSITU_STOCHASTIC, .stride = 1u, .random = 1u, .lfsr = (uint8_t)(any(5) == 0u),
+                        .zero_is_noop = 1u, .group = 1u};
     insitu_array x = made(batch * inputs, bits, form), w = made(outputs * inputs, 8u, INSITU_SIGNED);
     insitu_array bias = made(outputs, 16u, INSITU_SIGNED), z = made(batch * outputs, 8u, INSITU_SIGNED);
     insitu_array d = made(batch * outputs, 8u, INSITU_SIGNED), e = made(batch * inputs, 19u, INSITU_SIGNED);
@@ -85,7 +86,8 @@ static void one(uint32_t number)
     show("y", &y);
     show("y y", &product);
     if (any(4) == 0u) {
-        move.how = INSITU_MOVE_THRESHOLD;
+        move.rounding = INSITU_HALF_UP;
+        move.random = 0u;
     }
     insitu_matmul_dw_update(&d, &x, NULL, &w, NULL, &n, &move, &clock);
     move.low = INT16_MIN;

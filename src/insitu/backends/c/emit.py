@@ -13,7 +13,8 @@ from insitu.errors import ConfigError
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Float, PowerOfTwo, Quantized
 from insitu.ops.quant import Read
-from insitu.ops.updates import BoundUpdate, MasterUpdate
+from insitu.ops.updates import BoundUpdate, MasterUpdate, WeightUpdate
+from insitu.ops.updates.base import CValue
 from insitu.step.ir import Op, Step, Value
 from insitu.step.liveness import roots
 
@@ -134,41 +135,52 @@ class Emitter:
         self, times: int, low: int, high: int, stream: str | None, shift: int, rounding: str,
         limit: tuple[int, int] | None,
     ) -> Text:  # fmt: skip
-        key = stream_of(stream) if stream is not None else "0u"
+        fields = {"times": str(times), "low": integer(low), "high": integer(high), "shift": str(shift)}
+        fields |= {"rounding": rounding} | ({} if stream is None else {"stream": stream_of(stream)})
         least, most = limit or (LEAST, MOST)
-        bounds = f"{int(limit is not None)}u, {integer(least)}, {integer(most)}"
-        text = f"{{{{{times}, {integer(low)}, {integer(high)}, {key}, {shift}, {rounding}, {bounds}}}}}"
-        return self.constants.named("insitu_fit", "fit", text)
+        limits = {"limited": f"{int(limit is not None)}u", "least": integer(least), "most": integer(most)}
+        return self.struct("insitu_fit", "fit", fields | limits)
 
     def read(self, op: Op, name: str = "read") -> Text:
         how: Read | None = op.attrs.get(name)
-        sign = int(name == "read" and op.attrs.get("view") == "sign")
-        if how is None:
-            text = f"{{{{NULL, 0.0f, {integer(LEAST)}, {integer(MOST)}, INSITU_AS_STORED, 0, 0u, {sign}u}}}}"
-            return self.constants.named("insitu_read", "read", text)
-        fmt, binary = how.format, int(isinstance(how.format, Binary))
-        channels = self.constants.numbers("int8_t", "channels", how.channels) if how.channels else NULL
-        if how.unit is None:
-            kind, per_unit = ("INSITU_HIGH_BITS" if how.shift else "INSITU_AS_STORED"), "0.0f"
-        else:
+        sign = name == "read" and op.attrs.get("view") == "sign"
+        fields = {
+            "how": "INSITU_AS_STORED",
+            "low": integer(LEAST),
+            "high": integer(MOST),
+            "sign": f"{int(sign)}u",
+        }
+        if how is not None:
+            fields |= self._read(how)
+        return self.struct("insitu_read", "read", fields)
+
+    def _read(self, how: Read) -> dict[str, str]:
+        """A weight that is read in another format than it is stored in."""
+        fmt, fields = how.format, {"how": "INSITU_HIGH_BITS" if how.shift else "INSITU_AS_STORED"}
+        if how.unit is not None:
             power = isinstance(fmt, PowerOfTwo)
-            kind, per_unit = "INSITU_POWER_FROM_REAL" if power else "INSITU_FROM_REAL", _real(1.0 / how.unit)
-        bounds = f"{integer(fmt.least)}, {integer(fmt.greatest)}"
-        text = f"{{{{{channels}, {per_unit}, {bounds}, {kind}, {how.shift}, {binary}u, {sign}u}}}}"
-        return self.constants.named("insitu_read", "read", text)
+            fields = {"how": "INSITU_POWER_FROM_REAL" if power else "INSITU_FROM_REAL"}
+            fields["per_unit"] = _real(1.0 / how.unit)
+        if how.channels:
+            fields["channels"] = self.constants.numbers("int8_t", "channels", how.channels)
+        fields |= {"low": integer(fmt.least), "high": integer(fmt.greatest), "shift": str(how.shift)}
+        return fields | {"binary": f"{int(isinstance(fmt, Binary))}u"}
 
     def dense(self, batch: int, outputs: int, inputs: int, pitch: int | None = None) -> Text:
-        text = f"{{{{{batch}u, {outputs}u, {inputs}u, {inputs if pitch is None else pitch}u}}}}"
-        return self.constants.named("insitu_dense", "dense", text)
+        pitch = inputs if pitch is None else pitch
+        sizes = {"batch": batch, "outputs": outputs, "inputs": inputs, "pitch": pitch}
+        return self.struct("insitu_dense", "dense", {name: f"{n}u" for name, n in sizes.items()})
 
     def conv(
         self, batch: int, x: Sequence[int], k: int, out: Sequence[int], kernel: Sequence[int], how: Any
     ) -> Text:
         """``x``: channels, height, width; ``out``, ``kernel``: height, width; ``how``: the attributes of the op."""
-        pairs = (how["stride"], how["padding"], how.get("dilation", (1, 1)))
-        numbers = ", ".join(f"{n}u" for n in (batch, *x, k, *out, *kernel, how.get("groups", 1)))
-        shape = ", ".join(f"{{{{{a}u, {b}u}}}}" for a, b in pairs)
-        return self.constants.named("insitu_conv", "conv", f"{{{{{numbers}, {shape}}}}}")
+        sizes = zip("bchwkpqrs", (batch, *x, k, *out, *kernel), strict=True)
+        fields = {"batch" if name == "b" else name: f"{n}u" for name, n in sizes}
+        fields["groups"] = f"{how.get('groups', 1)}u"
+        pairs = {"stride": how["stride"], "padding": how["padding"], "dilation": how.get("dilation", (1, 1))}
+        fields |= {name: f"{{{{{a}u, {b}u}}}}" for name, (a, b) in pairs.items()}
+        return self.struct("insitu_conv", "conv", fields)
 
     def move(self, op: Op, weight: Value) -> Text:
         """How the weights of an update move; its number among the updates of the program."""
@@ -187,25 +199,19 @@ class Emitter:
 
     def _bound(self, o: BoundUpdate) -> dict[str, str]:
         fields = {
-            "how": "INSITU_MOVE_" + o.method.name.upper().replace("-", "_"),
             "low": integer(o.format.least),
             "high": integer(o.format.greatest),
-            "stride": f"{o.stride}u",
             "stream": stream_of(o.stream),
+            "rounding": o.method.c_rounding,
+            "stride": f"{o.stride}u",
+            "random": f"{int(o.random)}u",
             "lfsr": f"{int(o.generator == 'lfsr')}u",
+            "zero_is_noop": f"{int(o.zero_grad_is_noop)}u",
+            "group": f"{o.method.column_group()}u",
         }
         if o.channels:
             fields["channels"] = self.constants.numbers("int8_t", "channels", o.channels)
-        neutral = {"slices": "1u", "window": "1u", "carry": "1u", "word_decay": "-1"}
-        return (
-            fields
-            | neutral
-            | {key: self._expression(key, value) for key, value in o.method.c_fields(o).items()}
-        )
-
-    def _expression(self, field: str, value: str | tuple[str, tuple[int, ...]]) -> str:
-        """A C expression, or the name of an array of numbers."""
-        return value if isinstance(value, str) else self.constants.numbers(value[0], field, value[1])
+        return fields | self._own(o.method, o.method.c_fields(o))
 
     def _master(self, op: Op, o: MasterUpdate) -> dict[str, str]:
         if o.optimizer.kind != "sgd":
@@ -213,8 +219,19 @@ class Emitter:
                 f"{op.kind} at {op.where} uses optimizer {o.optimizer.kind}; C has sgd for real weights, use it"
             )
         reals = {"unit": o.unit, "bound": o.bound, "decay": o.optimizer.weight_decay}
-        fields = {"how": "INSITU_MOVE_LATENT", "stride": "1u", "slices": "1u", "window": "1u", "carry": "1u"}
-        return fields | {"half": f"{int(o.half)}u"} | {key: _real(x) for key, x in reals.items()}
+        values: dict[str, CValue] = {name: _real(x) for name, x in reals.items()}
+        return {"stride": "1u", "group": "1u"} | self._own(o, values | {"half": f"{int(o.half)}u"})
+
+    def _own(self, method: WeightUpdate | MasterUpdate, values: Mapping[str, CValue]) -> dict[str, str]:
+        """Which method it is, and the values of its own fields."""
+        if not method.c_hooks:
+            return {}
+        own = [
+            f".{name} = {v if isinstance(v, str) else self.constants.numbers(v[0], name, v[1])}"
+            for name, v in values.items()
+        ]
+        fields = {"of": f"{{{{.{method.kernel} = {{{{{', '.join(own)}}}}}}}}}"} if own else {}
+        return {"how": f"INSITU_UPDATE_{method.kernel.upper()}"} | fields
 
     def struct(self, kind: str, stem: str, fields: Mapping[str, str]) -> Text:
         """The address of a constant struct of the given values of its fields; the others are 0."""

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from insitu.backends.c import updates
 from insitu.backends.c.emit import base_shift
 from insitu.backends.c.memory import Memory
 from insitu.backends.c.project import RUNTIME, Source, generated, tested
@@ -106,19 +107,31 @@ def _kept(name: str, suffix: str, key: bytes, make: Any) -> Path:
 
 
 def kernels(flags: Sequence[str]) -> Path:
-    """All kernels as a static library."""
-    sources = [*sorted((RUNTIME / "kernels").glob("*.[ch]")), RUNTIME / "insitu_kernels.h"]
-    key = b"\0".join(path.read_bytes() for path in sources) + repr((compiler(), *flags)).encode()
+    """All kernels as a static library, those of updates from outside among them."""
+    sources = [
+        *sorted((RUNTIME / "kernels").glob("*.[ch]")),
+        *updates.sources(),
+        RUNTIME / "insitu_kernels.h",
+    ]
+    header = updates.header(updates.known())
+    key = b"\0".join(path.read_bytes() for path in sources) + repr((compiler(), header, *flags)).encode()
 
     def make(path: Path, folder: Path) -> None:
+        (folder / "insitu_updates.h").write_text(header, encoding="utf-8")
+        shutil.copy(RUNTIME / "insitu_kernels.h", folder)
         objects = []
         for source in (s for s in sources if s.suffix == ".c"):
             objects.append(str(folder / f"{source.stem}.o"))
-            include = ("-I", str(RUNTIME), "-I", str(RUNTIME / "kernels"))
+            include = ("-I", str(folder), "-I", str(RUNTIME / "kernels"))
             _run([compiler(), *WARNINGS, *flags, *include, "-c", str(source), "-o", objects[-1]])
         _run(["ar", "rcs", str(path), *objects])
 
     return _kept("kernels", ".a", key, make)
+
+
+def _of_all_kernels() -> dict[str, str]:
+    """What a program is compiled with beside :func:`kernels`: the list of all updates."""
+    return {"insitu_updates.h": updates.header(updates.known())}
 
 
 def _compile(texts: Mapping[str, str], folder: Path, flags: Sequence[str], archive: Path, out: Path) -> None:
@@ -136,7 +149,7 @@ def library(
     flags = (*FAST, *features()) if flags is None else tuple(flags)
     source = Source(program, counted=True)
     host = {path.name: path.read_text(encoding="utf-8") for path in (RUNTIME / "host").glob("host.*")}
-    texts = generated(source) | host
+    texts = generated(source) | host | _of_all_kernels()
     texts["insitu_net.c"] = '#include "host.h"\n' + texts["insitu_net.c"]
     texts["host.c"] = f"#define INSITU_TRIGGERS {max(_triggers(program), 1)}u\n" + texts["host.c"]
     archive = kernels(flags)
@@ -161,7 +174,7 @@ def self_test(program: Program, flags: Sequence[str] = SANITIZED) -> str:
     """
     with tempfile.TemporaryDirectory() as place:
         binary = Path(place) / "self-test"
-        _compile(tested(Source(program)), Path(place), flags, kernels(flags), binary)
+        _compile(tested(Source(program)) | _of_all_kernels(), Path(place), flags, kernels(flags), binary)
         done = subprocess.run([binary], capture_output=True, text=True)
     return done.stdout + done.stderr
 

@@ -15,13 +15,13 @@ from zlib import crc32
 
 import numpy as np
 
+from insitu.backends.c import updates
 from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.backends.c.memory import ALIGN, Memory, aligned, packed
 from insitu.errors import ConfigError
 from insitu.escape import c_comment
 from insitu.numbers.formats import Quantized
-from insitu.ops.updates import BoundUpdate, ErrorFeedback
 from insitu.passes.plan import Layout
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
@@ -31,13 +31,11 @@ RUNTIME = Path(__file__).parent / "runtime"
 
 
 def defines(program: Program) -> tuple[str, ...]:
-    """What kernels may leave out where there is none: real weights, matrices of fewer than 8 bits, remainders."""
+    """What kernels may leave out where there is none: real weights, matrices of fewer than 8 bits."""
     kept = program.residents.values()
     integers = all(isinstance(v.format, Quantized) for v in kept)
     whole = not any(v.format.bits < 8 for v in kept if len(v.shape) > 1)
-    moves = [op.attrs.get("optimizer") for step in program.steps for op in step.ops]
-    carries = any(isinstance(o, BoundUpdate) and isinstance(o.method, ErrorFeedback) for o in moves)
-    absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole, "INSITU_NO_CARRY": not carries}
+    absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole}
     return tuple(name for name, left_out in absent.items() if left_out)
 
 
@@ -226,7 +224,8 @@ def golden_source(source: Source) -> str:
 
 def kernels_of(texts: Iterable[str]) -> list[Path]:
     """The kernel files that define what some C text calls, and what they call in turn."""
-    sources = {path: path.read_text(encoding="utf-8") for path in sorted((RUNTIME / "kernels").glob("*.c"))}
+    paths = [*sorted((RUNTIME / "kernels").glob("*.c")), *updates.sources()]
+    sources = {path: path.read_text(encoding="utf-8") for path in paths}
     defined = {name: path for path, text in sources.items() for name in _DEFINED.findall(text)}
     found: set[Path] = set()
     queue = list(texts)
@@ -240,7 +239,8 @@ def kernels_of(texts: Iterable[str]) -> list[Path]:
 
 
 _DEFINED = re.compile(r"^\w[\w ]*[ *](insitu_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
-_CALLED = re.compile(r"\b(insitu_\w+)\s*\(")
+_CALLED = re.compile(r"\b(insitu_\w+)(?:\s*\(|\)(?= \\|$))", re.MULTILINE)
+"""Calls, and entries of the lists of ``insitu_updates.h``."""
 
 FIXED = ("insitu_kernels.h", "state.c")
 """Runtime files that every program is compiled with."""
@@ -252,6 +252,7 @@ def generated(source: Source) -> dict[str, str]:
         "insitu_net.c": net_source(source),
         "insitu_net.h": header(source),
         "insitu_data.c": data_source(source),
+        "insitu_updates.h": updates.header(updates.used(source.program.steps)),
     }
     return own | {name: (RUNTIME / name).read_text(encoding="utf-8") for name in FIXED}
 

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -52,6 +53,10 @@ def option(default: Any, low: int | None = None, high: int | None = None, *, spe
     return field(default=default, metadata={"low": low, "high": high, "spelled": spelled})
 
 
+CValue = str | tuple[str, tuple[int, ...]]
+"""A C expression, or the type and the entries of an array of numbers."""
+
+
 @dataclass(frozen=True)
 class WeightUpdate:
     """A method: how stored low-bit weights move by a gradient of integers. Subclasses say it by a formula.
@@ -67,6 +72,11 @@ class WeightUpdate:
         moves_vectors: it moves biases too; else they move by ``stochastic``.
         supports_channels: weights may have a unit per output channel.
         supports_deferral: the gradient of several steps may be applied at once (``gather``).
+        c_rounding: of C, the rounding of x where a weight moves by that alone; then no hook ``change`` is needed.
+        kernel: of C, the name in ``kernels/update_<name>.c`` and in its functions ``insitu_<name>_<hook>``.
+        c_hooks: of C, the hooks that the kernel has (``kernels/internal.h``).
+        c_struct: of C, the members of the method's own struct, to which :meth:`c_fields` gives values.
+        c_source: of C, the kernel of a method from outside.
     """
 
     name: ClassVar[str]
@@ -78,6 +88,11 @@ class WeightUpdate:
     moves_vectors: ClassVar[bool] = False
     supports_channels: ClassVar[bool] = False
     supports_deferral: ClassVar[bool] = False
+    c_rounding: ClassVar[str] = "INSITU_EXACT"
+    kernel: ClassVar[str] = ""
+    c_hooks: ClassVar[tuple[str, ...]] = ()
+    c_struct: ClassVar[str] = ""
+    c_source: ClassVar[Path | None] = None
 
     def __init_subclass__(cls) -> None:
         portable(cls)
@@ -181,9 +196,13 @@ class WeightUpdate:
         """The meaning in plain integers of a method from outside; those of insitu are on the reference's page."""
         raise NotImplementedError(f"update {self.name} has no integer meaning")
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, str | tuple[str, tuple[int, ...]]]:
-        """Fields of ``insitu_move`` that are its own: a C expression, or the type and the entries of an array."""
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
+        """The values of the members of ``c_struct``."""
         return {}
+
+    def column_group(self) -> int:
+        """Neighbouring columns that C must not put into different blocks."""
+        return 1
 
 
 @portable

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from insitu.numbers.formats import B1, AnyFormat, Fixed
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 from insitu.step.ir import Format, Shape
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ class Bop(WeightUpdate):
     name: ClassVar[str] = "bop"
     summary: ClassVar[str] = "flips a binary weight when the average gradient is large and of its sign (Bop)"
     state_summary: ClassVar[str] = "16 bits per weight"
+    kernel: ClassVar[str] = "bop"
+    c_hooks: ClassVar[tuple[str, ...]] = ("begin", "change", "sums")
+    c_struct: ClassVar[str] = "uint8_t gamma; int32_t flip;"
 
     gamma: int = option(6, 1, 14)
     flip: int = option(8, 1, 1 << 14)
@@ -55,5 +58,5 @@ class Bop(WeightUpdate):
         flip = (m * w >= self.flip).to(w.dtype)
         w.mul_(1 - 2 * flip)
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
         return {"gamma": f"{self.gamma}u", "flip": str(self.flip)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import tanh
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 
 if TYPE_CHECKING:
     from insitu.ops.updates.executor import Words
@@ -29,6 +29,9 @@ class Dst(WeightUpdate):
     )
     random: ClassVar[bool] = True
     supports_channels: ClassVar[bool] = True
+    kernel: ClassVar[str] = "dst"
+    c_hooks: ClassVar[tuple[str, ...]] = ("change",)
+    c_struct: ClassVar[str] = "const uint32_t *probabilities;"
 
     kappa: float = option(3.0)
 
@@ -48,5 +51,5 @@ class Dst(WeightUpdate):
         more = words.high(rows, 16).view(g.shape) < table[part]
         return torch.sign(g) * (size.floor() + more)
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
-        return {"jumps": ("uint32_t", self.probabilities())}
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
+        return {"probabilities": ("uint32_t", self.probabilities())}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 from insitu.step.ir import Format, Shape
 
 if TYPE_CHECKING:
@@ -52,6 +52,9 @@ class ErrorFeedback(WeightUpdate):
     )
     random: ClassVar[bool] = True
     zero_grad_is_noop: ClassVar[bool] = True
+    kernel: ClassVar[str] = "error_feedback"
+    c_hooks: ClassVar[tuple[str, ...]] = ("row", "change", "sums")
+    c_struct: ClassVar[str] = "uint8_t group_size, fraction_bits, threshold;"
 
     group_size: int = option(9, 1, 32, spelled="carry")
     residual_bits: int = option(16, 2, 16, spelled="remainder")
@@ -107,12 +110,16 @@ class ErrorFeedback(WeightUpdate):
         w.copy_(flat.view(w.shape))
         state[0].copy_(residual)
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
-        return {
-            "carry": f"{self.group_size}u",
-            "fraction": f"{self.fraction_bits}u",
-            "band": f"{self.threshold}u",
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
+        sizes = {
+            "group_size": self.group_size,
+            "fraction_bits": self.fraction_bits,
+            "threshold": self.threshold,
         }
+        return {name: f"{n}u" for name, n in sizes.items()}
+
+    def column_group(self) -> int:
+        return self.group_size
 
 
 @dataclass(frozen=True)

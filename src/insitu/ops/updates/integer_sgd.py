@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 from insitu.step.ir import Shape
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ class IntegerSgd(WeightUpdate):
     name: ClassVar[str] = "integer-sgd"
     summary: ClassVar[str] = "dropped, and a decay by 2^-decay (NITRO-D)"
     moves_vectors: ClassVar[bool] = True
+    kernel: ClassVar[str] = "integer_sgd"
+    c_hooks: ClassVar[tuple[str, ...]] = ("change",)
+    c_struct: ClassVar[str] = "int8_t decay;"
 
     decay: int | None = option(None, 1, 30)
 
@@ -36,5 +39,5 @@ class IntegerSgd(WeightUpdate):
         x = (g.double() * 2.0**-k).trunc_()
         return x if self.decay is None else x + (w.double() * 2.0**-self.decay).trunc_()
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
-        return {"word_decay": "-1" if self.decay is None else str(self.decay)}
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
+        return {"decay": "-1" if self.decay is None else str(self.decay)}

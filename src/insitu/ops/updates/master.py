@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod, sqrt
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -38,8 +38,11 @@ class MasterUpdate:
     def __str__(self) -> str:
         return f"{self.optimizer}:unit={self.unit:.9g}:bound={self.bound:.9g}" + (":f16" if self.half else "")
 
-    needs_full_gradient = False
-    random = False
+    needs_full_gradient: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+    kernel: ClassVar[str] = "master"
+    c_hooks: ClassVar[tuple[str, ...]] = ("begin", "change")
+    c_struct: ClassVar[str] = "float unit, bound, decay; uint8_t half;"
 
     @property
     def zero_grad_is_noop(self) -> bool:

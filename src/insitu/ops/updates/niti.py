@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 from insitu.ops.updates.stochastic import stochastic
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ class Niti(WeightUpdate):
     state_summary: ClassVar[str] = "the whole gradient for a moment"
     random: ClassVar[bool] = True
     needs_full_gradient: ClassVar[bool] = True
+    c_rounding: ClassVar[str] = "INSITU_STOCHASTIC"
+    kernel: ClassVar[str] = "niti"
+    c_hooks: ClassVar[tuple[str, ...]] = ("tensor",)
+    c_struct: ClassVar[str] = "uint8_t step_bits;"
 
     step_bits: int = option(2, 1, 8)
 
@@ -41,5 +45,5 @@ class Niti(WeightUpdate):
         k = int(torch.frexp(g.abs().max())[1]) - self.step_bits + (b.stride - 1)
         return stochastic(g, k, words, rows)
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
         return {"step_bits": f"{self.step_bits}u"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from insitu.numbers.formats import Fixed
-from insitu.ops.updates.base import BoundUpdate, WeightUpdate, option
+from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 from insitu.ops.updates.stochastic import stochastic
 from insitu.step.ir import Format, Shape
 
@@ -38,6 +38,9 @@ class RoundRobin(WeightUpdate):
     )
     state_summary: ClassVar[str] = "8 bits per weight of a slice"
     random: ClassVar[bool] = True
+    kernel: ClassVar[str] = "round_robin"
+    c_hooks: ClassVar[tuple[str, ...]] = ("begin", "change")
+    c_struct: ClassVar[str] = "uint32_t slices, window; int32_t evidence;"
 
     slices: int = option(8, 1, 4096)
     window: int = option(64, 1, 1 << 20)
@@ -70,5 +73,5 @@ class RoundRobin(WeightUpdate):
             w[rows] = (w[rows] - step).clamp_(b.format.least, b.format.greatest)
             sums.zero_()
 
-    def c_fields(self, b: BoundUpdate) -> dict[str, Any]:
+    def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:
         return {"slices": f"{self.slices}u", "window": f"{self.window}u", "evidence": str(self.evidence)}

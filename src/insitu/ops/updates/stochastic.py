@@ -26,6 +26,7 @@ class Stochastic(WeightUpdate):
     moves_vectors: ClassVar[bool] = True
     supports_channels: ClassVar[bool] = True
     supports_deferral: ClassVar[bool] = True
+    c_rounding: ClassVar[str] = "INSITU_STOCHASTIC"
 
     def change(self, b: BoundUpdate, w: Any, g: Any, k: int, words: Words, rows: Any) -> Any:
         return stochastic(g, k, words, rows)

@@ -28,6 +28,7 @@ class Threshold(WeightUpdate):
     moves_vectors: ClassVar[bool] = True
     supports_channels: ClassVar[bool] = True
     supports_deferral: ClassVar[bool] = True
+    c_rounding: ClassVar[str] = "INSITU_HALF_UP"
 
     def change(self, b: BoundUpdate, w: Any, g: Any, k: int, words: Words, rows: Any) -> Any:
         return rounded(g, k)

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "insitu_updates.h"
+
 /* How the words of an array are read. */
 enum { INSITU_UNSIGNED, INSITU_SIGNED, INSITU_BINARY /* 0 is -1, 1 is +1 */, INSITU_REAL /* float32 */ };
 
@@ -68,27 +70,27 @@ typedef struct {
     uint32_t stride[2], padding[2], dilation[2];
 } insitu_conv;
 
-enum { INSITU_MOVE_STOCHASTIC, INSITU_MOVE_THRESHOLD, INSITU_MOVE_NITI, INSITU_MOVE_INTEGER_SGD, INSITU_MOVE_DST,
-       INSITU_MOVE_BOP, INSITU_MOVE_ROTATING, INSITU_MOVE_CARRY, INSITU_MOVE_LATENT };
+#define INSITU_NAME(NAME) INSITU_UPDATE_##NAME,
+enum { INSITU_UPDATE_ROUNDED /* by plain rounding */, INSITU_UPDATE_METHODS(INSITU_NAME) INSITU_UPDATE_COUNT };
 
-/* How weights move by a gradient. */
+/* How weights move by a gradient: by its step x = g 2^-k, k = clock.shift[index] - the gradient's exponent. */
 typedef struct {
     const int8_t *channels; /* per row: further bits to the right; or NULL */
-    const uint32_t *jumps;  /* 64 chances of INSITU_MOVE_DST, of 65536 */
     int32_t low, high;      /* of the stored word */
     int32_t least, most;    /* of the exact gradient, where it saturates; else the range of int32 */
     uint32_t stream;        /* of the random words */
-    uint32_t slices, window;
-    int32_t evidence, flip;
-    float unit, bound, decay; /* of real weights */
-    uint16_t index;           /* in insitu_clock.shift */
-    uint8_t how;
-    uint8_t stride; /* distance of neighbouring integers: 2 for binary words */
-    uint8_t step_bits, gamma;
-    int8_t word_decay; /* INSITU_MOVE_INTEGER_SGD; -1: none */
-    uint8_t lfsr;      /* random words from the shift register */
-    uint8_t half;      /* the real weight is rounded to float16 */
-    uint8_t carry, fraction, band; /* INSITU_MOVE_CARRY: weights that share a remainder, its bits, its bound in eighths of a step */
+    uint16_t index;         /* in insitu_clock.shift */
+    uint8_t how;            /* the method */
+    uint8_t rounding;       /* plain rounding of x; INSITU_EXACT: another method */
+    uint8_t stride;         /* distance of neighbouring integers: 2 for binary words */
+    uint8_t random;         /* draws random words */
+    uint8_t lfsr;           /* random words from the shift register */
+    uint8_t zero_is_noop;   /* a gradient of zeros changes neither weights nor state */
+    uint8_t group;          /* a block of columns is cut at multiples of it alone; 1: anywhere */
+    union {
+        uint8_t nothing;
+        INSITU_UPDATE_FIELDS
+    } of; /* the method's own */
 } insitu_move;
 
 /* --- words, random numbers, rounding ------------------------------------------------------------------------ */

@@ -267,7 +267,7 @@ static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array
     uint32_t row;
 
     if (n->batch != 1u || d->bits > 8u || d->form == INSITU_REAL || x->bits > 8u || x->form == INSITU_REAL || m->w->form != INSITU_SIGNED ||
-        (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
+        move->rounding == INSITU_EXACT || move->stride != 1u ||
         !whole(m) || move->least > -32768 || move->most < 65535 || m->base < 1 || m->base > 30)
         return 0;
     for (row = 0; move->channels != NULL && row < n->outputs; row++)
@@ -290,7 +290,7 @@ static void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *
         insitu_move_columns(m, start, count);
         for (row = m->first; row < m->stop; row++) {
             insitu_move_row(m, row);
-            if (n->batch == 1u && m->move->how == INSITU_MOVE_CARRY && insitu_get(d, row) == 0)
+            if (n->batch == 1u && m->move->zero_is_noop && insitu_get(d, row) == 0)
                 continue;
             if (fast) {
                 insitu_combine(d->data + row, n->outputs, d->form == INSITU_SIGNED, x->data + start, n->inputs,

@@ -14,7 +14,7 @@ static int by_errors(const insitu_mover *m, const insitu_array *d)
     int32_t w[INSITU_BLOCK], error[INSITU_BLOCK];
 
     if (d->bits > 16u || d->form == INSITU_REAL || m->w->bits > 16u || m->w->form == INSITU_REAL || m->base < 1 || m->base > 30 ||
-        (move->how != INSITU_MOVE_STOCHASTIC && move->how != INSITU_MOVE_THRESHOLD) || move->stride != 1u ||
+        move->rounding == INSITU_EXACT || move->stride != 1u ||
         move->lfsr || move->channels != NULL || move->least > -65536 || move->most < 65535)
         return 0;
     for (uint32_t row = 0; row < rows; row += INSITU_BLOCK) {

@@ -6,19 +6,17 @@ void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_ar
                    uint32_t rows, uint32_t columns, const insitu_move *move, const insitu_clock *clock)
 {
     insitu_mover m;
-    uint32_t start, count, row, j, i, largest = 0;
+    uint32_t start, count, row, j;
     uint8_t vector = columns == 0u; /* no random words of columns */
 
     columns = vector ? 1u : columns;
     insitu_move_begin(&m, w, e, state, rows, columns, vector, move, clock);
-    if (move->how == INSITU_MOVE_NITI) {
-        for (i = 0; i < g->size; i++) {
-            int32_t n = insitu_get(g, i);
-            uint32_t size = n < 0 ? 0u - (uint32_t)n : (uint32_t)n;
-
-            largest = size > largest ? size : largest;
-        }
-        m.base = (int32_t)insitu_bit_length(largest) - move->step_bits + (move->stride - 1);
+    switch (move->how) {
+#define CASE(NAME, look) \
+    case INSITU_UPDATE_##NAME: look(&m, g); break;
+        INSITU_UPDATE_TENSOR(CASE)
+#undef CASE
+    default: break;
     }
     for (start = 0; start < columns; start += count) {
         count = insitu_move_count(&m, INSITU_BLOCK, columns - start);

@@ -51,17 +51,24 @@ static float to_half(float x)
     return u.real;
 }
 
-void insitu_move_real(const insitu_mover *m, uint32_t i, int32_t g)
+void insitu_master_begin(insitu_mover *m)
 {
-    const insitu_move *move = m->move;
+    m->unit = insitu_scaled_real(m->move->of.master.unit, -m->base); /* no rate is in its shift */
+}
+
+int64_t insitu_master_change(insitu_mover *m, uint32_t i, uint32_t j, int32_t g, uint32_t word)
+{
     float w = insitu_get_real(m->w, i), real = (float)g * m->unit;
 
-    if (move->decay != 0.0f)
-        real = real + w * move->decay;
+    (void)j;
+    (void)word;
+    if (m->move->of.master.decay != 0.0f)
+        real = real + w * m->move->of.master.decay;
     w = w - real * m->clock->rate;
-    if (w < -move->bound)
-        w = -move->bound;
-    else if (w > move->bound)
-        w = move->bound;
-    insitu_set_real(m->w, i, move->half ? to_half(w) : w);
+    if (w < -m->move->of.master.bound)
+        w = -m->move->of.master.bound;
+    else if (w > m->move->of.master.bound)
+        w = m->move->of.master.bound;
+    insitu_set_real(m->w, i, m->move->of.master.half ? to_half(w) : w);
+    return 0;
 }
