@@ -83,7 +83,7 @@ def _to(accuracy: float, target: str) -> Iterator[dict[str, Any]]:
         rows = {row.label: row for row in study.rows}
         for w in reached.to_accuracy(study, NETWORK, accuracy, [target]):
             asked = reached.point_of(rows[w.label], target, reached.options_of(study, rows[w.label]))
-            impact = assess(replace(asked, triggers=tuple(w.triggers.values())))
+            impact = assess(replace(asked, triggers=tuple(w.triggers.items())))
             uses[w.label] = {use: n * (w.samples or 0) for use, n in impact.uses.items()}
             found.append(w)
     base = next(w.energy_pj for w in found if w.label == BASE)

@@ -129,6 +129,14 @@ def test_a_configuration_and_a_run_folder(folder: bool, tmp_path: Path) -> None:
     assert other.items[0].rule == "bp"  # without the options of the other rule
 
 
+def test_a_configuration_is_looked_at_in_the_shape_of_its_data(tmp_path: Path) -> None:
+    config = parse(RunConfig, {"network": "cnn-4", "data": "digits", "batch": 2}, "test")
+    (tmp_path / "config.yaml").write_text(dump(config))
+    (item,) = found(str(tmp_path)).items
+    at = DesignPoint("cnn-4", target="", batch=2, input_shape=(1, 8, 8), classes=10)
+    assert f"{program(at).peak_bytes:,} bytes" in item.note
+
+
 # --- budgets of a comparison ---------------------------------------------------------------------------------
 
 

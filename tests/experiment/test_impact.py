@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,4 +239,51 @@ def test_phases_have_triggers_of_their_own() -> None:
     shares = tuple(1 / (k + 2) for k in range(len(names)))
     found = assess(replace(point, triggers=shares))
     assert tuple(found.triggers.values()) == shares
+    by_name = dict(reversed(list(zip(names, shares))))
+    assert assess(replace(point, triggers=tuple(by_name.items()))).triggers == found.triggers
     assert found.macs < worst.macs and found.peak_bytes == worst.peak_bytes
+
+
+@pytest.mark.parametrize("given", [0.5, (True,), ((1, 2),), "x", None, ((("a",), 0.5),)])
+def test_triggers_that_are_no_shares_are_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="are no shares of the samples"):
+        cost(SMALL, rule="etch", triggers=given)
+
+
+@pytest.mark.parametrize("given", [(1.5,), (float("nan"),), {"output": -1.0, "fc1.head": 0.0}])
+def test_shares_outside_of_0_to_1_are_refused(given: object) -> None:
+    with pytest.raises(ConfigError, match="is no share of the samples"):
+        cost("mlp-64-12-10", rule="etch", triggers=given)
+
+
+def test_triggers_by_name_and_in_order_are_the_same() -> None:
+    named = cost("mlp-64-12-10", rule="etch", triggers={"output": 0.25, "fc1.head": 0.5})
+    assert named.triggers == cost("mlp-64-12-10", rule="etch", triggers=[0.5, 0.25]).triggers
+    assert named.triggers == {"fc1.head": 0.5, "output": 0.25}
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True, 10**9])
+def test_a_batch_out_of_range_is_refused(batch: object) -> None:
+    with pytest.raises(ConfigError, match="is out of range; use 1 to 1,048,576"):
+        cost(SMALL, batch=batch)
+
+
+OWN = """from torch import nn
+
+def make():
+    return nn.Sequential(nn.Linear(64, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 10))
+"""
+
+
+def test_a_network_of_ones_own_file_is_costed_as_it_is_now(tmp_path: Path) -> None:
+    for hidden in (12, 14):
+        (tmp_path / "net.py").write_text(OWN.replace("HIDDEN", str(hidden)))
+        found = cost(f"{tmp_path / 'net.py'}:make", rule="drtp")
+        assert found.inference_macs == 64 * hidden + hidden * 10
+
+
+def test_the_shape_of_a_sample_is_asked_for_and_fits() -> None:
+    small, large = (cost("cnn-4", input_shape=(1, n, n), classes=3) for n in (8, 28))
+    assert small.inference_macs < large.inference_macs
+    with pytest.raises(ConfigError, match="takes 64 inputs, a sample of 1x28x28 has 784"):
+        cost("mlp-64-12-10", input_shape=(1, 28, 28))

@@ -97,10 +97,12 @@ def counted(accuracies: Sequence[float | None], *shares: float) -> Curve:
 
 def test_shares_of_triggers_are_those_up_to_the_accuracy() -> None:
     fast, slow = counted(FAST, 0.8, 0.4, 0.1), counted(SLOW, 0.9, 0.6, 0.3)
-    assert shares_to([fast], 0.9) == pytest.approx((0.6, 0.3))
-    assert shares_to([fast], 0.5) == (0.8, 0.4)
-    assert shares_to([fast, slow], 0.9) == pytest.approx((3.0 / 5, 1.5 / 5))  # 200 and 300 samples
-    assert shares_to([counted(NEVER, 0.9, 0.6, 0.3)], 0.9) == pytest.approx((0.6, 0.3))  # to the end
+    assert dict(shares_to([fast], 0.9)) == pytest.approx({"fc1.head": 0.6, "output": 0.3})
+    assert shares_to([fast], 0.5) == (("fc1.head", 0.8), ("output", 0.4))
+    both = {"fc1.head": 3.0 / 5, "output": 1.5 / 5}  # 200 and 300 samples
+    assert dict(shares_to([fast, slow], 0.9)) == pytest.approx(both)
+    to_the_end = shares_to([counted(NEVER, 0.9, 0.6, 0.3)], 0.9)
+    assert dict(to_the_end) == pytest.approx({"fc1.head": 0.6, "output": 0.3})
     assert shares_to([fast, curve(FAST)], 0.9) == () == shares_to([curve(FAST)], 0.9)
 
 
@@ -117,6 +119,36 @@ def test_energy_takes_the_shares_that_were_counted() -> None:
     every = assess(DesignPoint(NET, "etch")).energy
     assert every is not None and found["worst"].energy_pj == every.times(200)
     assert found["worst"].triggers == {"fc1.head": 1.0, "output": 1.0}
+
+
+def test_shares_land_at_the_trigger_of_their_name() -> None:
+    """In whatever order a file holds them; names of other triggers are refused."""
+    turned = curve(FAST).model_copy(update={"triggered": [{"output": 0.1, "fc1.head": 0.9}] * 3})
+    other = curve(FAST).model_copy(update={"triggered": [{"output": 0.1, "fc2.head": 0.9}] * 3})
+    etch = row("etch", batch=1, curves=[turned])
+    wrong = etch.model_copy(update={"label": "wrong", "curves": [other]})
+    found = {w.label: w for w in to_accuracy(results(etch, wrong), NET, 0.9, ["stm32l4r5"])}
+    assert found["etch"].triggers == pytest.approx({"fc1.head": 0.9, "output": 0.1})
+    assert "are of output, fc2.head, but the triggers are fc1.head, output" in str(found["wrong"].refused)
+
+
+def test_a_network_is_billed_at_the_shape_of_its_data() -> None:
+    """Results of an older insitu do not say it: they are billed where the counts agree, and refused elsewhere."""
+    conv = row("bp", FAST).model_copy(
+        update={"network": "cnn-4", "batch": 1, "input_shape": (1, 28, 28), "outputs": 7}
+    )
+    at = assess(DesignPoint("cnn-4", input_shape=(1, 28, 28), classes=7))
+    default = assess(DesignPoint("cnn-4"))
+    older = conv.model_copy(update={"label": "old", "input_shape": None, "outputs": None})
+    rows = [
+        conv,
+        older.model_copy(update={"inference_macs": at.inference_macs}),
+        older.model_copy(update={"label": "same", "inference_macs": default.inference_macs}),
+    ]
+    found = {w.label: w for w in to_accuracy(results(*rows), "cnn-4", 0.9, ["stm32l4r5"])}
+    assert found["bp"].sample_pj == at.energy and found["same"].sample_pj == default.energy
+    assert at.inference_macs != default.inference_macs
+    assert "do not say of what shape the samples of cnn-4 were" in str(found["old"].refused)
 
 
 def test_the_loss_that_makes_a_trigger_is_that_of_the_runs() -> None:
@@ -211,9 +243,10 @@ def test_load(tmp_path: Path) -> None:
     assert load(tmp_path) == load(tmp_path / "results.json") == made
     with pytest.raises(CheckpointError, match=r"none\.json: cannot be read"):
         load(tmp_path / "none.json")
-    for text in ("{}", "[", '{"rows": 3}'):
+    reason = r"bad\.json is no results file: .*run 'insitu compare'"
+    for text, said in (("{}", reason), ("[", r"bad\.json, line 1: is no JSON"), ('{"rows": 3}', reason)):
         (tmp_path / "bad.json").write_text(text)
-        with pytest.raises(CheckpointError, match=r"bad\.json is no results file: .*run 'insitu compare'"):
+        with pytest.raises(CheckpointError, match=said):
             load(tmp_path / "bad.json")
 
 

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from insitu.cli.options import Jobs, Json, Out, OutFile, Quiet, console, deliver, emit
+from insitu.cli.options import (
+    Classes,
+    InputShape,
+    Jobs,
+    Json,
+    Out,
+    OutFile,
+    Quiet,
+    console,
+    deliver,
+    emit,
+    shape,
+)
 from insitu.errors import ConfigError
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
-    from insitu.experiment.impact import DesignPoint, Impact
+    from insitu.experiment.impact import DesignPoint, Impact, Shares
     from insitu.hardware.stability import Claim
 
-Network = Annotated[str, typer.Argument(help="A network of the zoo.")]
+Network = Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
@@ -66,10 +79,12 @@ def cost(
         str | None,
         typer.Option(
             "--triggers",
-            help="Shares of the samples that trigger a rule such as etch, 0 to 1: one, or one per trigger in order, "
-            "comma-separated. Default: 1, the worst case.",
+            help="Shares of the samples that trigger a rule such as etch, 0 to 1, comma-separated: one for all, "
+            "one per trigger in the order of the layers, or by name (output=0.1). Default: 1, the worst case.",
         ),
     ] = None,
+    input: InputShape = None,
+    classes: Classes = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="The rows behind the figures, and their sources.")
     ] = False,
@@ -100,6 +115,7 @@ def cost(
     points = _points(
         network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
     )
+    points = [replace(p, input_shape=shape(input), classes=classes) for p in points]
     if results is not None and triggers is not None:
         raise ConfigError("--results takes the shares that its runs have counted; leave out --triggers")
     if results is not None:
@@ -153,13 +169,13 @@ def _option(text: str) -> tuple[str, Any]:
     return name, plain(value, f"--option {name}")
 
 
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise ConfigError(
-            f"--triggers {text!r} holds no numbers; write shares of the samples, such as 0.06,0.03,0.03"
-        ) from None
+def _shares(text: str) -> Shares:
+    from insitu.inputs.values import pairs, read
+
+    if "=" in text:
+        named = pairs(text, "--triggers")
+        return tuple((name, read(value, float, f"--triggers {name}")) for name, value in named.items())
+    return tuple(read(word, float, "--triggers") for word in text.split(","))
 
 
 def _one(point: DesignPoint, explain: bool, out: Path | None, as_json: bool, quiet: bool) -> None:
@@ -257,13 +273,18 @@ def _to_accuracy(
 
 def check(
     what: Annotated[
-        str, typer.Argument(help="A run folder, a configuration (.yaml), or a network of the zoo.")
+        str,
+        typer.Argument(
+            help="A run folder, a configuration (.yaml), a network of the zoo, or file.py:function."
+        ),
     ],
     rule: Rules = None,
     precision: Precisions = None,
     target: Targets = None,
     backend: Annotated[str | None, typer.Option(help="What is to be generated: 'c' or 'integer'.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, max=bounds.BATCH.value)] = None,
+    input: InputShape = None,
+    classes: Classes = None,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -275,7 +296,7 @@ def check(
     from insitu.cli.recipe import words
     from insitu.experiment.check import check as run
 
-    found = run(what, words(rule), _split(precision), _split(target), backend, batch)
+    found = run(what, words(rule), _split(precision), _split(target), backend, batch, shape(input), classes)
     text = (
         json.dumps([item.plain() for item in found.items], indent=1) if as_json else found.text(quiet=quiet)
     )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from insitu.cli.options import (
+    Classes,
     DataDir,
+    InputShape,
     Json,
     OutFile,
     PrecisionName,
@@ -19,6 +21,7 @@ from insitu.cli.options import (
     deliver,
     deliver_table,
     emit,
+    shape,
 )
 from insitu.inputs import bounds
 
@@ -122,13 +125,15 @@ def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = Fals
 
 @show_app.command("step")
 def show_step(
-    network: Annotated[str, typer.Argument(help="A network of the zoo.")],
+    network: Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")],
     rule: Annotated[str, typer.Option(help="A learning rule.")] = "bp",
     batch: Annotated[int, typer.Option(min=1, max=bounds.BATCH.value)] = 1,
     eager: Annotated[bool, typer.Option("--eager/--fused", help="As emitted, or as executed.")] = False,
     optimizer: Annotated[str, typer.Option()] = "sgd",
     loss: Annotated[str, typer.Option()] = "xent",
     precision: PrecisionName = None,
+    input: InputShape = None,
+    classes: Classes = None,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -137,14 +142,14 @@ def show_step(
 
     Example: insitu show step mlp-784-1000-10 --rule drtp --eager
     """
-    from insitu.network import zoo
+    from insitu.experiment.impact import network as find_network
     from insitu.ops.optimizers import Optimizer
     from insitu.passes import lower
     from insitu.passes.precision import make
     from insitu.passes.quantize import quantize
     from insitu.rules.protocol import emit_step, make_rule
 
-    net = zoo.build(network)
+    net = find_network(network, "keep", None, shape(input), classes)
     step = emit_step(make_rule(rule), net, batch, optimizer=Optimizer(optimizer), loss=loss)
     policy = make(precision or "float32")
     if policy is not None:

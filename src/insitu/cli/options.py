@@ -10,6 +10,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,6 +55,17 @@ PrecisionName = Annotated[
     ),
 ]
 Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
+InputShape = Annotated[
+    str | None,
+    typer.Option(
+        "--input",
+        help="Shape of a sample, 1x28x28 or 64; default: the network's own. Not of an mlp, which names it.",
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option("--classes", min=1, max=bounds.CLASSES.value, help="Outputs; default: the network's own."),
+]
 DataName = Annotated[
     str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")
 ]
@@ -154,6 +166,24 @@ def free_folder(stem: str) -> Path:
     while (Path("runs") / f"{stem}-{n}").exists():
         n += 1
     return Path("runs") / f"{stem}-{n}"
+
+
+def shape(text: str | None) -> tuple[int, ...] | None:
+    """The shape of a sample from ``1x28x28`` or ``64``.
+
+    Raises:
+        ConfigError: if it is none.
+    """
+    if text is None:
+        return None
+    found = tuple(
+        int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0 for word in text.split("x")
+    )
+    if len(found) not in (1, 3) or min(found) < 1 or prod(found) > bounds.FEATURES.value:
+        raise ConfigError(
+            f"--input {text!r} is no shape of a sample; write 64 (features) or 1x28x28 (an image)"
+        )
+    return found
 
 
 def path_text(path: Path | None) -> str | None:

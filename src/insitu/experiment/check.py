@@ -13,9 +13,10 @@ from insitu.errors import ConfigError, InsituError
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.impact import DesignPoint, Impact, ask_names, assess, program, references
 from insitu.hardware.cost import capacity_bytes
+from insitu.network import zoo
 from insitu.rules.facts import unready
 from insitu.rules.protocol import make_rule
-from insitu.step.ir import Op, Step
+from insitu.step.ir import Op, Shape, Step
 from insitu.step.liveness import timeline
 
 REFERENCE = "integer"
@@ -67,7 +68,7 @@ class Found:
 
 def check(
     what: str, rules: Sequence[str] | None, precisions: Sequence[str], targets: Sequence[str], backend: str | None,
-    batch: int | None,
+    batch: int | None, input_shape: Shape | None = None, classes: int | None = None,
 ) -> Found:  # fmt: skip
     """Looks at a run, a configuration or a network; the other arguments take the place of what it says.
 
@@ -77,7 +78,8 @@ def check(
     if backend is not None and backend not in (*names(), REFERENCE):
         known = ", ".join((*names(), REFERENCE))
         raise ConfigError(f"backend {backend!r} is unknown; use one of {known}")
-    point = replace(_point(what), **({"batch": batch} if batch else {}))
+    given = {"batch": batch, "input_shape": input_shape, "classes": classes}
+    point = replace(_point(what), **{k: v for k, v in given.items() if v})
     chosen = product(rules or [point.rule], precisions or [point.precision], targets or [""])
     points = [
         replace(
@@ -107,9 +109,18 @@ def _point(what: str) -> DesignPoint:
         config.optimizer.kind,
         config.network_options.get("activation"),
     )
-    return DesignPoint(
+    point = DesignPoint(
         config.network, config.rule, policy, "", config.batch, norm, options, kind, config.loss, activation
     )
+    return point if config.network.startswith(zoo.SIZED) else _with_shape(point, config)
+
+
+def _with_shape(point: DesignPoint, config: RunConfig) -> DesignPoint:
+    """The point with the shape of the configuration's data."""
+    from insitu.experiment.resolve import load_data
+
+    data = load_data(config)
+    return replace(point, input_shape=data.sample_shape, classes=data.outputs)
 
 
 def _items(point: DesignPoint, backend: str | None) -> Iterator[Item]:

@@ -288,6 +288,8 @@ def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: 
         label=spec.name,
         rule_options=dict(spec.options),
         network=config.network,
+        input_shape=setup.data.sample_shape,
+        outputs=setup.net.outputs,
         data=config.data,
         precision=config.precision_name,
         batch=config.batch,

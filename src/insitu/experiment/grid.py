@@ -342,7 +342,7 @@ def _stored(out: Path, ids: list[str]) -> Iterator[Point]:
         path = _file(out, id)
         if not path.exists():
             continue
-        source = Source(f"point {path}", "remove it to train this point anew", CheckpointError)
+        source = Source(f"point {path} is damaged", "remove it to train this point anew", CheckpointError)
         try:
             point = Point.model_validate(parse_json(read_text(path, source), source))
         except ValidationError:

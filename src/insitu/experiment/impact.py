@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import accumulate, pairwise
+from math import prod
 from statistics import fmean
 from typing import Any
 
@@ -21,6 +21,7 @@ from insitu.hardware.bill import Band, Bill, Use, fields, total
 from insitu.hardware.cost import capacity_bytes, shares_of
 from insitu.hardware.cost import cost as bill_of
 from insitu.hardware.target import Array, Processor, find
+from insitu.inputs import bounds, foreign
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -32,7 +33,7 @@ from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule, phases
 from insitu.run.program import Program
-from insitu.step.ir import Step
+from insitu.step.ir import Shape, Step
 from insitu.step.triggers import triggers_of
 
 BASELINES = ("bp", "bp-checkpoint", "bp-stash")
@@ -44,7 +45,7 @@ class DesignPoint:
     """One question to the cost model.
 
     Attributes:
-        network: a name of the zoo.
+        network: a name of the zoo, or ``file.py:function``, which is run.
         rule, options: a learning rule and its options.
         precision: a policy.
         target: a built-in target, or the path of a file.
@@ -53,8 +54,14 @@ class DesignPoint:
             fold.
         optimizer, loss: as for training.
         activation: of all hidden layers; ``None``: the network's own.
-        triggers: shares of the samples, 0 to 1, for which the triggers of the rule fire, in order over its phases; one
-            for all of them, or nothing: every sample, the worst case.
+        triggers: shares of the samples, 0 to 1, for which the triggers of the rule fire: by the names of
+            :attr:`Impact.triggers`, or as numbers, in the order of the network's layers and the rule's phases, or one
+            for all of them; nothing: every sample, the worst case.
+        input_shape: of a sample; ``None``: the network's default.
+        classes: outputs; ``None``: the network's default.
+
+    Raises:
+        ConfigError: triggers that are no such shares, or a batch out of range.
     """
 
     network: str
@@ -67,13 +74,41 @@ class DesignPoint:
     optimizer: str = "sgd"
     loss: str = "xent"
     activation: str | None = None
-    triggers: tuple[float, ...] = ()
+    triggers: tuple[float, ...] | tuple[tuple[str, float], ...] = ()
+    input_shape: Shape | None = None
+    classes: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("triggers", "options"):
+            given = getattr(self, name)
+            if isinstance(given, Mapping | list):
+                object.__setattr__(self, name, tuple(given.items() if isinstance(given, Mapping) else given))
+        _check_shares(self.triggers)
+        if type(self.batch) is not int or not 1 <= self.batch <= bounds.BATCH.value:
+            raise ConfigError(f"batch={self.batch!r} is out of range; use 1 to {bounds.BATCH.value:,}")
 
     @property
     def name(self) -> str:
         """As tables call it."""
         options = ",".join(f"{k}={v}" for k, v in self.options)
         return f"{self.rule}[{options}]" if options else self.rule
+
+
+def _check_shares(given: Any) -> None:
+    """Refuses what is neither numbers nor pairs of a name and a number."""
+    numbers = isinstance(given, tuple) and all(_is_number(x) for x in given)
+    pairs = isinstance(given, tuple) and all(
+        isinstance(x, tuple) and len(x) == 2 and isinstance(x[0], str) and _is_number(x[1]) for x in given
+    )
+    if not (numbers or pairs):
+        raise ConfigError(
+            f"triggers={given!r} are no shares of the samples; write (0.5,) for all triggers, or one by name: "
+            "{'fc1.head': 0.1, 'output': 0.05}"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -189,36 +224,83 @@ def _mean(bands: Sequence[Band | None]) -> Band | None:
 # --- from a point to what is executed ------------------------------------------------------------------------
 
 
+def network(
+    name: str,
+    norm: str,
+    activation: str | None = None,
+    input_shape: Shape | None = None,
+    classes: int | None = None,
+) -> Network:
+    """A network of the zoo, or of a user's file, with its batch norms kept, folded or replaced by RMS norms.
+
+    Args:
+        input_shape, classes: ``None``: the network's own.
+
+    Raises:
+        ConfigError: an unknown name or activation, or a shape that does not fit.
+    """
+    return _network(name, norm, activation, input_shape, classes, foreign.stamp(name))
+
+
 @lru_cache(maxsize=64)
-def network(name: str, norm: str, activation: str | None = None) -> Network:
-    """A network of the zoo with its batch norms kept, folded or replaced by RMS norms."""
-    net = zoo.build(name, activation=activation)
+def _network(
+    name: str, norm: str, activation: str | None, shape: Shape | None, classes: int | None, _stamp: Any
+) -> Network:
+    net = _plain(name, activation, shape, classes)
+    if shape is not None and prod(net.input_shape) != prod(shape):
+        raise ConfigError(
+            f"network {name} takes {prod(net.input_shape)} inputs, a sample of {'x'.join(map(str, shape))} has "
+            f"{prod(shape)}; use another network or input"
+        )
     return {"keep": lambda: net, "fold": lambda: folded(net), "rms": lambda: with_rms(net)}[norm]()
+
+
+def _plain(name: str, activation: str | None, shape: Shape | None, classes: int | None) -> Network:
+    if foreign.is_file(name):
+        from insitu.network.torch.userfile import from_file
+
+        if activation is not None:
+            raise ConfigError(
+                f"network {name!r} has its own activations; leave out activation={activation!r}"
+            )
+        return from_file(name, shape)
+    if name.startswith(zoo.SIZED):
+        return zoo.build(name, activation=activation)
+    return zoo.build(name, input_shape=shape, classes=classes, activation=activation)
+
+
+def network_of(point: DesignPoint, norm: str) -> Network:
+    """The network of a point."""
+    return network(point.network, norm, point.activation, point.input_shape, point.classes)
 
 
 def _reconstructs(net: Network) -> bool:
     return net.name.startswith("autoencoder")
 
 
-@lru_cache(maxsize=256)
 def program(point: DesignPoint) -> Program:
     """The steps of a point; its target does not matter.
 
     Raises:
         NetworkError, StepError, ConfigError: as the rule, the precision or a name is refused.
     """
+    return _programmed(point, foreign.stamp(point.network))
+
+
+@lru_cache(maxsize=256)
+def _programmed(point: DesignPoint, _stamp: Any) -> Program:
     if point.norm is not None:
         return _program(point, point.norm)
     try:
         return _program(point, "keep")
     except InsituError:
-        if not any(x.kind == "batch_norm" for x in network(point.network, "keep", point.activation).layers):
+        if not any(x.kind == "batch_norm" for x in network_of(point, "keep").layers):
             raise
     return _program(point, "fold")
 
 
 def _program(point: DesignPoint, norm: str) -> Program:
-    net, policy = network(point.network, norm, point.activation), make(point.precision)
+    net, policy = network_of(point, norm), make(point.precision)
     rule = make_rule(point.rule, dict(point.options))
     optimizer = Optimizer(point.optimizer)
     targets = _reconstructs(net)
@@ -271,7 +353,7 @@ def impact_of(point: DesignPoint, made: Program, target: Processor | Array) -> I
         ConfigError: the point's shares of triggers do not fit.
         StepError: it does not fit a target without a store.
     """
-    shares = _by_step(made.steps, point.triggers)
+    shares = _by_step(made, point.triggers)
     bills = tuple(
         bill_of(step, layout, target, triggers=mine)
         for step, layout, mine in zip(made.steps, made.layouts, shares)
@@ -279,16 +361,32 @@ def impact_of(point: DesignPoint, made: Program, target: Processor | Array) -> I
     return Impact(point, bills, bill_of(made.inference, made.inference_layout, target), made)
 
 
-def _by_step(steps: Sequence[Step], given: tuple[float, ...]) -> list[tuple[float, ...]]:
-    """The shares of the triggers of each step; what does not fit is left to be refused by the bill."""
-    counts = [len(triggers_of(step)) for step in steps]
-    if len(given) == sum(counts):
-        ends = list(accumulate(counts, initial=0))
-        return [given[first:end] for first, end in pairwise(ends)]
-    return [given if n or not any(counts) else () for n in counts]
+Shares = tuple[float, ...] | tuple[tuple[str, float], ...]
+"""Of the samples, for each trigger: in order, or with names."""
 
 
-def with_triggers(points: Sequence[DesignPoint], shares: tuple[float, ...]) -> list[DesignPoint]:
+def _by_step(made: Program, given: Shares) -> list[tuple[float, ...] | dict[str, float]]:
+    """The shares of the triggers of each step, by name, whatever order its ops are executed in.
+
+    Raises:
+        ConfigError: names that are not those of the triggers. Another number of shares is left to the bill to refuse.
+    """
+    named = [list(triggers_of(step)) for step in made.eager]
+    prefix = [f"{k}:" if len(named) > 1 else "" for k in range(len(named))]
+    known = [front + name for front, names in zip(prefix, named) for name in names]
+    pairs = [x for x in given if isinstance(x, tuple)]
+    if pairs and sorted(name for name, _ in pairs) != sorted(known):
+        raise ConfigError(
+            f"trigger shares are of {', '.join(name for name, _ in pairs)}, but the triggers are "
+            f"{', '.join(known) or 'none'}; give one of each"
+        )
+    if not pairs and len(given) != len(known):
+        return [() if not names and known else tuple(x for x in given if _is_number(x)) for names in named]
+    shares = dict(pairs) if pairs else dict(zip(known, given))
+    return [{n: shares[front + n] for n in names} for front, names in zip(prefix, named)]
+
+
+def with_triggers(points: Sequence[DesignPoint], shares: Shares) -> list[DesignPoint]:
     """The points with shares of triggers, those of rules that learn from every sample without.
 
     Raises:
@@ -301,15 +399,16 @@ def with_triggers(points: Sequence[DesignPoint], shares: tuple[float, ...]) -> l
     return found
 
 
-def _waits(point: DesignPoint, shares: tuple[float, ...]) -> bool:
+def _waits(point: DesignPoint, shares: Shares) -> bool:
     """Does a point's learning wait for triggers? What is refused anyway is left to say why itself."""
     try:
-        steps = program(replace(point, target="", triggers=())).steps
+        made = program(replace(point, target="", triggers=()))
     except InsituError:
         return True
+    steps = made.steps
     if not any(map(triggers_of, steps)):
         return False
-    for step, mine in zip(steps, _by_step(steps, shares)):
+    for step, mine in zip(steps, _by_step(made, shares)):
         shares_of(step, mine)
     return True
 
@@ -321,8 +420,8 @@ def ask_names(points: Iterable[DesignPoint]) -> None:
         ConfigError: an unknown network, activation, rule, precision, target or optimizer.
     """
     asked = list(points)
-    for name, activation in dict.fromkeys((p.network, p.activation) for p in asked):
-        network(name, "keep", activation)
+    for point in {(p.network, p.activation): p for p in asked}.values():
+        network_of(point, "keep")
     for rule in dict.fromkeys(p.rule for p in asked):
         make_rule(rule)
     for precision in dict.fromkeys(p.precision for p in asked):

@@ -112,13 +112,16 @@ class Row(Record):
     batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
     not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time
     of a seed, evaluation excluded. Accuracies are fractions. ``before`` is the test accuracy of a pretrained network
-    before it learned: in float32, and in the row's precision (``quantized``).
+    before it learned: in float32, and in the row's precision (``quantized``). ``input_shape`` is that of a sample,
+    ``outputs`` those of the network.
     """
 
     rule: str
     label: str
     rule_options: dict[str, object] = {}
     network: str
+    input_shape: tuple[int, ...] | None = None
+    outputs: int | None = None
     data: str
     precision: str
     batch: int

@@ -17,6 +17,7 @@ from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
 from insitu.experiment.engines import check_engine, check_steps
 from insitu.experiment.impact import program_of
 from insitu.experiment.pretrained import started
+from insitu.inputs.foreign import is_file
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -66,12 +67,12 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
     if norm not in NORMS:
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")
     outputs = prod(data.sample_shape) if config.target == "input" else data.outputs
-    if ".py:" in name:
+    if is_file(name):
         from insitu.network.torch.userfile import from_file
 
         net = from_file(name, data.sample_shape, seed)
     else:
-        net = _zoo_network(name, data, outputs, options, seed)
+        net = zoo.fitted(name, data.sample_shape, outputs, seed=seed, **options)
     _check_fit(net, data, outputs)
     if norm == "rms":
         net = with_rms(net)
@@ -91,12 +92,6 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
 def _zeroed(name: str, value: np.ndarray) -> np.ndarray:
     """Zero for weights and biases; norms (vectors named weight, running variances) stay."""
     return np.zeros_like(value) if value.ndim > 1 or name.endswith("bias") else value
-
-
-def _zoo_network(name: str, data: Dataset, outputs: int, options: dict[str, Any], seed: int) -> Network:
-    if name.startswith(("mlp-", "autoencoder")):
-        return zoo.build(name, seed=seed, **options)
-    return zoo.build(name, input_shape=data.sample_shape, classes=outputs, seed=seed, **options)
 
 
 def _check_fit(net: Network, data: Dataset, outputs: int) -> None:

@@ -18,6 +18,7 @@ from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find
 from insitu.inputs.documents import Source, parse_json, read_text
+from insitu.network import zoo
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def evaluations_to(curve: Curve, accuracy: float) -> int | None:
     return next(reached, None)
 
 
-def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[float, ...]:
+def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[tuple[str, float], ...]:
     """Share of the samples up to an accuracy (or to the end) for which each trigger fired, over all seeds; nothing
     where a run has not counted."""
     fired: dict[str, float] = {}
@@ -97,16 +98,37 @@ def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[float, ...]:
             seen += n
             for name, share in shares.items():
                 fired[name] = fired.get(name, 0.0) + n * share
-    return tuple(n / seen for n in fired.values())
+    return tuple((name, n / seen) for name, n in fired.items())
 
 
 def point_of(row: Row, target: str, options: Mapping[str, str]) -> DesignPoint:
     """The question to the cost model that a row of results stands for; ``options`` of :func:`options_of`."""
-    chosen = tuple(row.rule_options.items())
     point = DesignPoint(
-        row.network, row.rule, row.precision, target, row.batch, options=chosen, optimizer=row.optimizer
+        row.network,
+        row.rule,
+        row.precision,
+        target,
+        row.batch,
+        options=tuple(row.rule_options.items()),
+        optimizer=row.optimizer,
+        input_shape=row.input_shape,
+        classes=row.outputs,
     )
     return replace(point, **options)
+
+
+def _ask_shape(row: Row, impact: Impact) -> None:
+    """Refuses to bill another network than the one that ran: results of an older insitu do not say its input."""
+    if (
+        row.input_shape is None
+        and not row.network.startswith(zoo.SIZED)
+        and impact.inference_macs != row.inference_macs
+    ):
+        raise ConfigError(
+            f"the results do not say of what shape the samples of {row.network} were: its runs counted "
+            f"{row.inference_macs:,.0f} MACs a forward pass, and at the default shape it takes "
+            f"{impact.inference_macs:,.0f}; repeat the comparison"
+        )
 
 
 def to_accuracy(
@@ -153,6 +175,7 @@ def _of_row(row: Row, accuracy: float, target: str, options: Mapping[str, str]) 
     try:
         point = replace(point_of(row, target, options), triggers=shares_to(row.curves, accuracy))
         impact = assess(point)
+        _ask_shape(row, impact)
     except InsituError as error:
         return replace(blank, refused=str(error))
     return run_cost(blank, impact)

@@ -91,7 +91,7 @@ def cost(
     )
 
 
-def shares_of(step: Step, given: Sequence[float]) -> dict[str, float]:
+def shares_of(step: Step, given: Sequence[float] | Mapping[str, float]) -> dict[str, float]:
     """The share of the samples that each trigger of a step fires for; ``given``: as of :func:`cost`.
 
     Raises:
@@ -104,9 +104,12 @@ def shares_of(step: Step, given: Sequence[float]) -> dict[str, float]:
             f"{len(given)} trigger share{'s' * (len(given) != 1)} for {step.name}, whose triggers are {blocks}; give "
             + ("one for all, or one of each in that order" if names else "no shares")
         )
-    for share in given:
+    values = given.values() if isinstance(given, Mapping) else given
+    for share in values:
         if not 0.0 <= share <= 1.0:
             raise ConfigError(f"trigger share {share:g} is no share of the samples; use 0 to 1")
+    if isinstance(given, Mapping):
+        return {name: given[name] for name in names} if given else dict.fromkeys(names, 1.0)
     return dict(zip(names, given if len(given) == len(names) else (*given, 1.0)[:1] * len(names)))
 
 

@@ -22,6 +22,20 @@ _KEPT = frozenset(sys.stdlib_module_names) | {"insitu", "torch", "numpy"}
 """Modules that a file of the same name beside a network does not take the place of."""
 
 
+def is_file(name: str) -> bool:
+    """Is a network named as ``file.py:function``?"""
+    return ".py:" in name
+
+
+def stamp(name: str) -> tuple[tuple[str, int, int], ...]:
+    """What changes with the Python files in the folder of ``file.py:function`` and one below; else nothing."""
+    if not is_file(name):
+        return ()
+    folder = parts(name)[0].parent
+    files = sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
+    return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+
+
 def parts(spec: str) -> tuple[Path, str]:
     """File and function of ``file.py:function``.
 

@@ -1,5 +1,5 @@
 """The zoo of networks by name. No torch."""
 
-from insitu.network.zoo.zoo import build, describe, macs, names, parameters
+from insitu.network.zoo.zoo import SIZED, build, describe, fitted, macs, names, parameters
 
-__all__ = ["build", "describe", "macs", "names", "parameters"]
+__all__ = ["SIZED", "build", "describe", "fitted", "macs", "names", "parameters"]

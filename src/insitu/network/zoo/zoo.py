@@ -57,6 +57,17 @@ def build(
     return _sketch(name, input_shape, classes, activation, batch_norm, dropout).network(seed)
 
 
+def fitted(name: str, sample_shape: Shape, classes: int, **options: Any) -> Network:
+    """The network of that name for data of a shape: an ``mlp`` and an autoencoder have their sizes in the name."""
+    if name.startswith(SIZED):
+        return build(name, **options)
+    return build(name, input_shape=sample_shape, classes=classes, **options)
+
+
+SIZED = ("mlp-", "autoencoder")
+"""Beginnings of names that hold the sizes of input and output."""
+
+
 def describe() -> list[dict[str, Any]]:
     """The zoo as rows: ``name``, ``what``, ``input_shape``, ``parameters``, ``macs`` (per sample), ``paper``.
 
