@@ -9,6 +9,7 @@ interrupted.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Annotated
 
@@ -60,6 +61,7 @@ app.add_typer(names.list_app, name="list")
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command line; returns (and, as a script, exits with) 0, 1, 2 or 130."""
+    _any_code_page()
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"] or ["--help"]
@@ -67,6 +69,13 @@ def main(argv: list[str] | None = None) -> int:
     if argv is None:
         sys.exit(code)
     return code
+
+
+def _any_code_page() -> None:
+    """A stream that cannot hold a character (a Windows code page, ASCII) gets a replacement in its place."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _dispatch(words: list[str], debug: bool) -> int:

@@ -25,6 +25,7 @@ from insitu.cli.options import (
     Resume,
     Seeds,
     Sets,
+    Trust,
     console,
     emit,
     folder_for,
@@ -65,6 +66,7 @@ def compare(
     ] = None,
     data_dir: DataDir = None,
     sets: Sets = None,
+    trust: Trust = False,
     jobs: Jobs = 1,
     resume: Resume = False,
     out: Out = None,
@@ -91,7 +93,7 @@ def compare(
         "max_energy_uj": max_energy_uj,
         "data_dir": path_text(data_dir),
     }
-    config = recipe_config(CompareConfig, recipe, words(rules), flags, sets)
+    config = recipe_config(CompareConfig, recipe, words(rules), flags, sets, trust=trust)
     folder = folder_for(out, f"compare-{config.data}", resume=resume)
     _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
 

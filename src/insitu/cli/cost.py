@@ -19,11 +19,13 @@ from insitu.cli.options import (
     Out,
     OutFile,
     Quiet,
+    Trust,
     console,
     deliver,
     emit,
     shape,
 )
+from insitu.cli.trust import ask_of
 from insitu.errors import ConfigError
 from insitu.inputs import bounds
 
@@ -285,6 +287,7 @@ def check(
     batch: Annotated[int | None, typer.Option(min=1, max=bounds.BATCH.value)] = None,
     input: InputShape = None,
     classes: Classes = None,
+    trust: Trust = False,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -296,6 +299,7 @@ def check(
     from insitu.cli.recipe import words
     from insitu.experiment.check import check as run
 
+    ask_of(Path(what), trust)
     found = run(what, words(rule), _split(precision), _split(target), backend, batch, shape(input), classes)
     text = (
         json.dumps([item.plain() for item in found.items], indent=1) if as_json else found.text(quiet=quiet)

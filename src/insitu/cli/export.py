@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperGroup
 
-from insitu.cli.options import DataDir, Json, Quiet, console, emit, path_text
+from insitu.cli.options import DataDir, Json, Quiet, Trust, console, emit, path_text
+from insitu.cli.trust import ask_of
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
@@ -91,12 +92,14 @@ def _export(
         int, typer.Option(min=1, max=bounds.STEPS.value, help="Training steps of the self-test.")
     ] = 8,
     data_dir: DataDir = None,
+    trust: Trust = False,
     quiet: Quiet = False,
     as_json: Json = False,
     options: dict[str, Any],
 ) -> None:
     from insitu.experiment.export import export
 
+    ask_of(run, trust)
     found = export(backend, run, out, batch=batch, steps=steps, data_dir=path_text(data_dir), options=options)
     if as_json:
         emit(json.dumps({"folder": str(found.folder), **found.facts}, indent=1))

@@ -21,6 +21,7 @@ from insitu.cli.options import (
     Resume,
     Seeds,
     Sets,
+    Trust,
     console,
     emit,
     folder_for,
@@ -57,6 +58,7 @@ def grid(
     lr: Rate = None,
     data_dir: DataDir = None,
     sets: Sets = None,
+    trust: Trust = False,
     jobs: Jobs = 1,
     cluster: Annotated[
         str | None,
@@ -89,7 +91,9 @@ def grid(
         "data_dir": path_text(data_dir),
     }
     stored = out / "grid.yaml" if resume and out and (out / "grid.yaml").exists() else "digits"
-    config = recipe_config(GridConfig, recipe or str(stored), words(rules), flags, sets, _of_comparison)
+    config = recipe_config(
+        GridConfig, recipe or str(stored), words(rules), flags, sets, _of_comparison, trust=trust
+    )
     folder = folder_for(out, f"grid-{config.data}", resume=resume)
     results = run(
         config,

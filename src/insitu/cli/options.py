@@ -55,6 +55,10 @@ PrecisionName = Annotated[
     ),
 ]
 Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Run the network file (file.py:function) that the configuration names."),
+]
 InputShape = Annotated[
     str | None,
     typer.Option(

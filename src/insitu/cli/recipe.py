@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from insitu.cli.trust import ask, names_network
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -24,6 +26,8 @@ def recipe_config(
     flags: dict[str, Any],
     sets: list[str] | None,
     of_recipe: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    *,
+    trust: bool = False,
 ) -> T:
     """The checked configuration.
 
@@ -31,6 +35,7 @@ def recipe_config(
         recipe: a recipe's name, or a .yaml file of the model.
         rules: names that take the place of the recipe's rules.
         of_recipe: the model's fields from those of a recipe's comparison.
+        trust: run the network files that the recipe names.
     """
     from insitu.experiment import recipes
     from insitu.experiment.config import load, parse
@@ -44,7 +49,11 @@ def recipe_config(
     if rules:
         keep_rates = flags.get("optimizer__kind") is None
         raw["rules"] = _pick_rules(rules, raw.get("rules", []), keep_rates=keep_rates)
-    return parse(model, apply_sets(apply_flags(raw, **flags), sets or []), f"recipe {recipe}")
+    config = parse(model, apply_sets(apply_flags(raw, **flags), sets or []), f"recipe {recipe}")
+    named = flags.get("networks") or flags.get("network") or names_network(sets)
+    networks = getattr(config, "networks", None) or [getattr(config, "network", "")]
+    ask(networks, f"recipe {recipe}", named=bool(named), trust=trust)
+    return config
 
 
 def _pick_rules(names: list[str], known: list[dict[str, Any]], *, keep_rates: bool) -> list[dict[str, Any]]:

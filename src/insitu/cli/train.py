@@ -20,11 +20,13 @@ from insitu.cli.options import (
     Rate,
     Resume,
     Sets,
+    Trust,
     console,
     emit,
     free_folder,
     path_text,
 )
+from insitu.cli.trust import ask, names_network
 from insitu.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def train(
     data_dir: DataDir = None,
     sets: Sets = None,
     resume: Resume = False,
+    trust: Trust = False,
     out: Out = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -82,6 +85,8 @@ def train(
         asked = any(value is not None for value in flags.values()) or bool(sets)
         config, out = _resumed(config, out, asked)
     checked = run_config(config, flags, sets)
+    named = config is None or network is not None or names_network(sets)
+    ask([checked.network], f"configuration {config}", named=named, trust=trust)
     folder = out or free_folder(f"{checked.rule}-{checked.data}")
     outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
     _plot(folder, checked, outcome)

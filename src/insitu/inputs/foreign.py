@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from hashlib import sha256
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any
@@ -34,6 +35,11 @@ def stamp(name: str) -> tuple[tuple[str, int, int], ...]:
     folder = parts(name)[0].parent
     files = sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
     return tuple((str(f), f.stat().st_mtime_ns, f.stat().st_size) for f in files)
+
+
+def contents(spec: str) -> list[tuple[str, bytes]]:
+    """Path and digest of the file of ``file.py:function`` and of the Python files beside it and one folder below."""
+    return [(path, sha256(Path(path).read_bytes()).digest()) for path, _, _ in stamp(spec)]
 
 
 def parts(spec: str) -> tuple[Path, str]:
