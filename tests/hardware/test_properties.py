@@ -17,7 +17,8 @@ from insitu.hardware.cost import cost
 from insitu.hardware.placement import Placement
 from insitu.hardware.processor import row
 from insitu.hardware.target import Array, Entry, Processor, find
-from insitu.hardware.work import Product, Work, works
+from insitu.hardware.work import Work, works
+from insitu.ops.loops import LoopNest
 from insitu.run.program import Program
 from insitu.step.ir import Op
 
@@ -142,13 +143,13 @@ def test_more_bits_are_never_cheaper_on_a_core_from_a_byte_up(net: str, rule: st
 # --- batches -------------------------------------------------------------------------------------------------
 
 
-def products(net: str, rule: str, batch: int) -> list[Product]:
+def products(net: str, rule: str, batch: int) -> list[LoopNest]:
     """Those that read weights."""
     found = [p.product for op in made(net, rule, EDGE, batch).steps[0].ops for p in works(op) if p.product]
     return [p for p in found if p is not None and p.form != "dw"]
 
 
-def weight_reads(product: Product, target: Array, room: int, first: str) -> dict[str, float]:
+def weight_reads(product: LoopNest, target: Array, room: int, first: str) -> dict[str, float]:
     """Bits by level, with nothing held in the SRAM but what the room allows."""
     owner = {x.value: x.value for x in (product.made, product.stationary, product.streamed) if x.value}
     placement = Placement(frozenset(), owner, 8 * room, False)

@@ -9,7 +9,7 @@ import torch
 
 from insitu.errors import DataError
 from insitu.experiment.config import CalibrationConfig
-from insitu.network.builder import LINEAR, Builder
+from insitu.network.builder import Builder
 from insitu.network.graph import Network
 from insitu.numbers.formats import F64
 from insitu.passes import lower
@@ -66,7 +66,7 @@ def as_read(net: Network, step: Step) -> Network:
     params = dict(net.params)
     arrays = first_arrays(step, net.params, 0)
     for op in step.ops:
-        if op.kind in LINEAR:
+        if op.record.error_below is not None:
             weight, read = op.inputs[1], op.attrs.read
             unit = read.unit if read is not None and read.unit is not None else weight.unit
             shift = 0 if read is None else read.shift

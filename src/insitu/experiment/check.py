@@ -16,7 +16,7 @@ from insitu.hardware.cost import capacity_bytes
 from insitu.network import zoo
 from insitu.rules.facts import unready
 from insitu.rules.protocol import make_rule
-from insitu.step.ir import Op, Shape, Step
+from insitu.step.ir import Op, Shape, Step, Trait
 from insitu.step.liveness import timeline
 
 REFERENCE = "integer"
@@ -184,7 +184,7 @@ def _on_reals(point: DesignPoint, step: Step) -> str | None:
     if found is None:
         return None
     op, value = found
-    if op.kind == "call":
+    if Trait.TORCH_ONLY in op.record.traits:
         name = getattr(op.attrs["fn"], "__qualname__", "fn")
         return f"op call ({name}) at {op.where} runs in torch alone; use another rule"
     reason = unready(make_rule(point.rule, dict(point.options)))

@@ -31,7 +31,7 @@ from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.run.program import Program
-from insitu.step.ir import Step
+from insitu.step.ir import Step, Trait
 
 NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init", "norm")
 
@@ -289,7 +289,7 @@ class Setup:
     @cached_property
     def has_batch_norm(self) -> bool:
         """A step takes statistics over the batch, in the network or in a head."""
-        return any(op.kind == "bn_stats" for op in self.emitted(self.config.batch).ops)
+        return any(Trait.BATCH_STATISTICS in op.record.traits for op in self.emitted(self.config.batch).ops)
 
 
 def _augmented(config: TrainingConfig) -> bool:

@@ -20,7 +20,8 @@ from insitu.hardware.placement import Placement
 from insitu.hardware.search import Array as Geometry
 from insitu.hardware.search import best
 from insitu.hardware.target import Array, Pes
-from insitu.hardware.work import Product, Streams, Work
+from insitu.hardware.work import Streams, Work
+from insitu.ops.loops import LoopNest
 from insitu.step.ir import Op
 
 WIDTH = 8
@@ -77,7 +78,7 @@ def row(target: Array, how: Choice, index: int, op: Op, part: Work, placement: P
 # --- products ------------------------------------------------------------------------------------------------
 
 
-def mapped(array: Pes, how: Choice, product: Product, placement: Placement) -> Traffic:
+def mapped(array: Pes, how: Choice, product: LoopNest, placement: Placement) -> Traffic:
     """The traffic of the best mapping of a product."""
     operands = {"O": product.made, "W": product.stationary, "I": product.streamed}
     away = tuple(name for name, x in operands.items() if not placement.holds(x.value))
@@ -92,7 +93,7 @@ def mapped(array: Pes, how: Choice, product: Product, placement: Placement) -> T
 
 
 @lru_cache(maxsize=4096)
-def nest_of(product: Product) -> Nest:
+def nest_of(product: LoopNest) -> Nest:
     """The loop nest of a product."""
     batch, groups, k, c, oy, ox, fy, fx = product.sizes
     bits = Bits(product.made.bits, product.stationary.bits, product.streamed.bits, product.sum_bits)

@@ -11,7 +11,8 @@ from insitu.hardware import processor as processors
 from insitu.hardware.bill import Bill, Row, Use, Uses
 from insitu.hardware.placement import Placement, placements
 from insitu.hardware.target import Array, Processor, Target
-from insitu.hardware.work import ACCUMULATOR, Work, period, works
+from insitu.hardware.work import Work, period, works
+from insitu.ops.loops import ACCUMULATOR
 from insitu.passes.plan import Layout
 from insitu.step.ir import Op, Role, Step, Value
 from insitu.step.liveness import storages

@@ -12,7 +12,8 @@ from math import ceil
 
 from insitu.hardware.bill import Row, Use, priced
 from insitu.hardware.target import Processor
-from insitu.hardware.work import Product, Work
+from insitu.hardware.work import Work
+from insitu.ops.loops import LoopNest
 from insitu.step.ir import Op
 
 LEVEL = "ram"
@@ -92,7 +93,7 @@ def _traffic(target: Processor, part: Work) -> tuple[int, int]:
     return read, written
 
 
-def _loads(target: Processor, product: Product) -> tuple[int, int]:
+def _loads(target: Processor, product: LoopNest) -> tuple[int, int]:
     """Loads of the operands of a product, and stores of what it makes (which a fused update loads first)."""
     b, _, k, c, oy, ox, fy, fx = product.sizes
     rows, columns = {  # of O: those that W depends on, those that I depends on

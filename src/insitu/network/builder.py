@@ -10,14 +10,10 @@ from typing import Any
 from insitu.errors import NetworkError
 from insitu.network.graph import INPUT, WEIGHTED, Block, Layer, Network, first_value
 from insitu.numbers.formats import F32, Float, unsigned
-from insitu.ops.conv import GEOMETRY
 from insitu.ops.loss import LOSSES, mean_scale
 from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder as StepBuilder
 from insitu.step.ir import Hole, Init, Op, Phase, Role, Step, Value
-
-LINEAR = ("matmul", "conv2d")
-"""Ops whose adjoint may be given another matrix."""
 
 Through = Callable[[Op, Value], Value]
 """``(linear op, its error) -> the error below it``: how a rule passes an error through a weighted layer."""
@@ -316,10 +312,10 @@ class Builder(StepBuilder):
     def _pass_down(
         self, op: Op, cotangents: list[Value | None], wanted: set[Value], through: Through | None
     ) -> Iterable[tuple[Value, Value]]:
-        needs = [i for i, v in enumerate(op.inputs) if v in wanted and not (op.kind == "bn_apply" and i)]
+        needs = [i for i, v in enumerate(op.inputs) if v in wanted]
         if not needs:
             return
-        if through is not None and op.kind in LINEAR:
+        if through is not None and op.record.error_below is not None:
             (d,) = cotangents
             assert d is not None
             with self.at(op.where.layer):
@@ -339,13 +335,8 @@ class Builder(StepBuilder):
 
     def linear_dx(self, op: Op, d: Value, matrix: Value, *more: Value, **view: Any) -> Value:
         """The error below a weighted layer through another matrix (or a view of it) in place of its weights."""
-        style: dict[str, Any] = {"role": Role.ERROR, "phase": Phase.ERROR}
-        if op.kind == "conv2d":
-            geometry = {k: op.attrs[k] for k in GEOMETRY}
-            return self.emit1(
-                "conv2d_dx", d, matrix, *more, shape=op.inputs[0].shape, **geometry, **view, **style
-            )
-        return self.emit1("matmul_dx", d, matrix, *more, **view, **style)
+        assert op.record.error_below is not None
+        return op.record.error_below(self, op, d, matrix, *more, **view)
 
     def update(self, param: Value, gradient: Value) -> None:
         """Changes a parameter by its gradient, unless it is frozen; the optimiser's state becomes resident."""
@@ -380,4 +371,4 @@ def inference_step(net: Network, batch: int, *, real: Float = F32, blocks: int |
     return b.finish()
 
 
-__all__ = ["INPUT", "LINEAR", "WEIGHTED", "Builder", "Trace", "inference_step"]
+__all__ = ["INPUT", "WEIGHTED", "Builder", "Trace", "inference_step"]

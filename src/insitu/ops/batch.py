@@ -21,10 +21,11 @@ from insitu.ops.common import (
     require,
     touch,
 )
+from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import integers
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -100,6 +101,8 @@ register(
         infer=_concat_infer,
         torch=_concat_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -128,6 +131,7 @@ register(
         torch=_slice_torch,
         counts=free,
         alias=True,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -157,6 +161,8 @@ register(
         torch=_sub_torch,
         counts=per_output,
         inplace=(0, 1),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -191,6 +197,8 @@ register(
         torch=_squares_torch,
         counts=touch(2),
         adjoint=_squares_adjoint,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -220,6 +228,8 @@ register(
         torch=_scale_torch,
         counts=per_output,
         inplace=(0,),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -260,6 +270,7 @@ register(
         torch=_goodness_torch,
         counts=touch(3),
         inplace=(0,),
+        mixes_samples=over_batch,
     )
 )
 
@@ -291,6 +302,18 @@ def _products_adjoint(
     return {0: b.emit1("row_products_dx", cotangents[0], op.inputs[0], by=by, **error_attrs())}
 
 
+def _products_loops(op: Op[Any]) -> LoopNest:
+    (x,), out = op.inputs, op.outputs[0]
+    first, others = out.shape
+    features = x.size // x.shape[0]
+    operands = (
+        Operand.of(out),
+        Operand.of(x, elements=others * features),
+        Operand.of(x, elements=first * features),
+    )
+    return dense(op, "forward", first, others, features, operands)
+
+
 register(
     OpRecord(
         kind="row_products",
@@ -303,6 +326,8 @@ register(
             other={op.phase: op.outputs[0].size},
         ),
         adjoint=_products_adjoint,
+        loops=_products_loops,
+        mixes_samples=over_batch,
     )
 )
 
@@ -331,6 +356,13 @@ def _products_dx_torch(op: Op[Factor], _rt: StepContext) -> Run:
     return dx
 
 
+def _products_dx_loops(op: Op[Any]) -> LoopNest:
+    """Two products of one size in one nest: both halves of the rows."""
+    d, x = op.inputs
+    operands = (Operand.of(op.outputs[0]), Operand.of(x), Operand.of(d))
+    return dense(op, "dx", 2 * d.shape[0], d.shape[1], x.size // x.shape[0], operands)
+
+
 register(
     OpRecord(
         kind="row_products_dx",
@@ -342,5 +374,7 @@ register(
             macs={op.phase: 2 * op.inputs[0].size * prod(op.inputs[1].shape[1:])},
             other={op.phase: op.outputs[0].size},
         ),
+        loops=_products_dx_loops,
+        mixes_samples=over_batch,
     )
 )

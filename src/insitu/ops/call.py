@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from insitu.ops.common import Run, StepContext, error_attrs
 from insitu.step.attrs import Attrs, Range
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -82,6 +82,8 @@ register(
         torch=lambda op, _rt: op.attrs.fn,
         counts=_counts,
         adjoint=_adjoint,
+        traits=(Trait.TORCH_ONLY,),
+        mixes_samples=over_batch,
     )
 )
 
@@ -121,5 +123,7 @@ register(
         infer=_infer,
         torch=_dx_torch,
         counts=lambda op: Counts(macs={op.phase: 2 * op.attrs.macs}, other={op.phase: 2 * op.attrs.other}),
+        traits=(Trait.TORCH_ONLY,),
+        mixes_samples=over_batch,
     )
 )

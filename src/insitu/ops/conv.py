@@ -11,10 +11,24 @@ from typing import TYPE_CHECKING, Any
 from insitu.ops import integer_products
 from insitu.ops.common import Run, StepContext, error_attrs, macs, require
 from insitu.ops.integer_products import GEOMETRY, Convolution, ConvolutionDw, ConvolutionDx, Geometry
+from insitu.ops.loops import LoopNest, Operand, convolution, weights, written
 from insitu.ops.matmul import feedback_view, view_random
 from insitu.ops.quant import integers
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
+from insitu.step.ir import (
+    Counts,
+    Inferred,
+    Level,
+    Op,
+    OpRecord,
+    Phase,
+    Role,
+    Shape,
+    Trait,
+    Value,
+    over_batch,
+    register,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -99,6 +113,21 @@ def _count(d: Value, w_shape: Sequence[int]) -> int:
     return d.size * w_shape[1] * w_shape[2] * w_shape[3]
 
 
+def _loops(op: Op[Convolution]) -> LoopNest:
+    (x, w), out = op.inputs[:2], op.outputs[0]
+    operands = (Operand.of(out), weights(op), Operand.of(x))
+    return convolution(op, "forward", out, x.shape, w.shape, operands)
+
+
+def _error_below(
+    b: Builder, op: Op[Convolution], d: Value, matrix: Value, *more: Value, **view: Any
+) -> Value:
+    """Through a kernel of the weights' shape, or a view of it."""
+    geometry = {k: getattr(op.attrs, k) for k in GEOMETRY}
+    shape = op.inputs[0].shape
+    return b.emit1("conv2d_dx", d, matrix, *more, shape=shape, **geometry, **view, **error_attrs())
+
+
 register(
     OpRecord(
         kind="conv2d",
@@ -108,6 +137,10 @@ register(
         torch=_torch,
         counts=lambda op: macs(op, _count(op.outputs[0], op.inputs[1].shape)),
         adjoint=_adjoint,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.EPILOGUE,),
+        loops=_loops,
+        error_below=_error_below,
     )
 )
 
@@ -161,6 +194,12 @@ def _dx_torch(op: Op[ConvolutionDx], rt: StepContext) -> Run:
     return dx
 
 
+def _dx_loops(op: Op[ConvolutionDx]) -> LoopNest:
+    (d, w), out = op.inputs[:2], op.outputs[0]
+    operands = (Operand.of(out), weights(op), Operand.of(d))
+    return convolution(op, "dx", d, out.shape, w.shape, operands)
+
+
 register(
     OpRecord(
         kind="conv2d_dx",
@@ -171,6 +210,9 @@ register(
         counts=lambda op: Counts(
             macs={op.phase: _count(op.inputs[0], op.inputs[1].shape)}, random=view_random(op)
         ),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.EPILOGUE,),
+        loops=_dx_loops,
     )
 )
 
@@ -189,6 +231,12 @@ def _dw_torch(op: Op[ConvolutionDw], rt: StepContext) -> Run:
     return lambda d, x: backward(d, x, d.new_empty(1).expand(kernel))
 
 
+def _dw_loops(op: Op[ConvolutionDw]) -> LoopNest:
+    d, x = op.inputs[:2]
+    operands = (Operand.of(written(op)), Operand.of(d), Operand.of(x))
+    return convolution(op, "dw", d, x.shape, op.attrs.kernel, operands)
+
+
 register(
     OpRecord(
         kind="conv2d_dw",
@@ -197,5 +245,8 @@ register(
         infer=_dw_infer,
         torch=_dw_torch,
         counts=lambda op: macs(op, _count(op.inputs[0], op.attrs.kernel)),
+        level=Level.REAL | Level.INTEGER,
+        loops=_dw_loops,
+        mixes_samples=over_batch,
     )
 )

@@ -19,7 +19,7 @@ from insitu.ops.common import (
 )
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +87,7 @@ register(
         infer=_products_infer,
         torch=_products_torch,
         counts=touch(2),
+        mixes_samples=over_batch,
     )
 )
 

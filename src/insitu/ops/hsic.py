@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from insitu.ops.common import Run, StepContext, error_attrs, require, same_as, touch
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,6 +71,7 @@ register(
         torch=_gaussian_torch,
         counts=touch(4),
         adjoint=_gaussian_adjoint,
+        mixes_samples=over_batch,
     )
 )
 
@@ -97,6 +98,7 @@ register(
         infer=same_as(0),
         torch=_gaussian_dx_torch,
         counts=touch(4),
+        mixes_samples=over_batch,
     )
 )
 
@@ -122,6 +124,7 @@ register(
         torch=_centre_torch,
         counts=touch(4),
         adjoint=_centre_adjoint,
+        mixes_samples=over_batch,
     )
 )
 
@@ -139,6 +142,7 @@ register(
         infer=_inner_infer,
         torch=lambda _op, _rt: lambda a, b: (a * b).sum(),
         counts=touch(2),
+        mixes_samples=over_batch,
     )
 )
 
@@ -165,6 +169,7 @@ register(
         torch=_vote_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size + op.inputs[2].size}),
         writes=lambda _n, _attrs: (2,),
+        mixes_samples=over_batch,
     )
 )
 

@@ -15,7 +15,7 @@ from insitu.ops.common import OfFormat, Run, StepContext, per_output, require, t
 from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
 from insitu.step.attrs import Attrs
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,6 +148,7 @@ register(
         infer=_error_infer,
         torch=_softmax_torch,
         counts=touch(3),
+        level=Level.INTEGER,
     )
 )
 for _name, _doc, _lower in (
@@ -167,6 +168,7 @@ for _name, _doc, _lower in (
             torch=_lower,
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
             trigger=_name == "margin_error",
+            level=Level.INTEGER,
         )
     )
 
@@ -193,6 +195,8 @@ register(
         torch=_violated_torch,
         counts=of_violations,
         trigger=True,
+        level=Level.INTEGER,
+        max_l1=lambda op: 2 * (op.outputs[0].shape[1] - 1 if op.attrs.every else 1),
     )
 )
 
@@ -210,6 +214,7 @@ register(
         infer=_error_infer,
         torch=_less_torch,
         counts=per_output,
+        level=Level.INTEGER,
     )
 )
 
@@ -234,6 +239,8 @@ register(
         infer=of_format,
         torch=_halves_torch,
         counts=per_output,
+        level=Level.INTEGER,
+        mixes_samples=over_batch,
     )
 )
 
@@ -256,6 +263,7 @@ register(
         infer=lambda inputs, attrs: [((), Float(32))],
         torch=_monitor_torch,
         counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+        level=Level.INTEGER,
     )
 )
 
@@ -276,5 +284,6 @@ register(
         infer=lambda inputs, attrs: [((), Float(32))],
         torch=_monitor_goodness_torch,
         counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+        level=Level.INTEGER,
     )
 )

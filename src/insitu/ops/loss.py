@@ -178,6 +178,7 @@ _DOCS = {
     "mse": "e = scale · 2 (z - t)",
     "hinge": "e = scale · subgradient of the multi-class hinge loss, margin 1",
 }
+_SCORES = {"xent": 32.0, "bce": 8.0, "mse": 8.0, "hinge": 8.0}
 for _name, _function in LOSSES.items():
     register(
         OpRecord(
@@ -189,6 +190,7 @@ for _name, _function in LOSSES.items():
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
             inplace=(0,),
             trigger=_name == "hinge",
+            scores=_SCORES[_name],
         )
     )
 
@@ -246,6 +248,7 @@ register(
         torch=_violation_torch,
         counts=of_violations,
         trigger=True,
+        scores=32.0,
     )
 )
 
@@ -268,5 +271,6 @@ for _name, _value in VALUES.items():
             infer=_value_infer,
             torch=_value_torch(_value),
             counts=lambda op: Counts(other={op.phase: 3 * op.inputs[0].size}),
+            scores=_SCORES[_name],
         )
     )

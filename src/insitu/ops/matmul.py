@@ -11,9 +11,23 @@ from typing import TYPE_CHECKING, Any
 from insitu.ops import integer_products
 from insitu.ops.common import Formatted, Run, StepContext, Sums, error_attrs, macs, require
 from insitu.ops.integer_products import Product, ProductDx, Viewed
+from insitu.ops.loops import LoopNest, Operand, dense, weights, written
 from insitu.ops.quant import integers
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Shape, Value, register
+from insitu.step.ir import (
+    Counts,
+    Inferred,
+    Level,
+    Op,
+    OpRecord,
+    Phase,
+    Role,
+    Shape,
+    Trait,
+    Value,
+    over_batch,
+    register,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +61,17 @@ def _adjoint(b: Builder, op: Op, cotangents: Sequence[Value], needs: Sequence[in
     return grads
 
 
+def _loops(op: Op[Product]) -> LoopNest:
+    x, w = op.inputs[:2]
+    operands = (Operand.of(op.outputs[0]), weights(op), Operand.of(x))
+    return dense(op, "forward", x.shape[0], w.shape[0], w.shape[1], operands)
+
+
+def _error_below(b: Builder, _op: Op[Product], d: Value, matrix: Value, *more: Value, **view: Any) -> Value:
+    """Through a matrix of the weights' shape, or a view of it."""
+    return b.emit1("matmul_dx", d, matrix, *more, **view, **error_attrs())
+
+
 register(
     OpRecord(
         kind="matmul",
@@ -56,6 +81,10 @@ register(
         torch=_torch,
         counts=lambda op: macs(op, op.outputs[0].size * op.inputs[0].shape[1]),
         adjoint=_adjoint,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.EPILOGUE,),
+        loops=_loops,
+        error_below=_error_below,
     )
 )
 
@@ -108,6 +137,12 @@ def _dx_torch(op: Op[ProductDx], rt: StepContext) -> Any:
     return lambda d, w, *m: torch.mm(d, feedback_view(op, rt, w, *m))
 
 
+def _dx_loops(op: Op[ProductDx]) -> LoopNest:
+    d, w = op.inputs[:2]
+    operands = (Operand.of(op.outputs[0]), weights(op), Operand.of(d))
+    return dense(op, "dx", d.shape[0], w.shape[0], w.shape[1], operands)
+
+
 register(
     OpRecord(
         kind="matmul_dx",
@@ -118,6 +153,9 @@ register(
         counts=lambda op: Counts(
             macs={op.phase: op.outputs[0].size * op.inputs[0].shape[1]}, random=view_random(op)
         ),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.EPILOGUE,),
+        loops=_dx_loops,
     )
 )
 
@@ -140,6 +178,12 @@ def _dw_torch(op: Op[Sums], rt: StepContext) -> Run:
     return lambda d, x: torch.mm(d.t(), x)
 
 
+def _dw_loops(op: Op[Sums]) -> LoopNest:
+    d, x = op.inputs[:2]
+    operands = (Operand.of(written(op)), Operand.of(d), Operand.of(x))
+    return dense(op, "dw", d.shape[0], d.shape[1], x.shape[1], operands, added=not op.outputs)
+
+
 register(
     OpRecord(
         kind="matmul_dw",
@@ -148,6 +192,9 @@ register(
         infer=_dw_infer,
         torch=_dw_torch,
         counts=lambda op: macs(op, op.inputs[0].size * op.inputs[1].shape[1]),
+        level=Level.REAL | Level.INTEGER,
+        loops=_dw_loops,
+        mixes_samples=over_batch,
     )
 )
 
@@ -184,5 +231,7 @@ register(
         infer=per_channel,
         torch=_sum_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+        level=Level.REAL | Level.INTEGER,
+        mixes_samples=over_batch,
     )
 )

@@ -10,7 +10,7 @@ from insitu.ops.common import Run, StepContext, error_attrs, no_outputs, require
 from insitu.ops.matmul import channels, sum_dims
 from insitu.step.attrs import Attrs, Range
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,6 +74,8 @@ register(
         infer=_channels,
         torch=_stats_torch,
         counts=touch(3),
+        traits=(Trait.BATCH_STATISTICS,),
+        mixes_samples=over_batch,
     )
 )
 
@@ -185,6 +187,7 @@ register(
         infer=same_as(0),
         torch=_bn_dx_torch,
         counts=touch(6),
+        mixes_samples=over_batch,
     )
 )
 
@@ -206,6 +209,7 @@ register(
         infer=lambda inputs, _attrs: [(channels(inputs[0]), inputs[0].format)],
         torch=_bn_dgamma_torch,
         counts=touch(2),
+        mixes_samples=over_batch,
     )
 )
 
@@ -249,6 +253,7 @@ register(
         counts=touch(3),
         adjoint=_rms_adjoint,
         inplace=(0,),
+        traits=(Trait.STATIC_POINT,),
     )
 )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from insitu.numbers import prng
 from insitu.ops.common import Run, StepContext, Streamed, per_output, require
 from insitu.step.attrs import Attrs
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,6 +83,7 @@ register(
         infer=_overlay_infer,
         torch=_overlay_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -116,6 +117,7 @@ register(
         infer=_each_infer,
         torch=_each_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -146,6 +148,7 @@ register(
         infer=_even_infer,
         torch=_even_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -188,6 +191,8 @@ register(
         infer=_wrong_infer,
         torch=_wrong_torch,
         counts=_one_word,
+        level=Level.REAL | Level.INTEGER,
+        mixes_samples=over_batch,
     )
 )
 

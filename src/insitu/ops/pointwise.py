@@ -25,7 +25,7 @@ from insitu.ops.common import (
 from insitu.ops.quant import integers
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Inferred, Level, Op, OpRecord, Trait, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -160,6 +160,8 @@ register(
         counts=per_output,
         adjoint=_activate_adjoint,
         inplace=(0,),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.PASSES_EXPONENT,),
     )
 )
 
@@ -189,6 +191,8 @@ register(
         torch=_gate_torch,
         counts=per_output,
         inplace=(0,),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.GATE,),
     )
 )
 
@@ -222,6 +226,8 @@ register(
         counts=per_output,
         adjoint=lambda b, op, cotangents, needs: {i: cotangents[0] for i in needs},
         inplace=(0, 1),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -235,6 +241,8 @@ register(
         torch=_binary("mul"),
         counts=per_output,
         inplace=(0, 1),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.ABSORBS_ZERO,),
     )
 )
 
@@ -275,6 +283,7 @@ register(
         torch=_sign_torch,
         counts=per_output,
         inplace=(0,),
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -313,6 +322,7 @@ register(
         infer=_stash_infer,
         torch=_stash_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -340,5 +350,7 @@ register(
             0: b.emit1("reshape", cotangents[0], shape=op.inputs[0].shape, **error_attrs())
         },
         alias=True,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.PASSES_EXPONENT,),
     )
 )

@@ -26,7 +26,7 @@ from insitu.ops.common import (
 from insitu.ops.conv import plane
 from insitu.step.attrs import Attrs, Range
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Shape, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Shape, Trait, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,6 +182,8 @@ register(
         torch=_max_torch,
         counts=_reads,
         adjoint=_max_adjoint,
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.PASSES_EXPONENT,),
     )
 )
 
@@ -218,6 +220,7 @@ register(
         infer=_max_unpool_infer,
         torch=_max_unpool_torch,
         counts=per_output,
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -253,6 +256,7 @@ register(
         torch=_avg_torch,
         counts=_reads,
         adjoint=_avg_adjoint,
+        traits=(Trait.PASSES_EXPONENT,),
     )
 )
 
@@ -326,5 +330,6 @@ register(
         torch=_unpool_gate_torch,
         counts=per_output,
         inplace=(1,),
+        level=Level.REAL | Level.INTEGER | Level.FUSED,
     )
 )

@@ -21,7 +21,7 @@ from insitu.numbers.formats import Binary, Fixed, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding
 from insitu.ops.common import Drawn, OfFormat, Run, Shaped, StepContext, Streamed, Sums, per_output, require
 from insitu.step.attrs import Attrs, Range, portable
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -245,6 +245,8 @@ register(
         counts=lambda op: Counts(
             other={op.phase: op.inputs[0].size}, random=op.inputs[0].size if op.attrs.stream else 0
         ),
+        level=Level.INTEGER,
+        traits=(Trait.ROUNDS,),
     )
 )
 
@@ -289,6 +291,9 @@ register(
         infer=_exponent_infer,
         torch=_exponent_torch,
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+        level=Level.INTEGER,
+        traits=(Trait.ROUNDS,),
+        mixes_samples=lambda op: not op.attrs.by_sample,
     )
 )
 
@@ -331,6 +336,7 @@ register(
         infer=_norm_infer,
         torch=_norm_torch,
         counts=lambda op: Counts(macs={op.phase: op.inputs[0].size}),
+        level=Level.INTEGER,
     )
 )
 
@@ -347,6 +353,8 @@ register(
         infer=_add_exponents_infer,
         torch=lambda _op, _rt: lambda e, f: (e + f).clamp_(EXPONENT.least, EXPONENT.greatest),
         counts=per_output,
+        level=Level.INTEGER,
+        traits=(Trait.ROUNDS,),
     )
 )
 
@@ -393,6 +401,7 @@ register(
         infer=_align_infer,
         torch=_align_torch,
         counts=lambda op: Counts(other={op.phase: 2 * op.inputs[0].size}),
+        level=Level.INTEGER,
     )
 )
 
@@ -433,5 +442,6 @@ register(
         infer=lambda _inputs, attrs: [(attrs.shape, attrs.format)],
         torch=_fixed_torch,
         counts=lambda op: Counts(random=op.outputs[0].size),
+        level=Level.INTEGER,
     )
 )

@@ -20,10 +20,11 @@ from insitu.ops.common import (
     require,
     zeroed,
 )
+from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import feedback_integers, integers, random_words
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,6 +132,8 @@ register(
         counts=lambda op: Counts(other={op.phase: op.inputs[0].size}, random=op.inputs[0].size),
         adjoint=_dropout_adjoint,
         inplace=(0,),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.PASSES_EXPONENT,),
     )
 )
 
@@ -214,6 +217,19 @@ def _project_torch(op: Op[RandomProject], rt: StepContext) -> Run:
     return project
 
 
+def _random_project_loops(op: Op[RandomProject]) -> LoopNest:
+    e, out = op.inputs[0], op.outputs[0]
+    width = (op.attrs.matrix or out.format).bits
+    return _projected(op, Operand(None, e.shape[1] * op.attrs.columns, width, width))
+
+
+def _projected(op: Op[Any], matrix: Operand) -> LoopNest:
+    """δ = e B: as a dense layer with the outputs C and the inputs N, so that B is the stationary operand."""
+    e = op.inputs[0]
+    operands = (Operand.of(op.outputs[0]), matrix, Operand.of(e))
+    return dense(op, "dx", e.shape[0], e.shape[1], op.attrs.columns, operands)
+
+
 register(
     OpRecord(
         kind="random_project",
@@ -225,6 +241,8 @@ register(
             macs={op.phase: op.inputs[0].size * op.attrs.columns},
             random=op.inputs[0].shape[1] * op.attrs.columns,
         ),
+        level=Level.REAL | Level.INTEGER,
+        loops=_random_project_loops,
     )
 )
 
@@ -273,6 +291,7 @@ register(
         infer=_rows_infer,
         torch=_rows_torch,
         counts=lambda op: Counts(random=op.outputs[0].size),
+        level=Level.REAL | Level.INTEGER,
     )
 )
 
@@ -311,6 +330,8 @@ register(
         infer=_select_infer,
         torch=_select_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),
+        level=Level.REAL | Level.INTEGER,
+        touched=lambda op, i: op.outputs[0].size if i == 0 else op.inputs[i].size,
     )
 )
 
@@ -337,6 +358,11 @@ def _project_stored_torch(op: Op[integer_products.Projection], rt: StepContext) 
     return lambda e, matrix: torch.mm(e, matrix[:, :columns])
 
 
+def _project_loops(op: Op[Any]) -> LoopNest:
+    e, matrix = op.inputs[:2]
+    return _projected(op, Operand.of(matrix, elements=e.shape[1] * op.attrs.columns))
+
+
 register(
     OpRecord(
         kind="project",
@@ -345,5 +371,8 @@ register(
         infer=_project_stored_infer,
         torch=_project_stored_torch,
         counts=lambda op: Counts(macs={op.phase: op.inputs[0].size * op.attrs.columns}),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.EPILOGUE,),
+        loops=_project_loops,
     )
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from typing import Any
 
 from insitu.ops import (
     batch,
@@ -26,7 +27,7 @@ from insitu.ops import (
     zeroth,
 )
 from insitu.step.attrs import Attrs, hints, meanings, spelled
-from insitu.step.ir import OPS, Hole, writes_nothing
+from insitu.step.ir import OPS, Hole, OpRecord, over_batch, writes_nothing
 
 __all__ = ["MODULES", "op_table"]
 
@@ -54,14 +55,30 @@ MODULES = (
 
 def op_table() -> str:
     """The op table of the docs, in Markdown, from the records, and the attributes of every op."""
-    lines = ["| op | meaning | adjoint | writes | in place of |", "| --- | --- | --- | --- | --- |"]
+    lines = [
+        "| op | meaning | level | traits | adjoint | writes | in place of |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for kind in sorted(OPS):
         r = OPS[kind]
         adjoint = "–" if isinstance(r.adjoint, Hole) else "yes"
         writes = "–" if r.writes is writes_nothing else "yes"
         inplace = "view" if r.alias else ", ".join(f"operand {i}" for i in r.inplace) or "–"
-        lines.append(f"| `{kind}` | {r.doc} | {adjoint} | {writes} | {inplace} |")
+        lines.append(f"| `{kind}` | {r.doc} | {r.level} | {_traits(r)} | {adjoint} | {writes} | {inplace} |")
     return "\n".join([*lines, "", *_attribute_table()]) + "\n"
+
+
+def _traits(r: OpRecord[Any]) -> str:
+    """The traits of an op, and what else its record declares of it."""
+    more = {
+        "loop nest": r.loops is not None,
+        "trigger": r.trigger,
+        "takes another matrix": r.error_below is not None,
+        "mixes samples": r.mixes_samples is over_batch,
+        f"with {r.fuses}": r.fuses is not None,
+        "deferred": r.deferred is not None,
+    }
+    return ", ".join([*r.traits, *(name for name, holds in more.items() if holds)]) or "–"
 
 
 def _attribute_table() -> Iterator[str]:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import AnyFormat
 from insitu.ops.common import Run, StepContext, error_attrs, macs, require, same_as
+from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Op, OpRecord, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -135,6 +136,7 @@ register(
         torch=_unit_torch,
         counts=_touch(4),
         adjoint=_unit_adjoint,
+        traits=(Trait.STATIC_POINT,),
     )
 )
 
@@ -178,6 +180,12 @@ def _gram_adjoint(b: Builder, op: Op, cotangents: Sequence[Value], _needs: Seque
     return {0: b.emit1("gram_dx", cotangents[0], op.inputs[0], **error_attrs())}
 
 
+def _gram_loops(op: Op[Any]) -> LoopNest:
+    x = op.inputs[0]
+    operands = (Operand.of(op.outputs[0]), Operand.of(x), Operand.of(x))
+    return dense(op, "forward", x.shape[0], x.shape[0], x.size // x.shape[0], operands)
+
+
 register(
     OpRecord(
         kind="gram",
@@ -186,12 +194,20 @@ register(
         torch=_gram_torch,
         counts=lambda op: macs(op, op.inputs[0].size * op.inputs[0].shape[0]),
         adjoint=_gram_adjoint,
+        loops=_gram_loops,
+        mixes_samples=over_batch,
     )
 )
 
 
 def _gram_dx_torch(_op: Op, _rt: StepContext) -> Run:
     return lambda d, x: (d + d.t()) @ x
+
+
+def _gram_dx_loops(op: Op[Any]) -> LoopNest:
+    d, x = op.inputs
+    operands = (Operand.of(op.outputs[0]), Operand.of(x), Operand.of(d))
+    return dense(op, "dx", x.shape[0], x.shape[0], x.size // x.shape[0], operands)
 
 
 register(
@@ -201,6 +217,8 @@ register(
         infer=same_as(1),
         torch=_gram_dx_torch,
         counts=lambda op: macs(op, op.inputs[1].size * op.inputs[0].shape[0], op.inputs[0].size),
+        loops=_gram_dx_loops,
+        mixes_samples=over_batch,
     )
 )
 
@@ -231,6 +249,7 @@ register(
         infer=_label_infer,
         torch=_label_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size}),
+        mixes_samples=over_batch,
     )
 )
 

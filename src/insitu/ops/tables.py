@@ -16,7 +16,7 @@ from insitu.ops.common import OfFormat, Run, Shaped, StepContext, per_output, re
 from insitu.ops.pool import Window, windowed_shape
 from insitu.ops.quant import of_format
 from insitu.step.attrs import Attrs, Range
-from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
+from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +104,7 @@ register(
         infer=_lut_infer,
         torch=_lut_torch,
         counts=per_output,
+        level=Level.INTEGER,
     )
 )
 
@@ -132,6 +133,8 @@ register(
         torch=_leaky_torch,
         counts=per_output,
         inplace=(0,),
+        level=Level.INTEGER,
+        traits=(Trait.GATE,),
     )
 )
 
@@ -150,6 +153,8 @@ register(
         torch=_inside_torch,
         counts=per_output,
         inplace=(0,),
+        level=Level.INTEGER,
+        traits=(Trait.GATE,),
     )
 )
 
@@ -167,6 +172,7 @@ register(
         infer=of_format,
         torch=_offset_torch,
         counts=per_output,
+        level=Level.INTEGER,
     )
 )
 
@@ -191,6 +197,7 @@ register(
         infer=_sum_pool_infer,
         torch=_sum_pool_torch,
         counts=lambda op: Counts(other={op.phase: op.outputs[0].size * prod(op.attrs.kernel)}),
+        level=Level.INTEGER,
     )
 )
 
@@ -212,5 +219,6 @@ register(
         infer=lambda inputs, attrs: [(attrs.shape, attrs.format)],
         torch=_spread_torch,
         counts=per_output,
+        level=Level.INTEGER,
     )
 )

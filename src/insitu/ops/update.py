@@ -18,7 +18,7 @@ from insitu.ops.optimizers import LINEAR, Accumulate, Optimizer, apply, scaled
 from insitu.ops.updates import BoundUpdate, MasterUpdate, executor
 from insitu.ops.updates.base import MACS_PER_WEIGHT
 from insitu.step.attrs import Attrs, Range
-from insitu.step.ir import OPS, Counts, Op, OpRecord, Phase, Value, register
+from insitu.step.ir import OPS, Counts, Level, Op, OpRecord, Phase, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -113,6 +113,9 @@ register(
         torch=_update_torch,
         counts=lambda op: _update_counts(op.attrs.optimizer, op.inputs[0]),
         writes=lambda n, attrs: (0, *range(2 + attrs.exponents, n)),
+        level=Level.REAL | Level.INTEGER,
+        traits=(Trait.MOVES,),
+        mixes_samples=over_batch,
     )
 )
 
@@ -193,6 +196,11 @@ def _register_fused(
             torch=lower,
             counts=_fused_counts(gradient),
             writes=lambda n, attrs: tuple(range(operands + attrs.exponents, n)),
+            level=OPS[gradient].level | Level.FUSED,
+            traits=(Trait.MOVES,),
+            loops=OPS[gradient].loops,
+            fuses=gradient,
+            mixes_samples=over_batch,
         )
     )
 
@@ -225,5 +233,8 @@ register(
         torch=lambda op, rt: executor.defer(op, rt, OPS["matmul_dw"].torch(executor.deferred(op), rt)),
         counts=_gather_counts,
         writes=lambda n, attrs: (2, 3, 4, 5),
+        level=Level.INTEGER,
+        mixes_samples=over_batch,
+        deferred=lambda op: (executor.deferred(op), op.attrs.gather),
     )
 )

@@ -10,9 +10,8 @@ from insitu.ops.integer_products import Then
 from insitu.ops.pointwise import FUNCTIONS
 from insitu.ops.pool import UnpoolGate, Window, tiles
 from insitu.ops.quant import Requant
-from insitu.ops.update import FUSED
 from insitu.step.attrs import make
-from insitu.step.ir import OPS, Op, Phase, Step, Value
+from insitu.step.ir import OPS, Op, Phase, Step, Trait, Value
 from insitu.step.liveness import roots, storages
 
 
@@ -33,6 +32,7 @@ def makers(step: Step) -> dict[Value, Op]:
 def fuse_updates(step: Step) -> Step:
     """``update(w, dw(d, x))`` becomes ``dw_update(d, x, w)``: the gradient is applied as it is made."""
     made, used = makers(step), users(step)
+    fusions = {r.fuses: kind for kind, r in OPS.items() if r.fuses}
     gone: set[Op] = set()
     fused: dict[Op, Op] = {}
     for op in step.ops:
@@ -41,25 +41,19 @@ def fuse_updates(step: Step) -> Step:
         gradient = op.inputs[1]
         maker = made.get(gradient)
         alone = used[gradient] == [op] and gradient not in step.outputs
-        if maker is None or maker.kind not in FUSED or not alone:
+        if maker is None or maker.kind not in fusions or not alone:
             continue
         o, n = op.attrs.optimizer, op.attrs.exponents
         if getattr(o, "needs_full_gradient", False):
             continue
-        kind, applied = (
-            f"{maker.kind}_update",
-            {"optimizer": o, "operands": FUSED[maker.kind] + n, "exponents": n},
-        )
+        kind = fusions[maker.kind]
+        applied = {"optimizer": o, "operands": len(maker.inputs) + n, "exponents": n}
         inputs = (*maker.inputs, *op.inputs[2 : 2 + n], op.inputs[0], *op.inputs[2 + n :])
         attrs = make(OPS[kind].attrs, maker.attrs.explicit() | applied)
         fused[op] = Op(kind, inputs, (), attrs, Phase.GRADIENT, maker.where)
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()
-
-
-SUMS = ("matmul", "conv2d", "matmul_dx", "conv2d_dx", "project")
-"""Ops whose sums can be requantized as they leave the op."""
 
 
 def fuse_requant(step: Step) -> Step:
@@ -73,7 +67,7 @@ def fuse_requant(step: Step) -> Step:
         (total,) = op.inputs
         maker = made.get(total)
         alone = used[total] == [op] and total not in step.outputs
-        if maker is None or maker.kind not in SUMS or not alone:
+        if maker is None or Trait.EPILOGUE not in maker.record.traits or not alone:
             continue
         a: Requant = op.attrs
         then = Then(a.format, a.shift, a.rounding, a.times, a.stream)
@@ -81,9 +75,6 @@ def fuse_requant(step: Step) -> Step:
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()
-
-
-GATES = ("gate", "inside", "leaky")
 
 
 def gate_before_unpool(step: Step) -> Step:
@@ -95,7 +86,7 @@ def gate_before_unpool(step: Step) -> Step:
     made, used = makers(step), users(step)
     replaced: dict[Op, list[Op]] = {}
     for gate in step.ops:
-        if gate.kind not in GATES or len(gate.inputs) != 2:
+        if Trait.GATE not in gate.record.traits or len(gate.inputs) != 2:
             continue
         if gate.kind == "gate" and FUNCTIONS[gate.attrs.fn].gate_from != "output":
             continue

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import Flag, StrEnum, auto
 from math import prod
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
@@ -50,6 +50,37 @@ class Phase(StrEnum):
     FEEDBACK = "feedback"
     GRADIENT = "gradient"
     UPDATE = "update"
+
+
+class Level(Flag):
+    """On what an op computes, and who makes it: the vocabulary of what is legal in a step.
+
+    ``REAL``: on real numbers, as rules emit it. ``INTEGER``: on integers, with a meaning in :mod:`insitu.run.integer`.
+    ``FUSED``: a pass makes it of several ops.
+    """
+
+    REAL = auto()
+    INTEGER = auto()
+    FUSED = auto()
+
+    def __str__(self) -> str:
+        return ", ".join(str(level.name).lower() for level in self)
+
+
+class Trait(StrEnum):
+    """What passes, the cost model and backends ask of an op without knowing its kind."""
+
+    EPILOGUE = "epilogue"  # its sums can be requantized as they leave it
+    GATE = "gate"  # an error times a slope that is read from the second operand, element by element
+    PASSES_EXPONENT = "passes an exponent"  # a run-time exponent of the operand is that of the result
+    STATIC_POINT = (
+        "static point"  # compares, adds or squares operands: their binary point is known before the run
+    )
+    ABSORBS_ZERO = "absorbs zero"  # zero where one operand is zero, whatever the other
+    MOVES = "moves a parameter"  # by a gradient, with an optimiser
+    ROUNDS = "rounds"  # nothing but the change of a format
+    BATCH_STATISTICS = "batch statistics"  # needs a batch of more than one
+    TORCH_ONLY = "torch only"  # a function that no other backend can run
 
 
 class Format(Protocol):
@@ -175,6 +206,16 @@ def writes_nothing(_inputs: int, _attrs: Attrs) -> tuple[int, ...]:
     return ()
 
 
+def draws_words(op: Op) -> bool:
+    """Are random words drawn, which differ from one place in the batch to another?"""
+    return bool(getattr(op.attrs, "stream", None) or getattr(getattr(op.attrs, "then", None), "stream", None))
+
+
+def over_batch(_op: Op) -> bool:
+    """The samples of the batch are summed or compared."""
+    return True
+
+
 @dataclass(frozen=True)
 class OpRecord(Generic[A]):
     """Everything there is to know about one kind of operation, in one place.
@@ -192,6 +233,17 @@ class OpRecord(Generic[A]):
         alias: the first output is a view of the first input.
         inplace: inputs whose storage the first output may take over at their last use.
         trigger: the first output is an error that can be all zero for a sample (see :mod:`insitu.step.triggers`).
+        level: on what it computes, and who makes it.
+        traits: see :class:`Trait`.
+        loops: the loop nest of a product (see :mod:`insitu.ops.loops`).
+        fuses: the gradient op of which it is the fusion with an update.
+        deferred: ``op -> (op, n)``: what it does once in n executions; else it keeps its operands.
+        error_below: ``(builder, op, error, matrix, *more, **view) -> error``: the error below a linear op through a
+            matrix, which need not be its weights.
+        mixes_samples: does the result for a sample depend on the others of the batch, or on its place there?
+        scores: of a loss, the largest magnitude of a score (its first operand) that integers need to hold.
+        max_l1: of an error of integers, the largest possible sum of magnitudes in a row.
+        touched: ``(op, operand index) -> elements`` that one execution reads of an operand; all of them where ``None``.
     """
 
     kind: str
@@ -205,6 +257,16 @@ class OpRecord(Generic[A]):
     alias: bool = False
     inplace: tuple[int, ...] = ()
     trigger: bool = False
+    level: Level = Level.REAL
+    traits: tuple[Trait, ...] = ()
+    loops: Callable[[Op[A]], Any] | None = None
+    fuses: str | None = None
+    deferred: Callable[[Op[A]], tuple[Op, int]] | None = None
+    error_below: Callable[..., Value] | None = None
+    mixes_samples: Callable[[Op[A]], bool] = draws_words
+    scores: float | None = None
+    max_l1: Callable[[Op[A]], int] | None = None
+    touched: Callable[[Op[A], int], int] | None = None
 
 
 OPS: dict[str, OpRecord[Any]] = {}
@@ -224,6 +286,7 @@ class Step:
     """A program: inputs, residents, operations in execution order, and the values it gives back.
 
     ``swept``: what frozen parameters alone would have needed was left out (see :mod:`insitu.passes.sweep`).
+    ``level``: ``INTEGER`` once it is quantized: every op of it then computes on integers.
     """
 
     name: str
@@ -233,6 +296,7 @@ class Step:
     outputs: tuple[Value, ...]
     batch: int
     swept: bool = False
+    level: Level = Level.REAL
 
     def __str__(self) -> str:
         from insitu.step.text import print_step

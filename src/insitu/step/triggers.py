@@ -11,10 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from insitu.step.ir import Op, Phase, Step, Value
-
-PRODUCTS = ("mul",)
-"""Ops that give zero where one operand is zero, whatever the other: an error times a slope."""
+from insitu.step.ir import Op, Phase, Step, Trait, Value
 
 
 def triggers_of(step: Step) -> dict[str, Op]:
@@ -45,7 +42,7 @@ def silences(step: Step) -> Mapping[Op, frozenset[Op]]:
         if op.phase is Phase.FORWARD:
             continue
         reads = [behind[v] for v in op.inputs if v in behind]
-        quiet = any(reads) if op.kind in PRODUCTS else bool(reads) and all(reads)
+        quiet = any(reads) if Trait.ABSORBS_ZERO in op.record.traits else bool(reads) and all(reads)
         silent = quiet and (not op.written or _still(op))
         of = frozenset[Op]().union(*reads) if silent else frozenset[Op]()
         behind |= dict.fromkeys(op.outputs, of)

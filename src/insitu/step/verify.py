@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from insitu.errors import StepError
-from insitu.step.ir import OPS, Op, Step, Value
+from insitu.step.ir import OPS, Level, Op, Step, Value
 from insitu.step.liveness import roots
 from insitu.step.text import print_op
 
 
 def verify(step: Step) -> None:
-    """Checks definitions before uses, unique names, shapes and formats, writes and storage hand-over.
+    """Checks definitions before uses, unique names, levels, shapes and formats, writes and storage hand-over.
 
     Raises:
         StepError: naming the op, its layer and the rule's source line.
@@ -46,6 +46,8 @@ def _check_op(step: Step, op: Op, defined: set[Value]) -> None:
         raise _refuse(
             step, op, f"has attributes of {type(op.attrs).__name__}, not of {op.record.attrs.__name__}"
         )
+    if step.level is Level.INTEGER and Level.INTEGER not in op.record.level:
+        raise _refuse(step, op, "computes on reals, in a step that is quantized; quantize it, too")
     for value in op.inputs:
         if value not in defined:
             raise _refuse(step, op, f"uses %{value.name} before its definition; move the op down")

@@ -18,7 +18,7 @@ from insitu.backends.c.memory import packed, unpacked
 from insitu.ops.updates import MasterUpdate
 from insitu.run.program import Program
 from insitu.run.samples import Arrays, Batches
-from insitu.step.ir import Op, Step
+from insitu.step.ir import Step
 
 CALL_BYTES = 1 << 24
 """Bytes of packed samples in one call of C at most."""
@@ -107,17 +107,10 @@ class CompiledEngine:
     @cached_property
     def _by_sample(self) -> bool:
         """Does the forward pass give a sample the same scores alone and in a batch?"""
-        return not any(_mixes(op) for op in self.program.inference.ops)
+        return not any(op.record.mixes_samples(op) for op in self.program.inference.ops)
 
     def infer(self, data: Arrays, first: int, end: int, threads: int) -> npt.NDArray[np.int32] | None:
         if not self._by_sample:
             return None
         samples = data.packed(self.program.inference.inputs[0], np.arange(first, end)[:, None])
         return self.c.infer(samples, threads)[1]
-
-
-def _mixes(op: Op) -> bool:
-    """Does an op's result for a sample depend on the others of its batch, or on its place there?"""
-    then = op.attrs.get("then")
-    random = op.attrs.get("stream") or getattr(then, "stream", None)
-    return bool(random) or (op.kind == "exponent" and not op.attrs["by_sample"])

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from math import prod
 from typing import Any
 
 from insitu.numbers.formats import Fixed, Quantized
+from insitu.ops.loops import loops
 from insitu.ops.quant import Read, feedback_spread
 from insitu.passes.precision import kind
 from insitu.passes.quantize.units import Now, fixed
@@ -19,19 +19,9 @@ def _geometry(op: Op) -> dict[str, Any]:
 
 def _summed(op: Op) -> tuple[int, int]:
     """How many products one element sums, and the length of the axis that can be cut (1: none)."""
-    a, b = op.inputs[0].shape, op.inputs[1].shape
-    groups = op.attrs.get("groups", 1)
-    if op.kind == "matmul":
-        return a[1], a[1]
-    if op.kind in ("matmul_dx", "project"):
-        return a[1], a[1]
-    if op.kind == "matmul_dw":
-        return a[0], a[0]
-    if op.kind == "conv2d":
-        return prod(b[1:]), a[1] if groups == 1 else 1
-    if op.kind == "conv2d_dx":
-        return b[0] // groups * prod(b[2:]), a[1] if groups == 1 else 1
-    return a[0] * prod(a[2:]), a[0]
+    nest = loops(op)
+    assert nest is not None
+    return nest.terms, nest.axis
 
 
 @lowers("matmul", "conv2d")
@@ -117,9 +107,7 @@ def _error_below(q: Quantizer, op: Op) -> None:
 def violators(q: Quantizer, error: Value) -> int:
     """|e|_1 at most of a violated margin's error; 0 of any other."""
     made = next((op for op in q.ops if error in op.outputs), None)
-    if made is None or made.kind != "violated":
-        return 0
-    return 2 * (error.shape[1] - 1 if made.attrs["every"] else 1)
+    return 0 if made is None or made.record.max_l1 is None else made.record.max_l1(made)
 
 
 def gathered_steps(q: Quantizer, op: Op) -> int:

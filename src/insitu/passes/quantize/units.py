@@ -13,14 +13,8 @@ from insitu.step.ir import Value
 Ranges = Mapping[str, tuple[float, float]]
 """Measured (least, greatest) of values by name; ``x`` the samples."""
 
-FIXED_POINT = ("row_squares", "rms_norm", "unit_rows", "sub", "row_scale", "concat_rows", "add")
-"""Ops whose operands keep a static binary point whatever the policy says: they compare, add or square them."""
-
 CHANNEL_BITS = 4
 """Bits that the units of output channels may differ by: so many bits more have the sums."""
-
-PASSED = ("activate", "reshape", "max_pool", "avg_pool", "dropout")
-"""Ops that hand a run-time exponent on."""
 
 WIDEST = 4.0
 """Range of an activation that was not measured."""

@@ -13,15 +13,13 @@ from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
 from insitu.passes.quantize.residents import Residents
 from insitu.passes.quantize.units import (
-    FIXED_POINT,
-    PASSED,
     TABLE_BITS,
     Now,
     fixed,
     multiplier,
     power,
 )
-from insitu.step.ir import Op, Phase, Role, Step, Value
+from insitu.step.ir import Level, Op, Phase, Role, Step, Trait, Value
 
 
 class Quantizer(Residents):
@@ -44,6 +42,7 @@ class Quantizer(Residents):
             residents=tuple(self.residents.values()),
             ops=ops,
             outputs=outputs,
+            level=Level.INTEGER,
         ).verify()
 
     def _output(self, v: Value) -> Value:
@@ -129,7 +128,7 @@ class Quantizer(Residents):
     def settle(self, x: Now, out: Value) -> None:
         """A sum of the forward pass in the format that its readers want."""
         readers = self.users.get(out, [])
-        if any(op.kind in LOSSES and op.inputs[0] is out for op in readers) or out in self.step.outputs:
+        if any(op.record.scores and op.inputs[0] is out for op in readers) or out in self.step.outputs:
             self.now[out] = self._scores(x, out, readers)
             return
         functions = {op.attrs["fn"] for op in readers if op.kind == "activate"}
@@ -158,7 +157,8 @@ class Quantizer(Residents):
     def _fixed_point_behind(self, v: Value) -> bool:
         """Does an op read the value, or a view or pool of it, that needs a static binary point?"""
         return any(
-            op.kind in FIXED_POINT or (op.kind in PASSED and self._fixed_point_behind(op.outputs[0]))
+            Trait.STATIC_POINT in op.record.traits
+            or (Trait.PASSES_EXPONENT in op.record.traits and self._fixed_point_behind(op.outputs[0]))
             for op in self.users.get(v, [])
         )
 
@@ -171,8 +171,8 @@ class Quantizer(Residents):
 
     def _scores(self, x: Now, out: Value, readers: list[Op]) -> Now:
         bits = kind(self.precision.output, "output").bits
-        fine = any(op.kind.startswith(("mse", "hinge", "bce")) for op in readers)
-        unit = 2.0 ** ((3 if fine else 5) + 1 - bits)
+        largest = min((op.record.scores for op in readers if op.record.scores), default=SCORES)
+        unit = largest * 2.0 ** (1 - bits)
         return self.to(x, fixed(True, bits, unit), unit, out, self.precision.rounding)
 
     def _bent(self, x: Now, out: Value, fn: str, readers: list[Op]) -> None:
@@ -194,7 +194,9 @@ class Quantizer(Residents):
 
 Lower = Callable[[Quantizer, Op], None]
 LOWER: dict[str, Lower] = {}
-LOSSES = ("xent_error", "mse_error", "hinge_error", "bce_error", "violation_error", "xent_loss", "mse_loss")
+SCORES = 32.0
+"""Largest magnitude of scores that no loss reads."""
+
 _BATCH_NORM = (
     "batch norm has no integer form; fold it into the weights in front of it (network option norm=fold), or use "
     "norm=rms, a power-of-two shift"
