@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from insitu.numbers.precision import make
 
 from insitu.errors import StepError
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.ops.loops import loops
 from insitu.passes import lower
+from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.passes.quantize.walk import LOWER
 from insitu.rules import RULES, emit_step, make_rule
