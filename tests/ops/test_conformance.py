@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.numbers.formats import Bit
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.loss import LOSSES as LOSS_FUNCTIONS
-from insitu.ops.pointwise import FUNCTIONS as ACTIVATIONS
 from insitu.run.torch_exec import Runtime
 from insitu.step.ir import OPS, Hole, Phase
 

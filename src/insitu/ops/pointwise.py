@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import BIT
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.common import (
     Factor,
     Formatted,
@@ -28,96 +29,14 @@ from insitu.step.builder import Builder
 from insitu.step.ir import Inferred, Level, Op, OpRecord, Trait, Value, register
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Function:
-    """An activation function.
-
-    ``gate_from`` says if its derivative is read from the ``output`` (the input may die) or the ``input``.
-    ``forward`` and ``gate`` take ``(tensors..., slope, out)``; ``out`` is the tensor to write, or ``None``.
-    """
-
-    gate_from: str
-    forward: Callable[[Any, float, Any], Any]
-    gate: Callable[[Any, Any, float, Any], Any]
-
-
-def _aten() -> Any:
-    import torch
-
-    return torch.ops.aten
-
-
-def _relu(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    return x.relu() if out is None else x.relu_()
-
-
-def _relu_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
-    op = _aten().threshold_backward
-    return op.default(d, y, 0) if out is None else op.grad_input(d, y, 0, grad_input=out)
-
-
-def _leaky(x: Tensor, slope: float, out: Tensor | None) -> Any:
-    op = _aten().leaky_relu
-    return op.default(x, slope) if out is None else op.out(x, slope, out=out)
-
-
-def _leaky_gate(d: Tensor, y: Tensor, slope: float, out: Tensor | None) -> Any:
-    op = _aten().leaky_relu_backward
-    return op.default(d, y, slope, True) if out is None else op.grad_input(d, y, slope, True, grad_input=out)
-
-
-def _tanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    return x.tanh() if out is None else x.tanh_()
-
-
-def _tanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
-    op = _aten().tanh_backward
-    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
-
-
-def _sigmoid(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    return x.sigmoid() if out is None else x.sigmoid_()
-
-
-def _sigmoid_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
-    op = _aten().sigmoid_backward
-    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
-
-
-def _hardtanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    return x.clamp(-1, 1) if out is None else x.clamp_(-1, 1)
-
-
-def _hardtanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
-    op = _aten().hardtanh_backward
-    return op.default(d, y, -1, 1) if out is None else op.grad_input(d, y, -1, 1, grad_input=out)
-
-
-def _sign(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    """±1; sign(0) = +1, as a stored sign bit reads."""
-    y = (x >= 0).to(x.dtype).mul_(2).sub_(1)
-    return y if out is None else out.copy_(y)
-
-
-FUNCTIONS: dict[str, Function] = {
-    "relu": Function("output", _relu, _relu_gate),
-    "leaky_relu": Function("output", _leaky, _leaky_gate),
-    "tanh": Function("output", _tanh, _tanh_gate),
-    "sigmoid": Function("output", _sigmoid, _sigmoid_gate),
-    "hardtanh": Function("output", _hardtanh, _hardtanh_gate),
-    # straight-through: the derivative of hard tanh at the input (Hubara 2016)
-    "sign": Function("input", _sign, _hardtanh_gate),
-}
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Activation(Attrs):
+class Activate(Attrs):
     """
     Attributes:
-        fn: name of the activation function.
+        fn: name of the activation function (see :mod:`insitu.ops.activations`).
         slope: of ``leaky_relu`` below 0.
     """
 
@@ -130,31 +49,31 @@ class Activation(Attrs):
         return self.slope or 0.0
 
 
-def _activate_infer(inputs: Sequence[Value], attrs: Activation) -> Inferred:
+def _activate_infer(inputs: Sequence[Value], attrs: Activate) -> Inferred:
     fn = attrs.fn
-    require(fn in FUNCTIONS, f"activation function {fn!r} is unknown; use {', '.join(FUNCTIONS)}")
+    require(fn in ACTIVATIONS, f"activation function {fn!r} is unknown; use {', '.join(ACTIVATIONS)}")
     return [(inputs[0].shape, inputs[0].format)]
 
 
-def _activate_torch(op: Op[Activation], _rt: StepContext) -> Run:
-    forward, slope = FUNCTIONS[op.attrs.fn].forward, op.attrs.below
+def _activate_torch(op: Op[Activate], _rt: StepContext) -> Run:
+    forward, slope = ACTIVATIONS[op.attrs.fn].forward, op.attrs.below
     if op.inplace is None:
         return lambda x: forward(x, slope, None)
     return lambda x: forward(x, slope, x)
 
 
 def _activate_adjoint(
-    b: Builder, op: Op[Activation], cotangents: Sequence[Value], _needs: Sequence[int]
+    b: Builder, op: Op[Activate], cotangents: Sequence[Value], _needs: Sequence[int]
 ) -> dict[int, Value]:
-    kept = op.outputs[0] if FUNCTIONS[op.attrs.fn].gate_from == "output" else op.inputs[0]
+    kept = op.outputs[0] if ACTIVATIONS[op.attrs.fn].gate_from == "output" else op.inputs[0]
     return {0: b.emit1("gate", cotangents[0], kept, **op.attrs.explicit(), **error_attrs())}
 
 
 register(
     OpRecord(
         kind="activate",
-        doc="h = f(z), f one of " + ", ".join(FUNCTIONS) + " (sign: ±1, straight-through)",
-        attrs=Activation,
+        doc="h = f(z), f one of " + ", ".join(ACTIVATIONS) + " (sign: ±1, straight-through)",
+        attrs=Activate,
         infer=_activate_infer,
         torch=_activate_torch,
         counts=per_output,
@@ -166,14 +85,14 @@ register(
 )
 
 
-def _gate_torch(op: Op[Activation], _rt: StepContext) -> Run:
-    gate, slope = FUNCTIONS[op.attrs.fn].gate, op.attrs.below
+def _gate_torch(op: Op[Activate], _rt: StepContext) -> Run:
+    gate, slope = ACTIVATIONS[op.attrs.fn].gate, op.attrs.below
     if op.inplace is None:
         return lambda d, kept: gate(d, kept, slope, None)
     return lambda d, kept: gate(d, kept, slope, d)
 
 
-def _gate_infer(inputs: Sequence[Value], attrs: Activation) -> Inferred:
+def _gate_infer(inputs: Sequence[Value], attrs: Activate) -> Inferred:
     d, kept = inputs
     require(
         d.shape == kept.shape, f"the error {list(d.shape)} does not fit the activation {list(kept.shape)}"
@@ -186,7 +105,7 @@ register(
     OpRecord(
         kind="gate",
         doc="e = d ⊙ f′, with f′ read from the activation's output (sign: from its input)",
-        attrs=Activation,
+        attrs=Activate,
         infer=_gate_infer,
         torch=_gate_torch,
         counts=per_output,

@@ -6,8 +6,8 @@ from dataclasses import replace
 from math import prod
 
 from insitu.numbers.formats import Fixed
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.integer_products import Then
-from insitu.ops.pointwise import FUNCTIONS
 from insitu.ops.pool import UnpoolGate, Window, tiles
 from insitu.ops.quant import Requant
 from insitu.step.attrs import make
@@ -88,7 +88,7 @@ def gate_before_unpool(step: Step) -> Step:
     for gate in step.ops:
         if Trait.GATE not in gate.record.traits or len(gate.inputs) != 2:
             continue
-        if gate.kind == "gate" and FUNCTIONS[gate.attrs.fn].gate_from != "output":
+        if gate.kind == "gate" and ACTIVATIONS[gate.attrs.fn].gate_from != "output":
             continue
         unpool = made.get(gate.inputs[0])
         if unpool is None or unpool.kind != "max_unpool" or used[unpool.outputs[0]] != [gate]:

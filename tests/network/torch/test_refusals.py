@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insitu.errors import NetworkError
-from insitu.network.torch.aten import SUPPORTED
+from insitu.network.torch.aten import supported
 from insitu.network.torch.capture import capture
 
 FLAT, IMAGE = torch.zeros(2, 4), torch.zeros(2, 1, 8, 8)
@@ -291,6 +291,6 @@ def test_a_layer_without_kind_is_blamed_for_an_error_of_its_own() -> None:
 
 def test_what_is_supported_follows_from_the_table() -> None:
     """Every class that a row names is one of PyTorch's, and the remedies tell of it."""
-    assert {"Linear", "Conv2d", "ReLU", "Dropout"} < set(SUPPORTED.classes)
-    assert all(issubclass(getattr(nn, name), nn.Module) for name in SUPPORTED.classes)
-    assert all(f"nn.{name}" in SUPPORTED.text for name in SUPPORTED.classes)
+    assert {"Linear", "Conv2d", "ReLU", "Dropout"} < set(supported().classes)
+    assert all(issubclass(getattr(nn, name), nn.Module) for name in supported().classes)
+    assert all(f"nn.{name}" in supported().text for name in supported().classes)

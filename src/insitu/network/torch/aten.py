@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from insitu.network.layers import pair
 from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
 from insitu.network.torch.graph import Draft
 from insitu.network.torch.refusals import PLANE_MEAN, Supported, refuse, refuse_kind
+from insitu.ops.activations import ACTIVATIONS
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]
@@ -29,18 +30,19 @@ _GETITEM = operator.getitem.__name__
 
 def known(node: fx.Node) -> bool:
     """The op has a place in the table."""
-    return op_name(node) in TABLE
+    return row(op_name(node)) is not None
 
 
 def translate(draft: Draft, node: fx.Node) -> str:
     """Adds what a node computes to the draft; returns the layer whose output it is."""
     place, op = Place.of(node), op_name(node)
     foreign = (
-        place.builtin and short_name(place.kind) not in SUPPORTED.classes
+        place.builtin and short_name(place.kind) not in supported().classes
     )  # an LSTM calls known ops, too
-    if not known(node) or foreign:
-        refuse_kind(node, SUPPORTED)
-    return TABLE[op].make(draft, node, {} if op == _GETITEM else arguments(node))
+    found = row(op)
+    if found is None or foreign:
+        refuse_kind(node, supported())
+    return found.make(draft, node, {} if op == _GETITEM else arguments(node))
 
 
 def shares_storage(draft: Draft, node: fx.Node) -> bool:
@@ -90,7 +92,7 @@ def _padding(node: fx.Node, padding: Any, kernel: Shape, dilation: tuple[int, in
 def _batch_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.value(node, a["input"])
     if len(draft.shapes[x]) not in (1, 3):
-        refuse_kind(node, SUPPORTED)
+        refuse_kind(node, supported())
     if a["running_mean"] is None or not a["training"]:
         refuse(node, "it keeps no running statistics in training mode", "Use track_running_stats=True")
     if a["bias"] is not None and a["weight"] is None:
@@ -257,12 +259,7 @@ TABLE: dict[str, Row] = {
     "conv2d": Row(_conv2d, ("Conv2d",)),
     "batch_norm": Row(_batch_norm, ("BatchNorm1d", "BatchNorm2d")),
     "rms_norm": Row(_rms_norm, ("RMSNorm",)),
-    "relu": Row(_activation, ("ReLU",)),
-    "leaky_relu": Row(_activation, ("LeakyReLU",)),
-    "tanh": Row(_activation, ("Tanh",)),
-    "sigmoid": Row(_activation, ("Sigmoid",)),
-    "sign": Row(_activation),
-    "hardtanh": Row(_hardtanh, ("Hardtanh",)),
+    "hardtanh": Row(_hardtanh),
     "clamp": Row(_hardtanh),
     "max_pool2d": Row(_MAX, ("MaxPool2d",)),
     "max_pool2d_with_indices": Row(_MAX),
@@ -283,15 +280,15 @@ TABLE: dict[str, Row] = {
     "_to_copy": Row(_same),
     _GETITEM: Row(_item),
 }
+"""Ops other than activation functions, which are those of :data:`insitu.ops.activations.ACTIVATIONS`."""
 
 
-def _supported() -> Supported:
-    """The classes of the table."""
-    functions = (_activation, _hardtanh)
-    return Supported(
-        tuple(c for row in TABLE.values() for c in row.classes),
-        tuple(c for row in TABLE.values() if row.make in functions for c in row.classes),
-    )
+def row(op: str) -> Row | None:
+    """What becomes of an op; ``None`` where it has no place in the tables."""
+    return TABLE.get(op) or (Row(_activation) if op in ACTIVATIONS else None)
 
 
-SUPPORTED = _supported()
+def supported() -> Supported:
+    """The classes of both tables."""
+    functions = tuple(f.module for f in ACTIVATIONS.values() if hasattr(nn, f.module))
+    return Supported((*(c for r in TABLE.values() for c in r.classes), *functions), functions)

@@ -20,7 +20,7 @@ from torch import Tensor, fx, nn
 
 from insitu.errors import NetworkError
 from insitu.network.graph import INPUT, Layer, Network, chain
-from insitu.network.torch.aten import SUPPORTED, known, shares_storage, translate
+from insitu.network.torch.aten import known, shares_storage, supported, translate
 from insitu.network.torch.calls import Place, in_place
 from insitu.network.torch.graph import Draft
 from insitu.network.torch.module import Sign
@@ -84,7 +84,7 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         with _training(module), _quiet(), torch.random.fork_rng(devices=[]):
             return torch.export.export(module, (two,), dynamic_shapes=batch, strict=False)
     except Exception as error:
-        raise NetworkError(export_failure(module, example, error, SUPPORTED)) from error
+        raise NetworkError(export_failure(module, example, error, supported())) from error
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from insitu.errors import NetworkError
 from insitu.network.graph import INPUT, Layer, Network
+from insitu.ops.activations import ACTIVATIONS
 from insitu.step.ir import Shape
 
 
@@ -136,20 +137,17 @@ def _pool(fixed: type[nn.Module], adaptive: type[nn.Module]) -> Callable[[Layer,
     return make
 
 
-_FUNCTIONS: dict[str, Callable[[Layer], nn.Module]] = {
-    "relu": lambda _: nn.ReLU(),
-    "leaky_relu": lambda layer: nn.LeakyReLU(layer.attrs.get("slope", 0.0)),
-    "tanh": lambda _: nn.Tanh(),
-    "sigmoid": lambda _: nn.Sigmoid(),
-    "hardtanh": lambda _: nn.Hardtanh(),
-    "sign": lambda _: Sign(),
-}
+def _activation(layer: Layer, _before: Shape) -> nn.Module:
+    f = ACTIVATIONS[layer.attrs["fn"]]
+    kind = Sign if f.module == Sign.__name__ else getattr(nn, f.module)
+    return kind() if f.slope is None else kind(layer.attrs.get("slope", 0.0))
+
 
 _KINDS: dict[str, Callable[[Layer, Shape], nn.Module]] = {
     "dense": _dense,
     "conv2d": _conv2d,
     "batch_norm": _batch_norm,
-    "activation": lambda layer, _: _FUNCTIONS[layer.attrs["fn"]](layer),
+    "activation": _activation,
     "max_pool": _pool(nn.MaxPool2d, nn.AdaptiveMaxPool2d),
     "avg_pool": _pool(nn.AvgPool2d, nn.AdaptiveAvgPool2d),
     "rms_norm": lambda layer, _: nn.RMSNorm(layer.shape, eps=layer.attrs["eps"], elementwise_affine=False),

@@ -10,9 +10,9 @@ from typing import Any
 from insitu.errors import ConfigError, NetworkError
 from insitu.inputs import bounds
 from insitu.network.layers import Describe
+from insitu.ops.activations import ACTIVATIONS
 from insitu.step.ir import Shape
 
-LEAKY_SLOPE = 0.01  # PyTorch's default, and that of Nøkland 2019
 _PREFIX = {
     "dense": "fc",
     "conv2d": "conv",
@@ -82,7 +82,8 @@ class Sketch(Describe):
     def act(self) -> str:
         """The network's activation function."""
         fn = self.options.activation
-        return self.activation(fn, **({"slope": LEAKY_SLOPE} if fn == "leaky_relu" else {}))
+        slope = ACTIVATIONS[fn].slope
+        return self.activation(fn, **({} if slope is None else {"slope": slope}))
 
     def norm(self) -> str:
         """A batch norm, unless it is switched off."""

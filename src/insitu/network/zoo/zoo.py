@@ -12,7 +12,7 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.network.graph import WEIGHTED, Layer, Network
 from insitu.network.zoo.architectures import ENTRIES, Entry
 from insitu.network.zoo.builder import Options, Sketch, size_text
-from insitu.ops.pointwise import FUNCTIONS
+from insitu.ops.activations import ACTIVATIONS
 from insitu.step.ir import Shape
 
 LONGEST = 200
@@ -40,8 +40,7 @@ def build(
         name: such as ``mlp-784-1000-10``, ``lenet5``, ``vgg8b-x0.25``; see :func:`names`.
         input_shape: per sample, ``(features,)`` or ``(channels, height, width)``.
         classes: number of outputs.
-        activation: of all hidden layers: ``relu``, ``leaky_relu`` (slope 0.01), ``tanh``, ``sigmoid``,
-            ``hardtanh`` or ``sign``.
+        activation: of all hidden layers: a name of :data:`insitu.ops.activations.ACTIVATIONS`.
         batch_norm: a batch norm between each weighted hidden layer and its activation.
         dropout: rate. After every hidden activation (``mlp``, ``cnn``, ``vgg``, ``autoencoder``), after the
             dense ones (``lenet5``, ``drtp-conv``), before the last layer (``resnet``, ``mobilenet``); in
@@ -142,9 +141,9 @@ def _classes(name: str, entry: Entry, match: re.Match[str], asked: int | None) -
 
 
 def _activation(fn: str) -> str:
-    if fn not in FUNCTIONS:
-        near = get_close_matches(fn, FUNCTIONS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(FUNCTIONS)}"
+    if fn not in ACTIVATIONS:
+        near = get_close_matches(fn, ACTIVATIONS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(ACTIVATIONS)}"
         raise ConfigError(f"activation {fn!r} is unknown; {hint}")
     return fn
 

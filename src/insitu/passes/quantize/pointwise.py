@@ -1,95 +1,15 @@
-"""Activation functions and gates, sums, factors and views."""
+"""Sums, factors, signs and views."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from math import exp, tanh
-from typing import Any
 
-from insitu.numbers.formats import B1, T2, Fixed
+from insitu.numbers.formats import T2
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
-from insitu.passes.quantize.units import ONE, UNLIKE, Now, fixed
+from insitu.passes.quantize.units import UNLIKE, Now, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Phase, Value
-
-
-def _slope_shift(slope: float) -> int:
-    return max(1, nearest_shift(slope)) if slope > 0 else 31
-
-
-@lowers("activate")
-def _activate(q: Quantizer, op: Op) -> None:
-    x, out, fn = q.of(op.inputs[0]), op.outputs[0], op.attrs["fn"]
-    if fn == "relu":
-        folded = x.format.least == 0
-        q.now[out] = (
-            x
-            if folded
-            else Now(q.one("activate", x.value, fn="relu", unit=x.unit, like=out), x.exponent, x.sign)
-        )
-    elif fn == "hardtanh":
-        limit = 1.0 / x.unit
-        if x.format.greatest > limit * 1.5:
-            raise q.refuse("hard tanh behind other than a weighted layer; use relu or tanh")
-        q.now[out] = x
-    elif fn == "leaky_relu":
-        shift = _slope_shift(op.attrs["slope"])
-        q.now[out] = Now(q.one("leaky", x.value, shift=shift, unit=x.unit, like=out), x.exponent, x.sign)
-    elif fn == "sign":
-        made = q.one("requant", x.value, unit=1.0, like=out, format=B1, shift=0, rounding="half-up")
-        q.now[out] = Now(made)
-    else:
-        _tabulated(q, x, out, fn)
-
-
-def _tabulated(q: Quantizer, x: Now, out: Value, fn: str) -> None:
-    """tanh and sigmoid by their value for every integer."""
-    bits = kind(q.policy().activation).bits
-    signed = fn == "tanh"
-    one = 2 ** (bits - signed)
-    fmt = Fixed(signed, 0, bits - signed) if bits > 1 or not signed else None
-    if fmt is None:
-        raise q.refuse("tanh in one bit is the sign; use activation sign, or 2 bits or more")
-    if x.exponent is not None:
-        raise q.refuse(f"{fn} of values with a run-time exponent; use a static one")
-    function = tanh if signed else (lambda v: 1.0 / (1.0 + exp(-v)))
-    reals = [function(n * x.unit) for n in range(x.format.least, x.format.greatest + 1)]
-    table = tuple(min(max(round(y * one), fmt.least), fmt.greatest) for y in reals)
-    q.now[out] = Now(q.one("lut", x.value, table=table, format=fmt, unit=1.0 / one, like=out))
-
-
-@lowers("gate")
-def _gate(q: Quantizer, op: Op) -> None:
-    d, y, out, fn = q.of(op.inputs[0]), q.of(op.inputs[1]), op.outputs[0], op.attrs["fn"]
-    style: dict[str, Any] = {"unit": d.unit, "like": out}
-    if fn == "relu":
-        made = q.one("gate", d.value, y.value, fn="relu", **style)
-    elif fn == "hardtanh":
-        made = q.one("inside", d.value, y.value, low=y.format.least, high=y.format.greatest, **style)
-    elif fn == "sign":
-        limit = round(1.0 / y.unit)
-        made = q.one("inside", d.value, y.value, low=-limit, high=limit, **style)
-    elif fn == "leaky_relu":
-        made = q.one("leaky", d.value, y.value, shift=_slope_shift(op.attrs["slope"]), **style)
-    else:
-        q.now[out] = _gated_by_table(q, d, y, out, fn)
-        return
-    q.now[out] = d.like(made)
-
-
-def _gated_by_table(q: Quantizer, d: Now, y: Now, out: Value, fn: str) -> Now:
-    """d times the derivative, looked up by the activation."""
-    reals = [n * y.unit for n in range(y.format.least, y.format.greatest + 1)]
-    slopes = [1.0 - v * v if fn == "tanh" else v * (1.0 - v) for v in reals]
-    table = tuple(max(0, round(s * 2**ONE)) for s in slopes)
-    slope = q.one(
-        "lut", y.value, table=table, format=Fixed(False, 1, ONE), unit=2.0**-ONE, like=out, suffix=".slope"
-    )
-    unit = d.unit * 2.0**-ONE
-    fmt = q.wide(d.format.reach * 2**ONE, unit)
-    made = q.one("mul", d.value, slope, format=fmt, unit=unit, like=out, suffix=".product")
-    return q.error(Now(made, d.exponent, d.sign), out, d.unit)
 
 
 @lowers("stash")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.numbers.rounding import Rounding
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
 from insitu.passes.quantize.residents import Residents
 from insitu.passes.quantize.units import (
-    TABLE_BITS,
     Now,
     fixed,
     multiplier,
@@ -133,11 +133,11 @@ class Quantizer(Residents):
             return
         functions = {op.attrs["fn"] for op in readers if op.kind == "activate"}
         if len(functions) == 1 and all(op.kind == "activate" for op in readers):
-            self._bent(x, out, functions.pop(), readers)
+            self._before_activation(x, out, functions.pop(), readers)
             return
-        self.now[out] = self._activation(x, out, out, True)
+        self.now[out] = self.activation(x, out, out, True)
 
-    def _activation(self, x: Now, out: Value, ranged: Value, signed: bool) -> Now:
+    def activation(self, x: Now, out: Value, ranged: Value, signed: bool) -> Now:
         """A sum as an activation: with a measured binary point, or with a run-time exponent relative to it."""
         policy = self.policy()
         fmt, unit = self.activation_format(ranged, signed)
@@ -175,25 +175,32 @@ class Quantizer(Residents):
         unit = largest * 2.0 ** (1 - bits)
         return self.to(x, fixed(True, bits, unit), unit, out, self.precision.rounding)
 
-    def _bent(self, x: Now, out: Value, fn: str, readers: list[Op]) -> None:
-        """Before an activation function: ReLU and hard tanh are the saturation itself."""
-        rounding = self.precision.rounding
-        results = [op.outputs[0] for op in readers]
-        if fn in ("relu", "leaky_relu"):
-            self.now[out] = self._activation(x, out, results[0], fn == "leaky_relu")
-            return
-        if fn == "hardtanh":
-            bits = kind(self.policy().activation).bits
-            unit = 2.0 ** (1 - bits) if bits > 1 else 1.0
-            fmt: Quantized = fixed(True, bits, unit)
-        else:
-            unit = 2.0 ** {"tanh": 3 - TABLE_BITS, "sigmoid": 4 - TABLE_BITS, "sign": 2 - TABLE_BITS}[fn]
-            fmt = fixed(True, TABLE_BITS, unit)
-        self.now[out] = self.to(x, fmt, unit, out, rounding, general=fn in ("tanh", "sigmoid"))
+    def _before_activation(self, x: Now, out: Value, fn: str, readers: list[Op]) -> None:
+        """A sum in the format that the activation function behind it takes."""
+        how = ACTIVATIONS[fn].integers
+        self.now[out] = FORMS[type(how)].before(self, how, x, out, readers[0].outputs[0])
 
 
 Lower = Callable[[Quantizer, Op], None]
 LOWER: dict[str, Lower] = {}
+
+
+@dataclass(frozen=True)
+class Form:
+    """What becomes of an activation function of one form (see :mod:`insitu.ops.activations`) on integers.
+
+    Attributes:
+        before: ``(quantizer, form, sum, its place, the result's place)``: the sum in the format that it takes.
+        forward: ``(quantizer, form, operand, op)``: the result.
+        gate: ``(quantizer, form, error, what the gate reads, op)``: the error below.
+    """
+
+    before: Callable[[Quantizer, Any, Now, Value, Value], Now]
+    forward: Callable[[Quantizer, Any, Now, Op], Now]
+    gate: Callable[[Quantizer, Any, Now, Now, Op], Now]
+
+
+FORMS: dict[type, Form] = {}
 SCORES = 32.0
 """Largest magnitude of scores that no loss reads."""
 

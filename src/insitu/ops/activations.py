@@ -1,0 +1,162 @@
+"""Activation functions: one table of what they compute, how an error passes, and what becomes of them on integers.
+
+A new function is an entry here, or is added from outside (``docs/add-an-activation.md``)::
+
+    ACTIVATIONS["silu"] = Activation("SiLU", "input", forward, gate, Tabulated(value, slope, span=8.0, max_abs=None))
+
+The capture of a module, its way back to ``torch.nn``, the zoo's options, adjoints, quantization and refusals read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp, tanh
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rectified:
+    """On integers: the saturation of an unsigned format at 0; the gate is 1 where the result is positive."""
+
+
+@dataclass(frozen=True)
+class Leaky:
+    """On integers: a shift below 0, the power of two nearest to the slope."""
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """On integers: the saturation of a format whose range is -1 to 1; the gate is 1 inside of it."""
+
+
+@dataclass(frozen=True)
+class Binarized:
+    """On integers: one bit; straight-through, the gate is 1 where the operand is in -1 to 1."""
+
+    span: float = 2.0
+
+
+@dataclass(frozen=True)
+class Tabulated:
+    """On integers: the result, and the derivative, by a table of one entry per integer of 8 bits.
+
+    Attributes:
+        value: the function.
+        slope: its derivative, of what the gate reads: the result or the operand; less than 2 in magnitude.
+        span: operands are held from -span to span, a power of two; they saturate there.
+        signed: results can be negative.
+        max_abs: what results stay below in magnitude, a power of two; ``None``: as measured.
+    """
+
+    value: Callable[[float], float]
+    slope: Callable[[float], float]
+    span: float
+    signed: bool = True
+    max_abs: float | None = 1.0
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation function.
+
+    Attributes:
+        module: the class of ``torch.nn`` that computes it.
+        gate_from: its derivative is read from the ``output`` (the input may die) or the ``input``.
+        forward, gate: torch functions of ``(tensors..., slope, out)``: of the input, and of the error and what the
+            gate reads; ``out`` is the tensor to write, or ``None``.
+        integers: what becomes of it on integers.
+        slope: default of the slope below 0, where the function has one.
+    """
+
+    module: str
+    gate_from: Literal["input", "output"]
+    forward: Callable[[Any, float, Any], Any]
+    gate: Callable[[Any, Any, float, Any], Any]
+    integers: Rectified | Leaky | Clipped | Binarized | Tabulated
+    slope: float | None = None
+
+
+def _aten() -> Any:
+    import torch
+
+    return torch.ops.aten
+
+
+def _relu(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    return x.relu() if out is None else x.relu_()
+
+
+def _relu_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
+    op = _aten().threshold_backward
+    return op.default(d, y, 0) if out is None else op.grad_input(d, y, 0, grad_input=out)
+
+
+def _leaky(x: Tensor, slope: float, out: Tensor | None) -> Any:
+    op = _aten().leaky_relu
+    return op.default(x, slope) if out is None else op.out(x, slope, out=out)
+
+
+def _leaky_gate(d: Tensor, y: Tensor, slope: float, out: Tensor | None) -> Any:
+    op = _aten().leaky_relu_backward
+    return op.default(d, y, slope, True) if out is None else op.grad_input(d, y, slope, True, grad_input=out)
+
+
+def _tanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    return x.tanh() if out is None else x.tanh_()
+
+
+def _tanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
+    op = _aten().tanh_backward
+    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
+
+
+def _sigmoid(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    return x.sigmoid() if out is None else x.sigmoid_()
+
+
+def _sigmoid_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
+    op = _aten().sigmoid_backward
+    return op.default(d, y) if out is None else op.grad_input(d, y, grad_input=out)
+
+
+def _hardtanh(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    return x.clamp(-1, 1) if out is None else x.clamp_(-1, 1)
+
+
+def _hardtanh_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
+    op = _aten().hardtanh_backward
+    return op.default(d, y, -1, 1) if out is None else op.grad_input(d, y, -1, 1, grad_input=out)
+
+
+def _sign(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    """±1; sign(0) = +1, as a stored sign bit reads."""
+    y = (x >= 0).to(x.dtype).mul_(2).sub_(1)
+    return y if out is None else out.copy_(y)
+
+
+def _logistic(x: float) -> float:
+    return 1.0 / (1.0 + exp(-x))
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "relu": Activation("ReLU", "output", _relu, _relu_gate, Rectified()),
+    "leaky_relu": Activation(
+        "LeakyReLU", "output", _leaky, _leaky_gate, Leaky(), slope=0.01
+    ),  # PyTorch's default, and that of Nøkland 2019
+    "tanh": Activation("Tanh", "output", _tanh, _tanh_gate, Tabulated(tanh, lambda y: 1.0 - y * y, span=4.0)),
+    "sigmoid": Activation(
+        "Sigmoid",
+        "output",
+        _sigmoid,
+        _sigmoid_gate,
+        Tabulated(_logistic, lambda y: y * (1.0 - y), span=8.0, signed=False),
+    ),
+    "hardtanh": Activation("Hardtanh", "output", _hardtanh, _hardtanh_gate, Clipped()),
+    # straight-through: the derivative of hard tanh at the input (Hubara 2016)
+    "sign": Activation("Sign", "input", _sign, _hardtanh_gate, Binarized()),
+}
+"""By the name of the ATen op, which is that of the layer's attribute ``fn``."""
