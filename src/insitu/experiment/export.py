@@ -11,6 +11,7 @@ import numpy as np
 
 from insitu.backends.protocol import Backend, Written, find
 from insitu.errors import CheckpointError, ConfigError
+from insitu.experiment.batches import check_other
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.resolve import Setup
@@ -67,6 +68,7 @@ def exportable(
     if data_dir is not None:
         config = config.model_copy(update={"data_dir": data_dir})
     setup = Setup.of(config)
+    check_other(setup, batch or config.batch)
     program = executable(setup, batch or config.batch)
     if folder is not None:
         program = replace(program, first=_trained(folder, program))

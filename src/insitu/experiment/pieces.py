@@ -105,7 +105,7 @@ def settings_of(setup: Setup) -> Settings:
         patience=stop.patience if stop else None,
         min_delta=stop.min_delta if stop else 0.0,
         checkpoint_steps=config.checkpoint_steps,
-        skip_single=setup.has_batch_norm,
+        skip_single=setup.skips_single,
         dtype=torch.float64 if config.precision == "float64" else torch.float32,
         device=config.device,
     )

@@ -12,6 +12,7 @@ import numpy as np
 
 from insitu.data import Dataset, load
 from insitu.errors import ConfigError, DataError, NetworkError
+from insitu.experiment.batches import check_last, last_sizes
 from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
 from insitu.experiment.engines import check_engine, check_steps
@@ -143,6 +144,7 @@ class Setup:
             named = {op.where.layer for step in steps for op in step.ops if op.where.layer}
             setup.policy.check_layers(named | {layer.name for layer in net.layers})
         setup.check_cache()
+        check_last(setup)
         if config.engine != TORCH:
             check_steps(config.engine, (setup.prediction(1), *setup.executed(config.batch)))
         return setup
@@ -287,9 +289,14 @@ class Setup:
         return lower(inference_step(self.net, batch, real=self._real, blocks=blocks))
 
     @cached_property
-    def has_batch_norm(self) -> bool:
-        """A step takes statistics over the batch, in the network or in a head."""
-        return any(Trait.BATCH_STATISTICS in op.record.traits for op in self.emitted(self.config.batch).ops)
+    def skips_single(self) -> bool:
+        """There is a last batch of one sample that nothing is learned from: a step takes statistics over the batch, in
+        the network or in a head, or the rule compares samples."""
+        if 1 not in last_sizes(self.training_samples, self.total_samples, self.config.batch):
+            return False
+        emitted = (self.emitted(self.config.batch, phase) for phase in range(self.phases.count))
+        norms = any(Trait.BATCH_STATISTICS in op.record.traits for step in emitted for op in step.ops)
+        return norms or smallest_batch(self.rule, self.net) > 1
 
 
 def _augmented(config: TrainingConfig) -> bool:

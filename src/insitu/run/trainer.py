@@ -45,7 +45,8 @@ class Settings:
         eval_epochs: epochs between evaluations; the last is always evaluated.
         patience: evaluations without gain before stopping, or ``None``; needs validation data.
         checkpoint_steps: steps between checkpoints inside an epoch, or ``None``.
-        skip_single: leave out a last batch of one sample (batch norm cannot train on it).
+        skip_single: leave out a last batch of one sample: batch norm, and rules that compare samples, learn nothing
+            from it.
     """
 
     total: int
