@@ -14,7 +14,7 @@ from insitu.errors import ConfigError
 from insitu.experiment.batches import last_sizes
 from insitu.experiment.config import RunConfig, parse
 from insitu.experiment.export import export
-from insitu.experiment.setup import Setup
+from insitu.experiment.resolve import Setup
 from insitu.experiment.train import train
 
 GATHER = "edge-latent-free-8:gather=3,error_exponent=static"

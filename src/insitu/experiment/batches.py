@@ -12,7 +12,7 @@ from insitu.errors import ConfigError
 from insitu.step.ir import Value
 
 if TYPE_CHECKING:
-    from insitu.experiment.setup import Setup
+    from insitu.experiment.resolve import Setup
 
 
 def last_sizes(count: int, total: int, batch: int) -> set[int]:
