@@ -18,6 +18,12 @@ from insitu.run.state import extend_state, first_arrays
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
+WORD = 32
+"""Bits of the widest integers."""
+
+REACH = 2.0**WORD
+"""Samples that integers can hold are at most so large, and their largest at least so small a part of 1."""
+
 DIGITS = 6
 """Significant digits of a measured range: the last ones may differ from machine to machine."""
 
@@ -40,7 +46,7 @@ def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tu
         x: samples [N, ...] in the network's input shape; the first ``how.samples`` are used.
 
     Raises:
-        DataError: if a value is not finite, or a layer gives one constant for all samples.
+        DataError: if a value is not finite, or a layer gives one constant for all samples, or samples are out of reach.
     """
     chosen = np.ascontiguousarray(x[: how.samples])
     if not np.isfinite(chosen).all():
@@ -57,6 +63,12 @@ def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tu
     if found["x"][0] == found["x"][1]:
         raise DataError(
             f"the {len(chosen)} calibration samples are all {found['x'][0]:g}; give data that vary, or more samples"
+        )
+    largest = max(map(abs, found["x"]))
+    if not REACH**-1 <= largest <= REACH:
+        raise DataError(
+            f"the calibration samples reach {largest:g}, which no shift of {WORD} bits brings to the scale of a "
+            f"weight; divide them by {largest:.0e}"
         )
     return {name: (_short(low), _short(high)) for name, (low, high) in found.items()}
 
