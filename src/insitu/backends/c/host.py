@@ -119,11 +119,13 @@ def kernels(flags: Sequence[str]) -> Path:
     def make(path: Path, folder: Path) -> None:
         (folder / "insitu_updates.h").write_text(header, encoding="utf-8")
         shutil.copy(RUNTIME / "insitu_kernels.h", folder)
+        (folder / "kernels").mkdir()
         objects = []
-        for source in (s for s in sources if s.suffix == ".c"):
+        for source in sources[:-1]:
+            shutil.copy(source, folder / "kernels")
+        for source in sorted((folder / "kernels").glob("*.c")):
             objects.append(str(folder / f"{source.stem}.o"))
-            include = ("-I", str(folder), "-I", str(RUNTIME / "kernels"))
-            _run([compiler(), *WARNINGS, *flags, *include, "-c", str(source), "-o", objects[-1]])
+            _run([compiler(), *WARNINGS, *flags, "-I", str(folder), "-c", str(source), "-o", objects[-1]])
         _run(["ar", "rcs", str(path), *objects])
 
     return _kept("kernels", ".a", key, make)
