@@ -17,13 +17,14 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from insitu.errors import ConfigError
-from insitu.numbers.formats import Float
-from insitu.run.engine import Engine
-from insitu.run.program import Program
-from insitu.step.ir import Op, Step, Value
+
+if TYPE_CHECKING:
+    from insitu.run.engine import Engine
+    from insitu.run.program import Program
+    from insitu.step.ir import Op, Step, Value
 
 GROUP = "insitu.backends"
 """Of entry points."""
@@ -129,6 +130,8 @@ def find(name: str) -> Backend:
 
 def on_reals(step: Step) -> tuple[Op, Value] | None:
     """The first op of a step that works on reals, and the real value; a real copy of a weight is none."""
+    from insitu.numbers.formats import Float
+
     for op in step.ops:
         for value in (*op.inputs, *op.outputs):
             if isinstance(value.format, Float) and not value.resident:

@@ -216,11 +216,11 @@ class Trainer:
         size, phase, limit = spans[0][1] - spans[0][0], self._phase, len(spans)
         if s.checkpoint_steps:
             limit = min(limit, s.checkpoint_steps - p.step % s.checkpoint_steps)
-        for n in range(1, limit):
-            first, end = spans[n]
-            if end - first != size or self._phase_after(n, n * size) != phase:
-                return n
-        return limit
+        if spans[limit - 1][1] - spans[limit - 1][0] != size:  # the last of an epoch alone may be shorter
+            limit = max(limit - 1, 1)
+        if self.phases.count == 1:
+            return limit
+        return next((n for n in range(1, limit) if self._phase_after(n, n * size) != phase), limit)
 
     def _learn(self, order: np.ndarray, spans: Sequence[Span]) -> None:
         s, p = self.settings, self.progress

@@ -1,4 +1,7 @@
-"""C as a backend: what it refuses, its projects, and its engine on this machine."""
+"""C as a backend: what it refuses, its projects, and its engine on this machine.
+
+The rest of this folder is imported when it is needed: the options are known without it.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,18 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from insitu.backends.c.calls import calls
-from insitu.backends.c.emit import Constants, Emitter, Place
-from insitu.backends.c.engine import CompiledEngine
-from insitu.backends.c.firmware import OnBoard, on_board
-from insitu.backends.c.host import compiler
-from insitu.backends.c.project import Project, write
 from insitu.backends.protocol import Backend, Written, on_reals
 from insitu.errors import ConfigError
-from insitu.run.program import Program
-from insitu.step.ir import Step
+
+if TYPE_CHECKING:
+    from insitu.backends.c.emit import Place
+    from insitu.backends.c.engine import CompiledEngine
+    from insitu.backends.c.firmware import OnBoard
+    from insitu.backends.c.project import Project
+    from insitu.run.program import Program
+    from insitu.step.ir import Step
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class C(Backend):
     runs = True
 
     def missing(self) -> str | None:
+        from insitu.backends.c.host import compiler
+
         try:
             compiler()
         except ConfigError as error:
@@ -56,6 +62,9 @@ class C(Backend):
         return None
 
     def refuse(self, step: Step) -> list[str]:
+        from insitu.backends.c.calls import calls
+        from insitu.backends.c.emit import Constants, Emitter, Place
+
         if (found := on_reals(step)) is not None:
             op, value = found
             return [
@@ -70,6 +79,9 @@ class C(Backend):
         return []
 
     def write(self, program: Program, folder: Path, options: Options) -> Written:
+        from insitu.backends.c.firmware import on_board
+        from insitu.backends.c.project import write
+
         project = write(program, folder)
         found = [on_board(project, b, optimize=options.optimize, run=options.emulate) for b in options.boards]
         facts = {"planned": project.planned, "boards": [board.plain() for board in found]}
@@ -77,6 +89,8 @@ class C(Backend):
         return Written(folder, _text(project, found), facts, note)
 
     def engine(self, program: Program) -> CompiledEngine:
+        from insitu.backends.c.engine import CompiledEngine
+
         return CompiledEngine(program)
 
 

@@ -84,9 +84,9 @@ class CompiledEngine:
 
     def _end(self, rates: Sequence[float], first: int, most: int) -> int:
         """The first of the next steps that sees another learning rate, or does not fit into the call."""
-        seen = self._effect(rates[first])
-        end = min(len(rates), most)
-        return next((n for n in range(first + 1, end) if self._effect(rates[n]) != seen), end)
+        rate, end = rates[first], min(len(rates), most)
+        others = (n for n in range(first + 1, end) if rates[n] != rate)
+        return next((n for n in others if self._effect(rates[n]) != self._effect(rate)), end)
 
     def _effect_of(self, rate: float) -> tuple[tuple[int, ...], float | None]:
         """What the steps see of a learning rate: the shifts of their updates, and the rate itself where a real copy of
