@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import http.server
 import importlib
 import io
 import socket
 import tarfile
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,6 +168,57 @@ def test_a_mirror_that_hangs_times_out(tmp_path, monkeypatch):
         base = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(DataError, match="timed out"):
             fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": base})
+
+
+class Liar(http.server.BaseHTTPRequestHandler):
+    """Bodies without end, and redirects in a circle, to a file of this machine, and to another scheme."""
+
+    def do_GET(self) -> None:
+        kind = self.path.split("/")[1]
+        if kind == "endless":
+            self.send_response(200)
+            self.end_headers()
+            try:
+                while True:
+                    self.wfile.write(b"x" * 65536)
+            except OSError:
+                return
+        self.send_response(302)
+        self.send_header(
+            "Location",
+            {"circle": self.path, "file": "file:///etc/hostname", "ftp": "ftp://127.0.0.1:9/a"}[kind],
+        )
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+
+@pytest.fixture
+def liar() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Liar)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("endless", "longer than the published"),
+        ("circle", "HTTP 302"),
+        ("file", "HTTP 302"),
+        ("ftp", "could not be fetched"),
+    ],
+)
+def test_a_server_that_lies_gives_no_file(liar, tmp_path, kind, reason):
+    with pytest.raises(DataError, match=reason):
+        fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": f"{liar}/{kind}"})
+    left = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert sum(p.stat().st_size for p in left) <= len(BODY) and NAME not in {p.name for p in left}
 
 
 def test_the_environment_names_a_served_data_folder(mirror, tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from insitu.experiment.engines import check_engine, check_steps
 from insitu.experiment.impact import program_of
 from insitu.experiment.pretrained import started
 from insitu.inputs.foreign import is_file
+from insitu.inputs.values import fit_all
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -34,7 +35,14 @@ from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, ph
 from insitu.run.program import Program
 from insitu.step.ir import Step, Trait
 
-NETWORK_OPTIONS = ("activation", "batch_norm", "dropout", "init", "norm")
+NETWORK_OPTIONS = {
+    "activation": str | None,
+    "batch_norm": bool | None,
+    "dropout": float | None,
+    "init": str,
+    "norm": str,
+}
+"""Options of a network, and their types."""
 
 NORMS = ("keep", "rms", "fold")
 """What becomes of a network's batch norms (option ``norm``); folding comes after the parameters of a start are in."""
@@ -64,6 +72,7 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
             raise ConfigError(
                 f"network option {option!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}"
             )
+    options = fit_all(options, NETWORK_OPTIONS, "network")
     init, norm = options.pop("init", "default"), options.pop("norm", "keep")
     if norm not in NORMS:
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")

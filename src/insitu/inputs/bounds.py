@@ -51,4 +51,18 @@ PARAMETERS = Most(1 << 28, "float32 parameters of more than 1 GiB")
 FEATURES = Most(1 << 26, "float32 activations of more than 256 MiB a sample")
 STEPS = Most(10**4, "the self-test keeps the samples and results of its steps")
 OPTION = Most(1 << 20, "no option of a rule is a larger whole number")
+REAL = Most(10**6, "such numbers leave the range of float32", least=1e-12)
+DEPTH = Most(64, "each level is a layer of its own at every block")
+RESIDENTS = Most(1 << 30, "float32 weights and states of more than 4 GiB")
 BYTES = Most(1 << 50, "no machine has so much memory")
+
+
+def check_option(value: object) -> None:
+    """Refuses a number of a rule's option that is out of bounds; 0 and other values pass.
+
+    Raises:
+        ValueError: saying the bound and its reason.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or value == 0:
+        return
+    (OPTION if isinstance(value, int) else REAL).check(abs(value))

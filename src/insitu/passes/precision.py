@@ -351,7 +351,12 @@ def make(given: str | Mapping[str, Any]) -> Precision | None:
         name, colon, rest = given.partition(":")
         if not colon:
             return named(name)
-        given = {"base": name, **_with_layers(pairs(rest, f"precision {given!r}"))}
+        changes = _with_layers(pairs(rest, f"precision {given!r}"))
+        if "base" in changes or "name" in changes:
+            raise ConfigError(
+                f"precision {given!r}: the base is in front of the colon, and the name follows from both"
+            )
+        given = {"base": name, **changes}
     changes = dict(given)
     base = named(str(changes.pop("base", "edge-latent-free-8")))
     if base is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from insitu.errors import ConfigError
+from insitu.inputs import bounds
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Layer, Network
 from insitu.network.layers import Describe
@@ -38,6 +39,10 @@ class _Auxiliary:
         for option, value in (("k", self.k), ("width", self.width), ("grid", self.grid)):
             if value is not None and value < 1:
                 raise ConfigError(f"rule {self.name} has {option}={value}; use 1 or more")
+        if self.k > bounds.DEPTH.value:
+            raise ConfigError(
+                f"rule {self.name} has k={self.k}; use {bounds.DEPTH.value} or less: {bounds.DEPTH.why}"
+            )
 
     def layers(self, block: str, shape: Shape, classes: int, norm: bool) -> list[Layer]:
         """The auxiliary network behind an activation."""

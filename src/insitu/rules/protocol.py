@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
+from math import prod
 from typing import Any, ClassVar, Protocol, get_type_hints, runtime_checkable
 
 from insitu.errors import ConfigError, NetworkError
+from insitu.inputs import bounds
 from insitu.inputs.values import fit_all
 from insitu.network.builder import Builder, inference_step
 from insitu.network.graph import Network
@@ -72,7 +74,15 @@ def make_rule(name: str, options: Mapping[str, Any] | None = None) -> Rule:
         raise ConfigError(f"rule {name!r} is unknown; {hint}: {', '.join(RULES)}")
     hints = get_type_hints(RULES[name])
     declared = {f.name: hints[f.name] for f in fields(RULES[name])}
-    made: Rule = RULES[name](**fit_all(options or {}, declared, f"rule {name!r}"))
+    given = fit_all(options or {}, declared, f"rule {name!r}")
+    for option, value in given.items():
+        try:
+            bounds.check_option(value)
+        except ValueError as error:
+            raise ConfigError(
+                f"rule {name!r}, option {option}={value!r}: {error}; correct this value"
+            ) from None
+    made: Rule = RULES[name](**given)
     return made
 
 
@@ -134,7 +144,20 @@ def emit_step(
         start=start,
     )
     rule.emit(net, b)
-    return _without_frozen(rule, net, b.finish()) if net.frozen else b.finish()
+    step = b.finish()
+    _bounded(step)
+    return _without_frozen(rule, net, step) if net.frozen else step
+
+
+def _bounded(step: Step) -> None:
+    """Refuses what no memory holds, before it has values."""
+    try:
+        bounds.RESIDENTS.check(sum(prod(value.shape) for value in step.residents))
+    except ValueError as error:
+        raise ConfigError(
+            f"step {step.name}: its weights and states are a number of values that {error}; use a smaller network, or "
+            "smaller options of the rule"
+        ) from None
 
 
 def _without_frozen(rule: Rule, net: Network, step: Step) -> Step:

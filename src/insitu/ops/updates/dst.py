@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import tanh
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from insitu.errors import ConfigError
 from insitu.ops.updates.base import BoundUpdate, CValue, WeightUpdate, option
 
 if TYPE_CHECKING:
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 JUMPS = 64
 """Entries of the table of transition probabilities."""
+
+MOST_KAPPA = 1e6
+"""From far below on every fraction moves a weight."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,13 @@ class Dst(WeightUpdate):
     c_struct: ClassVar[str] = "const uint32_t *probabilities;"
 
     kappa: float = option(3.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.kappa <= MOST_KAPPA:
+            raise ConfigError(
+                f"update dst: kappa={self.kappa:g} is out of range; use more than 0, to {MOST_KAPPA:g}"
+            )
 
     def printed(self) -> str:
         return f" kappa={self.kappa:g}"
