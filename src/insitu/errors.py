@@ -27,3 +27,7 @@ class StepError(InsituError):
 
 class CheckpointError(InsituError):
     """A run folder or checkpoint that cannot be read or written."""
+
+
+class InsituWarning(UserWarning):
+    """A note about something that changes no result; the command line prints it as one line."""

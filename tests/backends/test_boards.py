@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from insitu.backends.c import emulator
+from insitu.backends.c import cache, emulator
 from insitu.backends.c.boards import BOARDS, Board, Elf, build, find, sizes, stack_of
 from insitu.backends.c.emulator import OTHER, count, measure, run
 from insitu.backends.c.toolchain import EMULATOR
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, InsituWarning
 
 MISSING = [x for x in ("arm-none-eabi-gcc", EMULATOR, "gcc") if shutil.which(x) is None]
 emulated = pytest.mark.skipif(
@@ -418,7 +418,6 @@ def test_a_missing_tool_names_its_package(
 
 @emulated
 def test_counts_need_qemu_7(monkeypatch: pytest.MonkeyPatch, elf_of: dict[str, Elf]) -> None:
-    emulator._plugin.cache_clear()
     monkeypatch.setattr(emulator, "checked", lambda *_: "QEMU emulator version 9.1.0 (Debian)\n")
     with pytest.raises(
         ConfigError, match=r"counted with QEMU 7 only.*this is 'QEMU emulator version 9\.1\.0"
@@ -432,8 +431,9 @@ def test_the_plugin_does_without_a_cache_folder(
 ) -> None:
     expected = count(elf_of["m4"], "m4")
     (tmp_path / "file").write_text("")
-    for cache in (tmp_path / "file", tmp_path / "a,folder"):  # a comma parts QEMU's options
-        emulator._plugin.cache_clear()
-        monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    monkeypatch.setenv("INSITU_CACHE", str(tmp_path / "a,folder"))  # a comma parts QEMU's options
+    assert count(elf_of["m4"], "m4") == expected
+    cache._note.cache_clear()
+    monkeypatch.setenv("INSITU_CACHE", str(tmp_path / "file"))
+    with pytest.warns(InsituWarning, match="every process makes its own"):
         assert count(elf_of["m4"], "m4") == expected
-    emulator._plugin.cache_clear()

@@ -21,9 +21,10 @@ from insitu.errors import ConfigError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump, load, parse
+from insitu.experiment.identity import fingerprint
 from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.resolve import Setup
-from insitu.experiment.train import Outcome, fingerprint, train
+from insitu.experiment.train import Outcome, train
 from insitu.numbers.formats import Fixed
 from insitu.numbers.packing import pack
 from insitu.run import checkpoint
@@ -66,16 +67,16 @@ def stopped_after(steps: int, made: RunConfig, folder: Path) -> None:
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """The history of the last checkpoint, without what depends on the engine: time and training loss."""
-    _, progress = checkpoint.load(folder / "checkpoint.pt")
     kept = []
-    for row in progress.history:
+    for row in checkpoint.load(folder / "checkpoint.pt").progress.history:
         kept.append({k: v for k, v in row.items() if k not in ("seconds", "train_loss")})
     return kept
 
 
 def assert_equal(a: Path, b: Path) -> None:
     """Two run folders hold the same bits."""
-    (mine, p), (theirs, q) = (checkpoint.load(folder / "checkpoint.pt") for folder in (a, b))
+    one, two = (checkpoint.load(folder / "checkpoint.pt") for folder in (a, b))
+    mine, theirs, p, q = one.state, two.state, one.progress, two.progress
     assert mine.keys() == theirs.keys()
     for name, tensor in mine.items():
         assert tensor.dtype == theirs[name].dtype and torch.equal(tensor, theirs[name]), name

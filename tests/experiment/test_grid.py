@@ -16,9 +16,10 @@ from insitu.experiment import grid as module
 from insitu.experiment import recipes
 from insitu.experiment.config import RuleSpec, RunConfig, dump, load, parse
 from insitu.experiment.grid import Bits, GridConfig, GridResults, Point, grid
+from insitu.experiment.identity import fingerprint
 from insitu.experiment.record import Curve
 from insitu.experiment.resolve import Setup
-from insitu.experiment.train import Outcome, fingerprint, train
+from insitu.experiment.train import Outcome, train
 
 
 def config(**more: Any) -> GridConfig:

@@ -10,15 +10,18 @@ interrupted.
 from __future__ import annotations
 
 import io
+import os
 import sys
-from typing import Annotated
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
 from insitu import __version__
 from insitu.cli import compare, cost, export, grid, names, train
 from insitu.cli.options import emit
-from insitu.errors import CheckpointError, InsituError
+from insitu.errors import CheckpointError, InsituError, InsituWarning
 
 __all__ = ["app", "main"]
 
@@ -65,22 +68,29 @@ def main(argv: list[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in words
     words = [w for w in words if w != "--debug"] or ["--help"]
-    code = _dispatch(words, debug)
+    with warnings.catch_warnings():
+        warnings.showwarning = _noted
+        code = _dispatch(words, debug)
     if argv is None:
         sys.exit(code)
     return code
 
 
 def _any_code_page() -> None:
-    """A stream that cannot hold a character (a Windows code page, ASCII) gets a replacement in its place."""
-    for stream in (sys.stdout, sys.stderr):
+    """A stream that cannot hold a character (a Windows code page, ASCII) gets a replacement in its place; one that is
+    closed takes nothing."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+        elif stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _dispatch(words: list[str], debug: bool) -> int:
     try:
         result = app(args=words, prog_name="insitu", standalone_mode=False)
+        sys.stdout.flush()
         return _stopped() if result == INTERRUPTED else result if isinstance(result, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         return _stopped()
@@ -88,6 +98,13 @@ def _dispatch(words: list[str], debug: bool) -> int:
         if debug:
             raise
         return _refused(_message(error))
+
+
+def _noted(message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """A warning of insitu's own as one line, any other as Python shows it."""
+    own = issubclass(category, InsituWarning)
+    text = f"insitu: note: {message}\n" if own else warnings.formatwarning(message, category, *place[:2])
+    sys.stderr.write(text)
 
 
 def _message(error: BaseException) -> str:

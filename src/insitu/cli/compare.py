@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from insitu.experiment.config import CompareConfig, RunConfig
+    from insitu.experiment.recipes import Recipe
 
 
 def compare(
@@ -94,8 +95,8 @@ def compare(
         "data_dir": path_text(data_dir),
     }
     config = recipe_config(CompareConfig, recipe, words(rules), flags, sets, trust=trust)
-    folder = folder_for(out, f"compare-{config.data}", resume=resume)
-    _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+    with folder_for(out, f"compare-{config.data}", resume=resume) as folder:
+        _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
 
 
 def reproduce(
@@ -120,26 +121,32 @@ def reproduce(
     Example: insitu reproduce drtp-mnist-fc --short
     """
     from insitu.experiment import recipes
+
+    found = {one: recipes.find(one) for one in recipes.group(name) or (name,)}
+    with folder_for(out, f"reproduce-{name}", resume=resume) as root:
+        for one, recipe in found.items():
+            folder = root / one if len(found) > 1 else root
+            config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
+            first = recipe.first_run(data_dir=path_text(data_dir))
+            if first is not None:
+                config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
+            results = _run(
+                config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json
+            )
+            table = _reproduction(folder, recipe, results)
+            if not as_json:
+                emit(table)
+
+
+def _reproduction(folder: Path, recipe: Recipe, results: Any) -> str:
+    """Writes the figures beside the published ones; their table."""
+    from insitu.experiment import recipes
     from insitu.run.files import write_atomic
 
-    found, root = recipes.group(name) or (name,), folder_for(out, f"reproduce-{name}", resume=resume)
-    for one in found:
-        recipe = recipes.find(one)
-        config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
-        folder = root / one if len(found) > 1 else root
-        first = recipe.first_run(data_dir=path_text(data_dir))
-        if first is not None:
-            config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
-        results = _run(
-            config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json
-        )
-        table = recipes.reproduction_markdown(recipe, results)
-        write_atomic(folder / "reproduction.md", table)
-        write_atomic(
-            folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1)
-        )
-        if not as_json:
-            emit(table)
+    table = recipes.reproduction_markdown(recipe, results)
+    write_atomic(folder / "reproduction.md", table)
+    write_atomic(folder / "reproduction.json", json.dumps(recipes.reproduction(recipe, results), indent=1))
+    return table
 
 
 def _pretrained(config: RunConfig, folder: Path) -> Path:

@@ -94,23 +94,23 @@ def grid(
     config = recipe_config(
         GridConfig, recipe or str(stored), words(rules), flags, sets, _of_comparison, trust=trust
     )
-    folder = folder_for(out, f"grid-{config.data}", resume=resume)
-    results = run(
-        config,
-        folder,
-        resume=resume,
-        jobs=jobs,
-        cluster=cluster,
-        command="insitu " + " ".join(sys.argv[1:]),
-        on_event=_progress(console(quiet=quiet)),
-    )
-    write_atomic(folder / "grid.md", grid_markdown(results))
-    heat = save_heat(results, folder / "heat.png")
-    if as_json:
-        emit(results.model_dump_json(indent=1))
-    else:
-        print_grid(results, console(to_stderr=False))
-        emit(f"results  {folder / 'results.json'}\nheat map {heat}")
+    with folder_for(out, f"grid-{config.data}", resume=resume) as folder:
+        results = run(
+            config,
+            folder,
+            resume=resume,
+            jobs=jobs,
+            cluster=cluster,
+            command="insitu " + " ".join(sys.argv[1:]),
+            on_event=_progress(console(quiet=quiet)),
+        )
+        write_atomic(folder / "grid.md", grid_markdown(results))
+        heat = save_heat(results, folder / "heat.png")
+        if as_json:
+            emit(results.model_dump_json(indent=1))
+        else:
+            print_grid(results, console(to_stderr=False))
+            emit(f"results  {folder / 'results.json'}\nheat map {heat}")
 
 
 def _of_comparison(compare: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,23 +154,43 @@ def _ended(text: str) -> str:
     return text if text.endswith("\n") else text + "\n"
 
 
-def folder_for(out: Path | None, stem: str, *, resume: bool) -> Path:
-    """Where results go.
+@contextmanager
+def folder_for(out: Path | None, stem: str, *, resume: bool) -> Iterator[Path]:
+    """Where results go: a folder that no other process writes into meanwhile.
 
     Raises:
         ConfigError: there is nothing to go on with.
+        CheckpointError: another process has the folder.
     """
+    from insitu.run.files import drop_empty, made_folders
+    from insitu.run.lock import held
+
     if resume and out is None:
         raise ConfigError("--resume needs the folder to go on with: pass it with --out")
-    return out or free_folder(stem)
+    made = [] if out else made_folders(Path("runs"))
+    folder = out or free_folder(stem)
+    try:
+        with held(folder):
+            yield folder
+    finally:
+        drop_empty([] if out else [folder, *made])  # refused before anything was written
 
 
 def free_folder(stem: str) -> Path:
-    """The first of runs/stem-1, runs/stem-2, ... that does not exist."""
-    stem, n = stem.replace("/", "_"), 1
-    while (Path("runs") / f"{stem}-{n}").exists():
-        n += 1
-    return Path("runs") / f"{stem}-{n}"
+    """The first of runs/stem-1, runs/stem-2, ... that was not there; it is now, so that nobody else takes it."""
+    from insitu.run.files import refuse
+
+    n = 1
+    while True:
+        path = Path("runs") / f"{stem.replace('/', '_')}-{n}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            n += 1
+        except OSError as error:
+            raise refuse(path, error) from None
+        else:
+            return path
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:

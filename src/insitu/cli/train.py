@@ -23,7 +23,7 @@ from insitu.cli.options import (
     Trust,
     console,
     emit,
-    free_folder,
+    folder_for,
     path_text,
 )
 from insitu.cli.trust import ask, names_network
@@ -87,14 +87,14 @@ def train(
     checked = run_config(config, flags, sets)
     named = config is None or network is not None or names_network(sets)
     ask([checked.network], f"configuration {config}", named=named, trust=trust)
-    folder = out or free_folder(f"{checked.rule}-{checked.data}")
-    outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
-    _plot(folder, checked, outcome)
-    if as_json:
-        emit((folder / "result.json").read_text(encoding="utf-8"))
-    else:
-        score = _score(outcome.test_accuracy, outcome.test_loss)
-        emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+    with folder_for(out, f"{checked.rule}-{checked.data}", resume=resume) as folder:
+        outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
+        _plot(folder, checked, outcome)
+        if as_json:
+            emit((folder / "result.json").read_text(encoding="utf-8"))
+        else:
+            score = _score(outcome.test_accuracy, outcome.test_loss)
+            emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
 
 
 def run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> RunConfig:

@@ -6,6 +6,8 @@ Shape legend: N samples, C channels, H rows, W columns, F features, K regression
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
 
 import numpy as np
 
@@ -42,6 +44,15 @@ class Dataset:
     sample_shape: tuple[int, ...]
     source: str
     licence: str
+
+    @cached_property
+    def digest(self) -> str:
+        """A hash of all samples and labels."""
+        found = sha256()
+        for array in (self.train.x, self.train.y, self.test.x, self.test.y):
+            found.update(f"{array.dtype}{array.shape}".encode())
+            found.update(np.ascontiguousarray(array))
+        return found.hexdigest()[:32]
 
     @property
     def outputs(self) -> int:

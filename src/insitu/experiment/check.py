@@ -91,8 +91,25 @@ def check(
         )
         for rule, precision, target in chosen
     ]
+    kept = (_kept(Path(what), point),) if Path(what).is_dir() else ()
+    if kept and kept[0].refused is not None:
+        return Found(kept)
     ask_names(points)
-    return Found(tuple(item for point in points for item in _items(point, backend)))
+    return Found((*kept, *(item for point in points for item in _items(point, backend))))
+
+
+def _kept(folder: Path, point: DesignPoint) -> Item:
+    """Are the files that a run folder names still those that it was trained with?"""
+    from insitu.experiment.train import load_run  # imports torch
+
+    item = Item(point.rule, point.precision, "", None, f"{folder}: its files are those of the run")
+    if not (folder / "checkpoint.pt").exists():
+        return replace(item, note=f"{folder}: nothing is trained yet")
+    try:
+        load_run(folder)
+    except InsituError as error:
+        return replace(item, refused=str(error))
+    return item
 
 
 def _point(what: str) -> DesignPoint:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -15,6 +16,7 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
+from insitu.experiment.identity import named
 from insitu.experiment.impact import DesignPoint, Impact, impact_of
 from insitu.experiment.memory import both, by_role, moments
 from insitu.experiment.record import Bytes, Hardware, Macs, Moment, Rejected, Results, Row, Spread
@@ -24,12 +26,16 @@ from insitu.experiment.workers import completed, workers
 from insitu.hardware.target import find
 from insitu.passes import plan
 from insitu.run.files import make_folder, write_atomic
+from insitu.run.lock import held
 from insitu.step.ir import Phase, Step
 
 Key = tuple[str, str]
 """Network, and the name of a rule."""
 
 OnEvent = Callable[[dict[str, Any]], None]
+
+GRACE = 10.0
+"""Seconds that the workers of a comparison that was killed have to end, before its runs go on here."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,8 @@ def _jobs(config: CompareConfig, out: Path | None) -> list[_Job]:
 
 
 def _run(job: _Job, resume: bool, data: Dataset | None) -> Outcome:
-    return train(job.config, job.folder, resume=resume, data=data)
+    with held(job.folder, grace=GRACE) if job.folder else nullcontext():
+        return train(job.config, job.folder, resume=resume, data=data)
 
 
 def compare(
@@ -119,7 +126,17 @@ def compare(
         jobs: runs at a time; with more than one each takes one thread.
         command: recorded in the results.
         on_event: called with ``{"kind": "run", "done": i, "of": n, ...}`` after every run.
+
+    Raises:
+        CheckpointError: another process writes into ``out``, or it holds another comparison.
     """
+    with held(out) if out else nullcontext():
+        return _compare(config, out, resume, jobs, command, on_event)
+
+
+def _compare(
+    config: CompareConfig, out: Path | None, resume: bool, jobs: int, command: str, on_event: OnEvent
+) -> Results:
     data = load_data(config)
     every = _jobs(config, out)
     setups = {(j.network, j.spec.name): Setup.of(j.config, data) for j in reversed(every)}
@@ -317,4 +334,5 @@ def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: 
         eager_timeline=cost.eager_timeline,
         command=train_command(config),
         paper=str(setup.rule.paper),
+        identity={"network": named(config)["network"], "data": setup.data.digest},
     )

@@ -15,7 +15,7 @@ from insitu.experiment.batches import check_other
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.resolve import Setup
-from insitu.run import checkpoint
+from insitu.run.lock import held
 from insitu.run.program import Program
 
 GOLDEN_STEPS = 8
@@ -45,7 +45,8 @@ def export(
     chosen = found.options(**options or {})
     program = exportable(run, batch=batch, steps=steps, data_dir=data_dir)
     _check(found, run, program)
-    return found.write(program, out, chosen)
+    with held(out):
+        return found.write(program, out, chosen)
 
 
 def _check(backend: Backend, run: Path, program: Program) -> None:
@@ -71,22 +72,23 @@ def exportable(
     check_other(setup, batch or config.batch)
     program = executable(setup, batch or config.batch)
     if folder is not None:
-        program = replace(program, first=_trained(folder, program))
+        program = replace(program, first=_trained(folder, setup, program))
     if config.policy is None:
         return program
     return replace(program, batches=tuple(integer_batches(setup, program, steps)))
 
 
-def _trained(folder: Path, program: Program) -> dict[str, np.ndarray]:
-    """The state of a run's last checkpoint; residents that it has not touched as they began."""
+def _trained(folder: Path, setup: Setup, program: Program) -> dict[str, np.ndarray]:
+    """The state of a run's last checkpoint, which has to be of this program; residents beyond it as they begin."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise CheckpointError(f"{folder} has no checkpoint.pt; train it first, or export its config.yaml")
-    state, _ = checkpoint.load(path)
-    found = {}
-    for name, first in program.first.items():
-        tensor = state.get(name)
-        found[name] = (
-            first if tensor is None else tensor.double().numpy().reshape(first.shape).astype(first.dtype)
-        )
-    return found
+    from insitu.experiment.train import of_run
+
+    state = of_run(path, setup).state
+    return {
+        name: state[name].double().numpy().reshape(first.shape).astype(first.dtype)
+        if name in state
+        else first
+        for name, first in program.first.items()
+    }

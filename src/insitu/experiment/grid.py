@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,16 @@ from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import provenance, spread
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump, load, parse
+from insitu.experiment.identity import fingerprint
 from insitu.experiment.record import Curve, Record, Spread
 from insitu.experiment.resolve import Setup, load_data
-from insitu.experiment.train import fingerprint, train
+from insitu.experiment.train import train
 from insitu.experiment.workers import completed, workers
 from insitu.inputs import bounds
 from insitu.inputs.documents import Source, parse_json, read_text
 from insitu.rules.protocol import make_rule
 from insitu.run.files import make_folder, write_atomic
+from insitu.run.lock import held
 
 OnEvent = Callable[[dict[str, Any]], None]
 
@@ -250,11 +253,23 @@ def grid(
 
     Raises:
         ConfigError: if nothing can be trained, or the workers cannot be used.
-        CheckpointError: if ``out`` holds something else, or cannot be read or written.
+        CheckpointError: if ``out`` holds something else, cannot be read or written, or another process writes there.
     """
+    with held(out) if out else nullcontext():
+        return _grid(config, out, resume, workers(jobs, cluster), command, on_event)
+
+
+def _grid(
+    config: GridConfig,
+    out: Path | None,
+    resume: bool,
+    helpers: AbstractContextManager[Executor | None],
+    command: str,
+    on_event: OnEvent,
+) -> GridResults:
     data = load_data(config)
     plans = _plan(config, data)
-    with workers(jobs, cluster) as pool:
+    with helpers as pool:
         if out:
             _open(out, config, resume)
         for plan in plans:

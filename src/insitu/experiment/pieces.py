@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from insitu.run.trainer import Arrays, Settings
 class Outcome:
     """A finished run: its curve, and the trained parameters by ``state_dict`` name.
 
+    ``heads``: what the rule learned beside the network, by the names of its residents.
     ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
     for a run that started from nothing.
     """
@@ -34,6 +35,7 @@ class Outcome:
     params: Mapping[str, np.ndarray]
     folder: Path | None = None
     before: dict[str, float | None] | None = None
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def test_accuracy(self) -> float | None:

@@ -1,31 +1,49 @@
-"""A network that starts from trained parameters: of a run folder, of an .npz file, or of a state dict of torch."""
+"""A network that starts from what a run learned, from an .npz file, or from a state dict of torch."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from insitu.errors import ConfigError, NetworkError
+from insitu.errors import CheckpointError, ConfigError, InsituWarning, NetworkError
 from insitu.inputs import arrays
+from insitu.inputs.documents import Source, parse_json, read_text
 from insitu.network.graph import Network
 
+Arrays = dict[str, np.ndarray]
+FILES = ("parameters.npz", "heads.npz")
+"""Of a finished run: the network's parameters, and what its rule learned beside them."""
 
-def parameters(place: str) -> dict[str, np.ndarray]:
-    """Real parameters by ``state_dict`` name: ``parameters.npz`` of a run folder, or the file itself (.npz or .pt).
+_REMEDY = "Give a finished run folder, an .npz of arrays, or a state dict of tensors (.pt)."
+
+
+def files(place: str) -> list[Path]:
+    """The files that a start reads."""
+    path = Path(place)
+    if not path.is_dir():
+        return [path]
+    return [path / FILES[0], *(x for x in (path / name for name in FILES[1:]) if x.exists())]
+
+
+def parameters(place: str) -> Arrays:
+    """Real arrays by name: those of a run folder, or of the file itself (.npz or .pt).
 
     Raises:
-        ConfigError: if there is no such file, or it holds no arrays.
+        ConfigError: if there is no such file, it is damaged, or holds anything but arrays of numbers.
     """
-    path = Path(place)
-    path = path / "parameters.npz" if path.is_dir() else path
-    if not path.exists():
-        raise ConfigError(
-            f"start {place!r}: there is no {path}; give a finished run folder, or an .npz of parameters"
-        )
-    reader = arrays.read_state_dict if path.suffix in (".pt", ".pth") else arrays.read
-    found = reader(path, "Give an .npz of arrays, or a state dict of tensors (.pt).", refusal=ConfigError)
+    found: Arrays = {}
+    for path in files(place):
+        if not path.exists():
+            raise ConfigError(
+                f"start {place!r}: there is no {path}; give a finished run folder, or an .npz of parameters"
+            )
+        reader = arrays.read_state_dict if path.suffix in (".pt", ".pth") else arrays.read
+        found |= reader(path, _REMEDY, refusal=ConfigError)
     for name, array in found.items():
         if array.dtype.kind not in "biuf":
             raise ConfigError(
@@ -35,8 +53,8 @@ def parameters(place: str) -> dict[str, np.ndarray]:
         return {name: array.astype(np.float32) for name, array in found.items()}
 
 
-def started(net: Network, place: str) -> Network:
-    """The network with the parameters of a run or a file; all of them must be there, in the right shapes.
+def started(net: Network, place: str) -> tuple[Network, Arrays]:
+    """The network with the parameters of a run or a file, and what is there beside them.
 
     Raises:
         NetworkError: naming the first parameter that is missing, has another shape, or is not finite.
@@ -52,8 +70,42 @@ def started(net: Network, place: str) -> Network:
                 f"start {place!r}: parameter {name!r} has shape {list(found[name].shape)}, network {net.name} needs "
                 f"{list(first.shape)}; use the network that was trained"
             )
-        if not np.isfinite(found[name]).all():
+    for name, array in found.items():
+        if not np.isfinite(array).all():
             raise NetworkError(
                 f"start {place!r}: parameter {name!r} holds values that are not finite; train it anew"
             )
-    return replace(net, params={name: found[name] for name in net.params})
+    rest = {name: array for name, array in found.items() if name not in net.params}
+    return replace(net, params={name: found[name] for name in net.params}), rest
+
+
+def tell(place: str, given: Iterable[str], learned: Iterable[str]) -> None:
+    """Says by name what of a start has no use here, and what begins as in a new run.
+
+    Args:
+        given: names beside the network's parameters; ``learned``: those that the rule has.
+    """
+    given, learned = set(given), set(learned)
+    told = {
+        "is not used, as the rule has no such part": sorted(given - learned),
+        "is not there and begins as in a new run": sorted(learned - given),
+    }
+    for what, names in told.items():
+        if names:
+            warnings.warn(f"start {place!r}: {', '.join(names)} {what}", InsituWarning, stacklevel=2)
+
+
+def origin(place: str) -> Mapping[str, Any]:
+    """What run the parameters of a folder are of, as its result says; nothing of a file, or of an older run.
+
+    Raises:
+        CheckpointError: the result is damaged.
+    """
+    path = Path(place) / "result.json"
+    if not path.is_file():
+        return {}
+    source = Source(f"start {place!r}: {path}", f"pass {Path(place) / FILES[0]} alone", CheckpointError)
+    found = parse_json(read_text(path, source), source)
+    if not isinstance(found, dict) or not isinstance(found.get("identity", {}), dict):
+        raise source.refuse("is no result of a run")
+    return found.get("identity", {})

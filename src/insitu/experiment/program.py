@@ -23,7 +23,7 @@ def executable(setup: Setup, batch: int) -> Program:
     steps, inference = setup.executed(batch), setup.prediction(1)
     for step in (*steps, inference):
         missing = replace(step, residents=tuple(v for v in step.residents if v.name not in first))
-        first |= first_arrays(missing, setup.net.params, config.seed)
+        first |= first_arrays(missing, setup.net.values, config.seed)
     name = f"{config.rule}-{setup.net.name}"
     return Program(name, steps, inference, first, config.optimizer.lr, config.seed)
 

@@ -113,7 +113,8 @@ class Row(Record):
     not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time
     of a seed, evaluation excluded. Accuracies are fractions. ``before`` is the test accuracy of a pretrained network
     before it learned: in float32, and in the row's precision (``quantized``). ``input_shape`` is that of a sample,
-    ``outputs`` those of the network.
+    ``outputs`` those of the network. ``identity`` holds hashes of the user's network files and of the data; ``None`` in
+    results of older versions.
     """
 
     rule: str
@@ -150,6 +151,7 @@ class Row(Record):
     eager_timeline: list[Moment]
     command: str
     paper: str
+    identity: dict[str, str] | None = None
 
 
 class Results(Record):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import prod
@@ -33,7 +34,7 @@ from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.run.program import Program
-from insitu.step.ir import Step, Trait
+from insitu.step.ir import Role, Step, Trait, Value
 
 NETWORK_OPTIONS = {
     "activation": str | None,
@@ -86,12 +87,13 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
     _check_fit(net, data, outputs)
     if norm == "rms":
         net = with_rms(net)
+    heads: Mapping[str, np.ndarray] = {}
     if config.start is not None:
-        net = started(net, config.start)
+        net, heads = started(net, config.start)
     if norm == "fold":
         net = folded(net)
     if config.start is not None:
-        return net
+        return replace(net, heads=heads)
     if init == "zeros":
         return replace(net, params={k: _zeroed(k, v) for k, v in net.params.items()})
     if init != "default":
@@ -250,7 +252,7 @@ class Setup:
         step = quantize(
             inference_step(self.net, 1, real=self._real),
             self.policy,
-            self.net.params,
+            self.net.values,
             fresh=self.config.start is None,
         )
         return measure(
@@ -261,7 +263,7 @@ class Setup:
         """A step in the run's precision."""
         if self.policy is None:
             return step
-        return quantize(step, self.policy, self.net.params, self.ranges, fresh=self.config.start is None)
+        return quantize(step, self.policy, self.net.values, self.ranges, fresh=self.config.start is None)
 
     @property
     def _real(self) -> Float:
@@ -292,6 +294,20 @@ class Setup:
     def prediction(self, batch: int) -> Step:
         """How the trained network predicts; the forward pass for most rules."""
         return lower(self.quantized(emit_inference(self.rule, self.net, batch, real=self._real)))
+
+    def learned(self) -> dict[str, Value]:
+        """Residents beside the network's parameters that learning changes: heads, and feedback that learns."""
+        steps = [self.emitted(self.config.batch, phase) for phase in range(self.phases.count)]
+        written = {v.name for step in steps for op in step.ops for v in op.written}
+        kinds = (Role.WEIGHT, Role.HEAD, Role.FEEDBACK)
+        every = {v.name: v for step in steps for v in step.residents if v.role in kinds and v.name in written}
+        return {name: v for name, v in every.items() if name not in self.net.params}
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """What a run executes: the training step of every phase, and the prediction of one sample."""
+        training = (self.training_step(self.config.batch, phase) for phase in range(self.phases.count))
+        return (*training, self.prediction(1))
 
     def prefix(self, batch: int, blocks: int) -> Step:
         """The forward pass of the first blocks: what a cache of features is filled by."""

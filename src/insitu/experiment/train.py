@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -21,17 +21,22 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.engines import check_engine, engine_of
+from insitu.experiment.identity import Identity, ask_origin, compare, identity, named
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
+from insitu.experiment.pretrained import FILES, tell
 from insitu.experiment.program import executable
 from insitu.experiment.resolve import Setup
 from insitu.inputs.documents import dump_yaml
 from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
 from insitu.run import checkpoint
-from insitu.run.checkpoint import Progress
+from insitu.run.checkpoint import Checkpoint, Progress
 from insitu.run.files import append_line, make_folder, read_lines, write_atomic
+from insitu.run.lock import held
+from insitu.run.resume import Course, check
 from insitu.run.state import State
 from insitu.run.trainer import Arrays, Settings, Trainer, angles
+from insitu.step.triggers import triggers_of
 
 OnEvent = Callable[[dict[str, Any]], None]
 ALIGNMENT_SAMPLES = 256
@@ -51,29 +56,19 @@ def environment() -> dict[str, str]:
     }
 
 
-def fingerprint(config: RunConfig, *, files: bool = True) -> str:
-    """A hash of everything in a configuration that can change bits.
-
-    Args:
-        files: also of the user's own network and data file, if they are files.
-    """
-    fields = config.model_dump(mode="json", exclude={"checkpoint_steps", "data_dir", "engine"})
-    found = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
-    start = Path(config.start or "")
-    start = start / "parameters.npz" if start.is_dir() else start
-    named = (Path(config.network.rpartition(":")[0]), Path(config.data), start)
-    for path in named if files else ():
-        if path.suffix and path.is_file():
-            with path.open("rb") as stream:
-                found.update(hashlib.file_digest(stream, "sha256").digest())
-    return found.hexdigest()[:16]
+def _same(stored: RunConfig, config: RunConfig) -> bool:
+    """Do two configurations give the same bits, if the files that they name are the same?"""
+    return named(stored)["configuration"] == named(config)["configuration"]
 
 
-def _before(event: dict[str, Any], progress: Progress) -> bool:
-    """Was the event written before the checkpoint? An epoch's evaluation comes after its last step's checkpoint."""
-    if event["kind"] == "eval":
-        return bool(event["epoch"] <= progress.epoch)
-    return bool(event["step"] <= progress.step)
+def events(path: Path, progress: Progress) -> list[dict[str, Any]]:
+    """The events of a run up to its checkpoint: evaluations by its history, what else the file tells of before it."""
+    told = [e for e in read_lines(path) if e.get("kind") == "progress" and type(e.get("step")) is int]
+    rest = {e["step"]: e for e in told if e["step"] <= progress.step}
+    if progress.position:  # the checkpoint is written before its event
+        rest[progress.step] = {"kind": "progress", "step": progress.step, "samples": progress.samples}
+    rows = [(row["step"], 1, {"kind": "eval", **row}) for row in progress.history]
+    return [e for _, _, e in sorted([*((n, 0, e) for n, e in rest.items()), *rows], key=lambda x: x[:2])]
 
 
 class RunFolder:
@@ -89,28 +84,30 @@ class RunFolder:
     def used(self) -> bool:
         return any(self.file(name).exists() for name in ("config.yaml", "checkpoint.pt", "result.json"))
 
-    def open(self, setup: Setup, *, resume: bool) -> tuple[State, Progress] | None:
+    def open(self, setup: Setup, *, resume: bool) -> Checkpoint | None:
         """Starts the folder, or reads its checkpoint.
 
         Raises:
             CheckpointError: if it already holds a run and ``resume`` is not set, or holds another run.
         """
-        mark = fingerprint(setup.config, files=False)
         if self.used and not resume:
             raise CheckpointError(
                 f"run folder {self.path} already holds a run; pass --resume to go on with it, or another --out"
             )
         stored = self.file("config.yaml")
-        if stored.exists() and fingerprint(load(RunConfig, stored), files=False) != mark:
+        if stored.exists() and not _same(load(RunConfig, stored), setup.config):
             raise CheckpointError(
                 f"run folder {self.path} belongs to another configuration; resume with its own config.yaml"
             )
         if self.file("checkpoint.pt").exists():
-            return self._read(fingerprint(setup.config))
+            return self._read(setup)
+        self._begin(setup)
+        return None
+
+    def _begin(self, setup: Setup) -> None:
         make_folder(self.path)
-        write_atomic(stored, dump(setup.config))
-        steps = [str(setup.training_step(setup.config.batch, k)) for k in range(setup.phases.count)]
-        write_atomic(self.file("step.txt"), "\n".join(steps))
+        write_atomic(self.file("config.yaml"), dump(setup.config))
+        write_atomic(self.file("step.txt"), "\n".join(map(str, setup.steps[:-1])))
         if setup.policy is not None:
             numbers = {
                 "policy": setup.policy.as_dict(),
@@ -119,16 +116,16 @@ class RunFolder:
             write_atomic(self.file("precision.yaml"), dump_yaml(numbers))
         write_atomic(self.file("env.json"), json.dumps(environment(), indent=2) + "\n")
         write_atomic(self.file("events.jsonl"), "")
-        return None
 
-    def _read(self, mark: str) -> tuple[State, Progress]:
-        state, progress = checkpoint.load(self.file("checkpoint.pt"), mark)
-        kept = [e for e in read_lines(self.file("events.jsonl")) if _before(e, progress)]
-        write_atomic(self.file("events.jsonl"), "".join(json.dumps(e) + "\n" for e in kept))
-        return state, progress
+    def _read(self, setup: Setup) -> Checkpoint:
+        """The checkpoint, which is of this run; the events become those before it."""
+        found = of_run(self.file("checkpoint.pt"), setup)
+        told = events(self.file("events.jsonl"), found.progress)
+        write_atomic(self.file("events.jsonl"), "".join(json.dumps(e) + "\n" for e in told))
+        return found
 
-    def finish(self, outcome: Outcome) -> None:
-        """Writes the result."""
+    def finish(self, outcome: Outcome, of: Identity) -> None:
+        """Writes the result, and what run it is of."""
         result = {
             "version": 1,
             "test_accuracy": outcome.test_accuracy,
@@ -138,11 +135,43 @@ class RunFolder:
             "diverged": outcome.diverged,
             "before": outcome.before,
             "curve": outcome.curve.model_dump(),
+            "identity": {**of, "spec": outcome.config.network},
         }
         write_atomic(self.file("result.json"), json.dumps(result, indent=2) + "\n")
-        buffer = io.BytesIO()
-        np.savez(buffer, **outcome.params)
-        write_atomic(self.file("parameters.npz"), buffer.getvalue())
+        for name, arrays in zip(FILES, (outcome.params, outcome.heads)):
+            if arrays or name == FILES[0]:
+                buffer = io.BytesIO()
+                np.savez(buffer, **arrays)
+                write_atomic(self.file(name), buffer.getvalue())
+
+
+def of_run(path: Path, setup: Setup) -> Checkpoint:
+    """A checkpoint that is of this run, and fits it.
+
+    Raises:
+        CheckpointError: naming what differs, and the remedy.
+    """
+    found = checkpoint.load(path)
+    compare(found.fingerprint, identity(setup), f"checkpoint {path}")
+    residents = {v.name: v for step in setup.steps for v in step.residents}
+    check(path, found.state, found.progress, residents, course_of(setup), settings_of(setup).dtype)
+    return found
+
+
+def course_of(setup: Setup) -> Course:
+    """How the run goes through its samples."""
+    settings = settings_of(setup)
+    return Course(
+        samples=setup.training_samples,
+        batch=settings.batch,
+        total=settings.total,
+        skip_single=settings.skip_single,
+        eval_epochs=settings.eval_epochs,
+        patience=settings.patience,
+        triggers=len(triggers_of(setup.steps[0])),
+        seed=settings.seed,
+        phases=setup.phases,
+    )
 
 
 def _probe(setup: Setup, settings: Settings, train: Arrays) -> Callable[[State], dict[str, float]] | None:
@@ -184,11 +213,12 @@ def train(
         InsituError: if anything in the request does not fit, before the first step.
     """
     check_engine(config)
-    if config.brevitas is not None:
-        return _baseline(config, out, resume, on_event, data)
-    setup = Setup.of(config, data)
-    with threads_of(setup):
-        return _train(setup, out, resume, on_event)
+    with held(out) if out else nullcontext():
+        if config.brevitas is not None:
+            return _baseline(config, out, resume, on_event, data)
+        setup = Setup.of(config, data)
+        with threads_of(setup):
+            return _train(setup, out, resume, on_event)
 
 
 def _baseline(
@@ -204,21 +234,25 @@ def _baseline(
         )
     weight_bits, act_bits = config.brevitas
     folder = RunFolder(out) if out else None
+    setup = Setup.of(config, data)
     if folder:
-        folder.open(Setup.of(config, data), resume=resume)
+        folder.open(setup, resume=resume)
     outcome = qat(config, weight_bits=weight_bits, act_bits=act_bits, data=data, on_event=on_event)
     if folder:
-        folder.finish(outcome)
+        folder.finish(outcome, identity(setup))
     return replace(outcome, config=config, folder=out)
 
 
 def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> Outcome:
     config = setup.config
     settings = settings_of(setup)
+    if config.start is not None:
+        ask_origin(config)
+        tell(config.start, setup.net.heads, setup.learned())
     train_data, test_data, validation = arrays_of(setup)
     folder = RunFolder(out) if out else None
     restored = folder.open(setup, resume=resume) if folder else None
-    mark = fingerprint(config)
+    mark = identity(setup) if folder else {}
 
     def note(event: dict[str, Any]) -> None:
         if folder:
@@ -233,7 +267,7 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         settings,
         lambda batch, phase: setup.training_step(batch, phase, with_loss=True),
         setup.prediction,
-        setup.net.params,
+        setup.net.values,
         train_data,
         test_data,
         engine=engine_of(config.engine, lambda batch: executable(setup, batch), config.batch),
@@ -244,13 +278,16 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
         phases=setup.phases,
         prefix=setup.prefix,
     )
+    trainer.hold(setup.steps)
     if restored:
-        trainer.restore(*restored)
+        trainer.restore(restored.state, restored.progress)
     before = _before_training(setup)
     progress = trainer.run()
-    outcome = replace(outcome_of(setup, progress, trainer.parameters(), out), before=before)
+    values = trainer.parameters(setup.learned())
+    params = {name: values.pop(name) for name in setup.net.params}
+    outcome = replace(outcome_of(setup, progress, params, out), before=before, heads=values)
     if folder:
-        folder.finish(outcome)
+        folder.finish(outcome, mark)
     return outcome
 
 
@@ -263,14 +300,15 @@ def _before_training(setup: Setup) -> dict[str, float | None] | None:
     found = {}
     for name, given in (("float32", real), (setup.config.precision_name, setup)):
         fresh = Trainer(
-            settings_of(given), given.training_step, given.prediction, setup.net.params, train, test
+            settings_of(given), given.training_step, given.prediction, setup.net.values, train, test
         )
         found[name] = fresh.evaluate(test)[1]
     return found
 
 
 def load_run(folder: Path) -> tuple[RunConfig, State, Progress]:
-    """Configuration, tensors and progress of a run folder."""
-    config = load(RunConfig, folder / "config.yaml")
-    state, progress = checkpoint.load(folder / "checkpoint.pt", fingerprint(config))
-    return config, state, progress
+    """Configuration, tensors and progress of a run folder; the files that the configuration names are as they were."""
+    config, path = load(RunConfig, folder / "config.yaml"), folder / "checkpoint.pt"
+    found = checkpoint.load(path)
+    compare(found.fingerprint, named(config), f"checkpoint {path}")
+    return config, found.state, found.progress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from insitu.errors import NetworkError
@@ -13,7 +13,7 @@ from insitu.numbers.formats import F32, Float, unsigned
 from insitu.ops.loss import LOSSES, mean_scale
 from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder as StepBuilder
-from insitu.step.ir import Hole, Init, Op, Phase, Role, Step, Value
+from insitu.step.ir import Hole, Init, Op, Phase, Role, Shape, Step, Value
 
 Through = Callable[[Op, Value], Value]
 """``(linear op, its error) -> the error below it``: how a rule passes an error through a weighted layer."""
@@ -90,6 +90,18 @@ class Builder(StepBuilder):
         self._taken |= {"label", "feedback"}  # names of the program's own, whatever layers are called
 
     # --- forward -------------------------------------------------------------------------------------------
+
+    def resident(self, name: str, shape: Shape, role: Role, init: Init) -> Value:
+        """As of :class:`StepBuilder`; what a run starts from has the value that it had there."""
+        given = self.net.heads.get(name)
+        if given is None:
+            return super().resident(name, shape, role, init)
+        if given.shape != tuple(shape):
+            raise NetworkError(
+                f"the start has {name!r} of shape {list(given.shape)}, and rule {self.name} needs {list(shape)}; use "
+                "the rule options of the run that it is from, or an .npz without it"
+            )
+        return super().resident(name, shape, role, replace(init, kind="param", key=name, times=1.0))
 
     @property
     def label(self) -> Value:

@@ -103,6 +103,8 @@ class Network:
         blocks: the chain.
         params: the initial (or trained) value of each parameter and buffer, float32, by ``state_dict`` name.
         frozen: names of parameters that no rule changes (``requires_grad=False`` in the module).
+        heads: values of what a rule learned beside the network, by the names of its residents, where a run starts from
+            them.
     """
 
     name: str
@@ -110,6 +112,12 @@ class Network:
     blocks: tuple[Block, ...]
     params: Mapping[str, np.ndarray]
     frozen: frozenset[str] = frozenset()
+    heads: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def values(self) -> Mapping[str, np.ndarray]:
+        """Parameters and heads: what residents begin with."""
+        return {**self.params, **self.heads}
 
     @property
     def layers(self) -> Iterator[Layer]:

@@ -25,7 +25,21 @@ def load_results(paths: Iterable[Path]) -> list[Results]:
     found = [_load(Path(path)) for path in paths]
     if not found:
         raise ConfigError(f"no results were given; pass files or folders that hold a {NAME}")
+    _ask_same(found)
     return found
+
+
+def _ask_same(results: list[Results]) -> None:
+    """Refuses rows that name the same network and data, and are of different ones."""
+    seen: dict[tuple[str, str], str] = {}
+    for row in (row for one in results for row in one.rows):
+        for part, name in (("network", row.network), ("data", row.data)):
+            now = (row.identity or {}).get(part)
+            if now is not None and seen.setdefault((part, name), now) != now:
+                raise ConfigError(
+                    f"the results are of two versions of {part} {name!r}, which changed between the comparisons; "
+                    "repeat one of them, or report them apart"
+                )
 
 
 def _load(path: Path) -> Results:

@@ -5,19 +5,47 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, NotRequired
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
 
 from insitu.errors import CheckpointError
 from insitu.run.files import write_atomic
 from insitu.run.state import State
 
-VERSION = 1
+VERSION = 2
 
 
+Flag = Annotated[bool, Field(strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Number = Annotated[float, Field(allow_inf_nan=True, strict=True)]
+Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
+
+
+class Evaluation(TypedDict):
+    """A row of a run's history."""
+
+    epoch: Count
+    step: Count
+    samples: Count
+    train_loss: Finite | None
+    test_loss: Finite | None
+    test_accuracy: Finite | None
+    lr: Finite
+    seconds: Finite
+    diverged: Flag
+    validation_loss: NotRequired[Finite | None]
+    validation_accuracy: NotRequired[Finite | None]
+    triggered: NotRequired[dict[str, Finite]]
+    alignment: NotRequired[dict[str, Finite]]
+
+
+@with_config(ConfigDict(extra="forbid"))
 @dataclass
 class Progress:
     """Where a run stands.
@@ -36,42 +64,53 @@ class Progress:
         finished: nothing is left to do.
     """
 
-    step: int = 0
-    samples: int = 0
-    epoch: int = 0
-    position: int = 0
-    phase: int = 0
-    phase_start: int = 0
-    loss_sum: float = 0.0
-    loss_samples: int = 0
-    fired: list[int] = field(default_factory=list)
-    seconds: float = 0.0
-    best: float | None = None
-    stale: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    finished: bool = False
+    step: Count = 0
+    samples: Count = 0
+    epoch: Count = 0
+    position: Count = 0
+    phase: Count = 0
+    phase_start: Count = 0
+    loss_sum: Number = 0.0
+    loss_samples: Count = 0
+    fired: list[Count] = field(default_factory=list)
+    seconds: Finite = 0.0
+    best: Finite | None = None
+    stale: Count = 0
+    history: list[Evaluation] = field(default_factory=list)
+    finished: Flag = False
 
 
-def save(path: Path, state: State, progress: Progress, fingerprint: str) -> None:
+def save(path: Path, state: State, progress: Progress, fingerprint: Mapping[str, str]) -> None:
     """Writes a checkpoint; the file is the old or the new one, whatever happens.
 
     Args:
-        fingerprint: of the configuration; a checkpoint is resumed only by the same one.
+        fingerprint: hashes of what the run is a run of, by part.
     """
     buffer = io.BytesIO()
     tensors = {name: tensor.detach().cpu() for name, tensor in state.items()}
-    torch.save(
-        {"version": VERSION, "fingerprint": fingerprint, "state": tensors, "progress": asdict(progress)},
-        buffer,
-    )
+    told = {"version": VERSION, "fingerprint": dict(fingerprint), "progress": asdict(progress)}
+    torch.save({**told, "state": tensors}, buffer)
     write_atomic(path, buffer.getvalue())
 
 
-def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
+@with_config(ConfigDict(extra="forbid", arbitrary_types_allowed=True))
+@dataclass
+class Checkpoint:
+    """What a file holds; that it fits a run is for :mod:`insitu.run.resume` to say."""
+
+    fingerprint: dict[str, str]
+    state: State
+    progress: Progress
+
+
+_CHECKPOINT = TypeAdapter(Checkpoint)
+
+
+def load(path: Path) -> Checkpoint:
     """Reads a checkpoint (``weights_only``: no code in the file is run).
 
     Raises:
-        CheckpointError: if it is missing, damaged, of another version or of another configuration.
+        CheckpointError: if it is missing, damaged, of another version, or does not say what a checkpoint says.
     """
     try:
         data = path.read_bytes()
@@ -99,13 +138,23 @@ def load(path: Path, fingerprint: str | None = None) -> tuple[State, Progress]:
             f"checkpoint {path} is damaged ({reason}); remove it to start the run anew, or restore a copy"
         ) from None
     if not isinstance(raw, dict) or raw.get("version") != VERSION:
+        then = raw.get("version") if isinstance(raw, dict) else None
         raise CheckpointError(
-            f"checkpoint {path} is of another version than {VERSION}; start the run anew in another folder"
+            f"checkpoint {path} is of version {then!r}, and this insitu reads version {VERSION}; go on with the insitu "
+            "that wrote it, or start the run anew in another folder"
         )
-    if fingerprint is not None and raw["fingerprint"] != fingerprint:
+    try:
+        return _CHECKPOINT.validate_python({k: v for k, v in raw.items() if k != "version"})
+    except (ValidationError, RecursionError) as error:
         raise CheckpointError(
-            f"checkpoint {path} belongs to another configuration, or to another version of its network or data file; "
-            "resume with the run folder's own config.yaml and the files of that run"
-        )
-    known = {f.name for f in fields(Progress)}
-    return raw["state"], Progress(**{k: v for k, v in raw["progress"].items() if k in known})
+            f"checkpoint {path} does not say where its run stands: {_first(error)}; restore a copy of it, or start the "
+            "run anew in another folder"
+        ) from None
+
+
+def _first(error: ValidationError | RecursionError) -> str:
+    """Place and reason of the first misfit."""
+    if isinstance(error, RecursionError):
+        return "its parts hold each other"
+    told = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(map(str, told['loc']))}: {told['msg'][0].lower()}{told['msg'][1:]}"

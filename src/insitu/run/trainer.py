@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,6 +122,11 @@ class Trainer:
         """The tensors of the run: what checkpoints hold, whatever engine trains."""
         return self.torch.state
 
+    def hold(self, steps: Iterable[Step]) -> None:
+        """Gives the state all residents of a program's steps, with their first values: a checkpoint has them all."""
+        for step in steps:
+            self._hold(step)
+
     def _hold(self, step: Step) -> None:
         """Gives the state the residents of a step that begins to run."""
         self.torch.hold(step)
@@ -140,13 +145,19 @@ class Trainer:
             engine.load(arrays)
         self.progress = progress
 
-    def parameters(self) -> dict[str, np.ndarray]:
-        """The network's parameters as real numbers, by ``state_dict`` name; frozen and untouched ones as they were."""
+    def parameters(self, more: Iterable[str] = ()) -> dict[str, np.ndarray]:
+        """The network's parameters as real numbers, by ``state_dict`` name; frozen and untouched ones as they were.
+
+        Args:
+            more: names of residents beside the network's.
+        """
         self._hold(self.engine.forward(min(self.settings.eval_batch, len(self._test))))
         values = {name: v for name, v in self._residents.items() if v.init and not v.init.frozen}
         return {
-            name: real_value(values[name], self.state[name]) if name in values else np.asarray(array)
-            for name, array in self.params.items()
+            name: real_value(values[name], self.state[name])
+            if name in values
+            else np.asarray(self.params[name])
+            for name in (*self.params, *(n for n in more if n in values))
         }
 
     # --- steps to come -------------------------------------------------------------------------------------

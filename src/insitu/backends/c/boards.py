@@ -183,7 +183,7 @@ def build(
 
     def made(source: Path) -> tuple[Path, str]:
         command = ours if source is STARTUP else theirs
-        return compiled(command, source, folders, out, f"board {target.name}")
+        return compiled(command, source, folders, f"board {target.name}")
 
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
         objects, said = zip(*pool.map(made, (*sources, STARTUP)), strict=True)

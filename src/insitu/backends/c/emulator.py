@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
-from hashlib import sha256
 from pathlib import Path
 
 from insitu.backends.c.boards import RUNTIME, Board, Elf, find
+from insitu.backends.c.cache import kept
 from insitu.backends.c.toolchain import EMULATOR, PREFIX, checked, functions_of, ranges_of, tail, tool
 from insitu.errors import ConfigError
 
@@ -136,30 +134,16 @@ def _comma(path: Path) -> str:
     return str(path).replace(",", ",,")  # as QEMU writes a comma in a value
 
 
-@cache
 def _plugin() -> Path:
-    """The plugin, built if it is not yet in the user's cache, or in a temporary folder where that cannot be written."""
+    """The plugin, compiled once."""
     said = checked([tool(EMULATOR), "--version"], EMULATOR).splitlines()[0]
     if not re.search(r"version 7\.", said):
         raise ConfigError(
             f"instructions are counted with QEMU 7 only, whose plugin interface is version 1: this is {said!r}. "
             "Install qemu-system-arm of Debian 12; programs run on other versions, uncounted."
         )
-    key = sha256(PLUGIN.read_bytes() + platform.machine().encode()).hexdigest()[:16]
-    base = os.environ.get("XDG_CACHE_HOME")
-    folder = (Path(base) if base else Path.home() / ".cache") / "insitu" / "plugin"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _compile_plugin(folder / f"counts-{key}.so")
-    except OSError:
-        return _compile_plugin(Path(tempfile.mkdtemp(prefix="insitu-plugin-")) / f"counts-{key}.so")
 
+    def make(path: Path) -> None:
+        checked([tool("gcc"), *_PLUGIN_FLAGS, str(PLUGIN), "-o", str(path)], "the plugin that counts")
 
-def _compile_plugin(to: Path) -> Path:
-    if to.is_file():
-        return to
-    with tempfile.TemporaryDirectory(dir=to.parent) as folder:
-        made = Path(folder) / to.name
-        checked([tool("gcc"), *_PLUGIN_FLAGS, str(PLUGIN), "-o", str(made)], "the plugin that counts")
-        made.replace(to)
-    return to
+    return kept("counts", ".so", PLUGIN.read_bytes() + platform.machine().encode(), make)

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.c import updates
+from insitu.backends.c.cache import kept
 from insitu.backends.c.emit import base_shift
 from insitu.backends.c.memory import Memory
 from insitu.backends.c.project import RUNTIME, Source, generated, tested
-from insitu.backends.c.toolchain import cache
 from insitu.errors import ConfigError
 from insitu.ops.updates import BoundUpdate, MasterUpdate
 from insitu.run.program import Program
@@ -89,21 +88,9 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         line = next((text for text in done.stderr.splitlines() if "error" in text), done.stderr.strip())
-        raise ConfigError(
-            f"{command[0]} refused the generated C: {line}; report it with the network and the rule"
-        )
-
-
-def _kept(name: str, suffix: str, key: bytes, make: Any) -> Path:
-    """A file of the cache, made if it is not there; two processes may make it at a time."""
-    path = cache() / f"{name}-{sha256(key).hexdigest()[:16]}{suffix}"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            made = Path(folder) / path.name
-            make(made, Path(folder))
-            made.replace(path)
-    return path
+        full = "No space left" in done.stderr
+        remedy = "free space, or set TMPDIR" if full else "report it with the network and the rule"
+        raise ConfigError(f"{command[0]} refused the generated C: {line}; {remedy}")
 
 
 def kernels(flags: Sequence[str]) -> Path:
@@ -116,7 +103,8 @@ def kernels(flags: Sequence[str]) -> Path:
     header = updates.header(updates.known())
     key = b"\0".join(path.read_bytes() for path in sources) + repr((compiler(), header, *flags)).encode()
 
-    def make(path: Path, folder: Path) -> None:
+    def make(path: Path) -> None:
+        folder = path.parent
         (folder / "insitu_updates.h").write_text(header, encoding="utf-8")
         shutil.copy(RUNTIME / "insitu_kernels.h", folder)
         (folder / "kernels").mkdir()
@@ -128,7 +116,7 @@ def kernels(flags: Sequence[str]) -> Path:
             _run([compiler(), *WARNINGS, *flags, "-I", str(folder), "-c", str(source), "-o", objects[-1]])
         _run(["ar", "rcs", str(path), *objects])
 
-    return _kept("kernels", ".a", key, make)
+    return kept("kernels", ".a", key, make)
 
 
 def _of_all_kernels() -> dict[str, str]:
@@ -155,12 +143,12 @@ def library(
     texts["insitu_net.c"] = '#include "host.h"\n' + texts["insitu_net.c"]
     texts["host.c"] = f"#define INSITU_TRIGGERS {max(_triggers(program), 1)}u\n" + texts["host.c"]
     archive = kernels(flags)
-    key = repr((sorted(texts.items()), str(archive))).encode()
+    key = repr((sorted(texts.items()), archive.name)).encode()
 
-    def make(path: Path, folder: Path) -> None:
-        _compile(texts, folder, (*flags, "-shared"), archive, path)
+    def make(path: Path) -> None:
+        _compile(texts, path.parent, (*flags, "-shared"), archive, path)
 
-    return _kept("program", ".so", key, make), source.constants.moves
+    return kept("program", ".so", key, make), source.constants.moves
 
 
 def _triggers(program: Program) -> int:

@@ -23,6 +23,7 @@ from insitu.errors import ConfigError
 from insitu.escape import c_comment
 from insitu.numbers.formats import Quantized
 from insitu.passes.plan import Layout
+from insitu.run import lock
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 from insitu.step.ir import Step, Value
@@ -298,7 +299,8 @@ def write(program: Program, folder: Path) -> Project:
     """
     source = Source(program)
     files = tested(source)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "insitu_net.h").exists():
+    there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
+    if there and "insitu_net.h" not in there:
         raise ConfigError(
             f"{folder} holds other files than an exported project; pass an empty folder with -o"
         )
@@ -306,6 +308,10 @@ def write(program: Program, folder: Path) -> Project:
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
     files["Makefile"] = _template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
     files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")
+    make_folder(folder)
+    write_atomic(
+        folder / "insitu_net.h", files["insitu_net.h"]
+    )  # says what the folder is, if this is cut short
     make_folder(folder / "kernels")
     for name, content in files.items():
         write_atomic(folder / name, content)

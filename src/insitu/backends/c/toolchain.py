@@ -6,14 +6,13 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
+from insitu.backends.c.cache import kept
 from insitu.errors import ConfigError
 
 PREFIX = "arm-none-eabi-"
@@ -29,12 +28,6 @@ class Symbol:
     section: str
     start: int
     size: int
-
-
-def cache() -> Path:
-    """Where compiled programs are kept: INSITU_CACHE, or the user's cache folder."""
-    base = os.environ.get("INSITU_CACHE") or os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "insitu" / "c"
 
 
 def tool(name: str) -> str:
@@ -85,9 +78,7 @@ def tail(output: str, lines: int = 3) -> str:
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
-def compiled(
-    command: Sequence[str], source: Path, folders: Sequence[Path], out: Path, what: str
-) -> tuple[Path, str]:
+def compiled(command: Sequence[str], source: Path, folders: Sequence[Path], what: str) -> tuple[Path, str]:
     """The object file of a source, and what the compiler said; kept by content, so that a kernel is compiled once.
 
     GCC's files of stack frames and calls (``.su``, ``.ci``) lie beside it.
@@ -95,27 +86,16 @@ def compiled(
     Args:
         command: the compiler and its options.
         folders: of headers.
-        out: takes the place of a cache that cannot be written.
     """
     parts = (*command, str(Path(command[0]).stat().st_mtime_ns), source.name, *_texts(source, folders))
-    name = f"object-{sha256(chr(0).join(parts).encode()).hexdigest()[:16]}.o"
-    try:
-        cache().mkdir(parents=True, exist_ok=True)
-        place = tempfile.mkdtemp(dir=cache())
-    except OSError:
-        place = tempfile.mkdtemp(dir=out)
-    path = Path(place).with_name(name)
-    try:
-        if not path.exists():
-            made = Path(place) / name
-            include = [f"-I{x}" for x in folders]
-            said = checked([*command, *include, "-c", str(source), "-o", str(made)], what)
-            made.with_suffix(".txt").write_text(said, encoding="utf-8")
-            for suffix in (".txt", ".su", ".ci", ".o"):  # the last one says that all are there
-                made.with_suffix(suffix).replace(path.with_suffix(suffix))
-        return path, path.with_suffix(".txt").read_text(encoding="utf-8")
-    finally:
-        shutil.rmtree(place)
+
+    def make(path: Path) -> None:
+        include = [f"-I{x}" for x in folders]
+        said = checked([*command, *include, "-c", str(source), "-o", str(path)], what)
+        path.with_suffix(".txt").write_text(said, encoding="utf-8")
+
+    path = kept("object", ".o", chr(0).join(parts).encode(), make, beside=(".txt", ".su", ".ci"))
+    return path, path.with_suffix(".txt").read_text(encoding="utf-8")
 
 
 def _texts(source: Path, folders: Sequence[Path]) -> list[str]:
