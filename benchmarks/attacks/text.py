@@ -168,7 +168,7 @@ def names(case: Case) -> str | None:
 
 TEXTS = (
     *("a: &a [*a]\n", "a: &a {x: 1}\nb: *a\n", "\t", "{", "[" * 5000, "- " * 900, "? [a]\n: b\n", "\xff"),
-    *("data: digits\ndata: digits\n", "epochs: 1e3\n", "epochs: 0o7\n", "epochs: 1:30\n", "!!binary x"),
+    *("data: digits\ndata: digits\n", "epochs: 1e0\n", "epochs: 0o7\n", "epochs: 1:30\n", "!!binary x"),
     *(
         "!!python/name:os.system",
         "%YAML 9.9\n---\n",
@@ -197,9 +197,10 @@ optimizer: {lr: 0.1}
 @kind("yaml")
 def yaml(case: Case) -> str | None:
     """Configurations: pieces of YAML that parsers stumble over, and mutated whole ones."""
+    verb = case.pick("train", "compare", "grid", "check")
     if case.whole(2):
         at, piece = case.whole(len(BASE)), TEXTS[case.whole(len(TEXTS))]
-        text = case.pick(piece, BASE + piece, BASE[:at] + piece + BASE[at:])
+        text = case.pick(BASE + piece, BASE[:at] + piece + BASE[at:], *([piece] if verb == "check" else []))
         data = text.encode("latin-1", "replace") if case.whole(2) else text.encode("utf-8", "surrogatepass")
     else:
         data = BASE.encode()
@@ -207,7 +208,6 @@ def yaml(case: Case) -> str | None:
             at = case.whole(len(data))
             data = data[:at] + bytes([case.whole(256)]) + data[at + case.whole(3) :]
     (case.folder / "c.yaml").write_bytes(data)
-    verb = case.pick("train", "compare", "grid", "check")
     out = [] if verb == "check" else ["--out", "r"]
     return sound(case.insitu(verb, "c.yaml", *out, timeout=TIMEOUT), f"{verb}: {data[:80]!r}")
 
