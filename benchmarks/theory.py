@@ -70,9 +70,9 @@ class Learner:
         self.x, self.y = as_integers(given["x"], train.x.reshape(shape)), train.y.astype(np.int64)
         self.unit = {v.name: float(v.unit) for v in (*step.residents, given["x"]) if v.unit is not None}
         self.formats = {v.name: v.format for v in step.residents}
-        self.margin = [op.attrs["margin"] for op in step.ops if op.kind == "violated"]
+        self.margin = [op.attrs.margin for op in step.ops if op.kind == "violated"]
         self.score_unit = [float(op.inputs[0].unit or 0) for op in step.ops if op.kind == "violated"]
-        self.every = any(op.kind == "violated" and op.attrs["every"] for op in step.ops)
+        self.every = any(op.kind == "violated" and op.attrs.every for op in step.ops)
         self.t = 0
 
     def learn(self, i: int, lr: float | None = None) -> tuple[list[bool], dict[str, int]]:

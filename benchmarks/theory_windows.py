@@ -67,7 +67,7 @@ def exact(one: Learner, lr: float, names: Sequence[str] = (), fine: bool = False
         if op.kind != "matmul_dw_update" or (names and op.inputs[2].name not in names):
             continue
         d, a = (env[v].reshape(len(x), -1).astype(np.float64) for v in op.inputs[:2])
-        move: BoundUpdate = op.attrs["optimizer"]
+        move: BoundUpdate = op.attrs.optimizer
         d *= 2.0 ** -move.shift(lr, 0)
         n = len(x)
         mean, second, size = d.T @ a / n, (d**2).T @ a**2 / n, np.abs(d).T @ np.abs(a) / n
@@ -104,7 +104,7 @@ def margins(one: Learner) -> dict[str, Reals]:
             z = env[op.inputs[0]].astype(np.float64)
             right = z[rows, y]
             z[rows, y] = -np.inf
-            found[op.inputs[0].name] = (right - z.max(1)) / op.attrs["margin"]
+            found[op.inputs[0].name] = (right - z.max(1)) / op.attrs.margin
     return found
 
 
@@ -169,7 +169,7 @@ def window_of(one: Learner, moves: dict[str, Op], samples: Ints, rate: float) ->
     env = forward(one, x[samples], y[samples])
     seed, triggers = one.config.seed, 0
     for op in moves.values():
-        o: BoundUpdate = op.attrs["optimizer"]
+        o: BoundUpdate = op.attrs.optimizer
         d, a, w = (env[v] for v in op.inputs[:3])
         rows, k = o.method.rows(w.shape, one.t), o.shift(rate, 0)
         sums = np.zeros((rows.stop - rows.start, w.shape[1]), np.int64)
@@ -195,7 +195,7 @@ def windows(one: Learner, count: int, lr: Callable[[float], float], least: float
     moves = {op.inputs[2].name: op for op in one.step.ops if op.kind == "matmul_dw_update"}
     moves = {name: moves[name] for name in NAMES}
     draw, rows, samples = np.random.default_rng(one.config.seed), [], len(one.x)
-    window, evidence = (getattr(moves[NAMES[0]].attrs["optimizer"].method, k) for k in ("window", "evidence"))
+    window, evidence = (getattr(moves[NAMES[0]].attrs.optimizer.method, k) for k in ("window", "evidence"))
     loss = block_loss(one)
     for k in range(count):
         rate = lr(k / count)
@@ -206,7 +206,7 @@ def windows(one: Learner, count: int, lr: Callable[[float], float], least: float
         row: dict[str, Any] = {"steps": 0, "wrong": 0, "bad": 0, "cost": 0.0, "chance": 0.0, "left": 0}
         first = grid = 0.0
         for name in NAMES:
-            o, m = moves[name].attrs["optimizer"], stats[name]
+            o, m = moves[name].attrs.optimizer, stats[name]
             part = o.method.rows(before[name].shape, t)
             d = one.state[name] - before[name]
             unit = one.unit[name] / (2.0 ** -o.shift(rate, 0) / o.ratio)  # Δ / η

@@ -155,7 +155,7 @@ def test_moments_are_those_of_the_emitted_updates() -> None:
     )
     env = windows.forward(one, *windows.batch(one))
     d, a = (env[v].reshape(60, -1) for v in op.inputs[:2])
-    q = d[:, :, None] * a[:, None, :] * 2.0 ** -op.attrs["optimizer"].shift(2.0**-6, 0)
+    q = d[:, :, None] * a[:, None, :] * 2.0 ** -op.attrs.optimizer.shift(2.0**-6, 0)
     assert np.allclose(found.mean, q.mean(0)) and np.abs(q).max() <= found.most.max()
     part = q % 1
     assert np.allclose(found.mean_v2, (q**2 + part * (1 - part)).mean(0))

@@ -46,7 +46,7 @@ def test_training_step(rule: str, name: str) -> None:
     for step in emit_phases(make_rule(rule), net, 2):
         macs = dict(step.counts().macs)
         macs.pop(Phase.UPDATE, 0)  # a scaled addition, which PyTorch does not count
-        inverses = sum(op.attrs["macs"] for op in step.ops if op.kind == "call")  # PyTorch counts none
+        inverses = sum(op.attrs.macs for op in step.ops if op.kind == "call")  # PyTorch counts none
         assert sum(macs.values()) - inverses == counted(step, net)
 
 

@@ -87,15 +87,13 @@ def test_tables_are_as_wide_as_their_entries() -> None:
         assess(DesignPoint("mlp-64-32-10", "bp", EDGE, CORE, 2, activation=fn)) for fn in ("relu", "tanh")
     )
     tables = [
-        op.attrs["table"]
-        for op in plain.program.steps[0].ops
-        if op.kind == "softmax_error" and op.attrs["table"]
+        op.attrs.table for op in plain.program.steps[0].ops if op.kind == "softmax_error" and op.attrs.table
     ]
     assert [max(t) for t in tables] == [2**15]
     assert plain.bill.table_bytes == ceil(16 * len(tables[0]) / 8)
-    entries = [op.attrs["table"] for op in curved.program.steps[0].ops if op.kind == "lut"]
+    entries = [op.attrs.table for op in curved.program.steps[0].ops if op.kind == "lut"]
     assert [len(t) for t in entries] == [256, 256] and entries[0] != entries[1]
-    (exponentials,) = (op.attrs["table"] for op in curved.program.steps[0].ops if op.kind == "softmax_error")
+    (exponentials,) = (op.attrs.table for op in curved.program.steps[0].ops if op.kind == "softmax_error")
     widths = [max(n.bit_length() for n in t) for t in entries]
     assert max(widths) <= 8
     assert curved.bill.table_bytes == 2 * 256 + ceil(16 * len(exponentials) / 8)
@@ -202,7 +200,7 @@ def test_a_dense_layer_on_an_array_by_hand() -> None:
     assert found.spilled == {}
     row = row_of(found, "matmul", "forward")
     op = next(o for o in impact("bp", EDGE, ARRAY, batch=1).program.steps[0].ops if o.kind == "matmul")
-    sums = op.attrs["format"].bits
+    sums = op.attrs.format.bits
     macs, bias = 64 * 32, op.inputs[2].bytes * 8
     assert row.uses["energy.multiply",] == macs and row.uses["energy.add",] == macs * sums / 32
     assert row.uses["memory.sram.read",] == row.reads["sram"]

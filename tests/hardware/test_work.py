@@ -152,7 +152,7 @@ def test_what_a_product_reads_beside_its_operands_is_read() -> None:
         op
         for _, view, s in programs("mlp-20-15-12-5", "bp")
         for op in s.ops
-        if op.kind == "matmul_dw_update" and view == "fused" and op.attrs.get("exponents")
+        if op.kind == "matmul_dw_update" and view == "fused" and op.attrs.exponents
     ]
     assert fused and all((op.inputs[2], 1) in works(op)[0].reads for op in fused)
 
@@ -207,7 +207,7 @@ def test_the_bill_has_the_macs_that_torch_counts(
     for step in emit_phases(make_rule(rule), net, 2):
         macs = cost(step, plan(step), find("stm32l4r5")).macs
         macs.pop("update", 0)  # PyTorch counts no scaled additions,
-        inverses = sum(op.attrs["macs"] for op in step.ops if op.kind == "call")  # and no inverses
+        inverses = sum(op.attrs.macs for op in step.ops if op.kind == "call")  # and no inverses
         assert sum(macs.values()) - inverses == counted(step, net)
 
 

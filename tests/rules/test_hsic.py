@@ -145,7 +145,7 @@ def test_only_the_inverses_are_calls(normalised: bool) -> None:
     step = emit_step(make_rule("hsic", {"normalised": normalised}), small("cnn-8-16"), 8)
     calls = [op for op in step.ops if op.kind.startswith("call")]
     assert len(calls) == (4 if normalised else 0)  # input, label and two hidden blocks
-    assert all(op.attrs["macs"] == 8**3 and "hsic.py" in str(op.where) for op in calls)
+    assert all(op.attrs.macs == 8**3 and "hsic.py" in str(op.where) for op in calls)
 
 
 def test_batch_matrices_are_heads() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from insitu.errors import StepError
+from insitu.ops.common import saturates_to
 from insitu.passes.precision import COMMON, NAMED
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
@@ -102,7 +103,7 @@ def test_bits_of_activations_equal_the_reference(policy: str, scale: float) -> N
 @pytest.mark.parametrize("rule", ["bp", "bp-stash", "usf", "pred"])
 def test_scales_per_channel_equal_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "spread", policy)
-    assert len(set(run.steps[0].ops[0].attrs["read"].channels)) > 2
+    assert len(set(run.steps[0].ops[0].attrs.read.channels)) > 2
     run.advance(FEW, lr=0.5)
     assert run.unequal() == []
     assert run.moved()
@@ -123,7 +124,7 @@ def test_norms_and_residual_sums_equal_the_reference(rule: str, network: str) ->
 @pytest.mark.parametrize("rule", ["bp", "bp-stash", "dfa", "pred"])
 def test_sums_that_saturate_equal_the_reference(rule: str, network: str, name: str, bits: int) -> None:
     run = twin(rule, network, f"{name}:accumulator={bits},saturate=true")
-    assert any(op.attrs.get("limit") for op in run.steps[0].ops)
+    assert any(saturates_to(op.attrs) for op in run.steps[0].ops)
     run.advance(FEW if network == "mlp" else SOME, lr=0.3)
     assert run.unequal() == []
     assert run.moved()

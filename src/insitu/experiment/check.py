@@ -202,7 +202,7 @@ def _on_reals(point: DesignPoint, step: Step) -> str | None:
         return None
     op, value = found
     if Trait.TORCH_ONLY in op.record.traits:
-        name = getattr(op.attrs["fn"], "__qualname__", "fn")
+        name = getattr(op.attrs.fn, "__qualname__", "fn")
         return f"op call ({name}) at {op.where} runs in torch alone; use another rule"
     reason = unready(make_rule(point.rule, dict(point.options)))
     why = reason or f"precision {point.precision} keeps {value.name} in {value.format}"

@@ -12,6 +12,7 @@ from insitu.hardware.bill import Bill, Row, Use, Uses
 from insitu.hardware.placement import Placement, placements
 from insitu.hardware.target import Array, Processor, Target
 from insitu.hardware.work import Work, period, works
+from insitu.ops.common import Entries
 from insitu.ops.loops import ACCUMULATOR
 from insitu.passes.plan import Layout
 from insitu.step.ir import Op, Role, Step, Value
@@ -177,11 +178,7 @@ def _spilled(step: Step, placement: Placement) -> dict[Role, int]:
 
 def _table_bytes(step: Step) -> int:
     """Look-up tables, equal ones once; entries as wide as the output, or as the largest where that is wider."""
-    tables = {
-        (op.attrs["table"], op.outputs[0].format.bits)
-        for op in step.ops
-        if isinstance(op.attrs.get("table"), tuple)
-    }
+    tables = {(op.attrs.table, op.outputs[0].format.bits) for op in step.ops if isinstance(op.attrs, Entries)}
     return sum(ceil(len(t) * max(bits, *(n.bit_length() for n in t)) / 8) for t, bits in tables)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from insitu.numbers.formats import Float, Quantized
+from insitu.ops.integer_products import epilogue
 from insitu.ops.loops import ACCUMULATOR, LoopNest, loops, sum_bits
 from insitu.step.ir import Op, Phase, Trait, Value
 
@@ -182,7 +183,7 @@ def _rounded(op: Op) -> Iterator[Work]:
             whole(*op.inputs),
             whole(*op.outputs),
         )
-    elif getattr(op.attrs, "then", None) is not None:
+    elif epilogue(op.attrs) is not None:
         bits = sum_bits(op)
         size = op.outputs[0].size
         yield Work("rounding", "rounding", size, 0, size, (bits, bits))

@@ -66,6 +66,11 @@ class Sums(Formatted):
     limit: bool = False
 
 
+def saturates_to(attrs: Attrs) -> Quantized | None:
+    """The format that the exact sums of an op saturate to, where they have such a limit."""
+    return attrs.format if isinstance(attrs, Sums) and attrs.limit else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class OfFormat(Attrs):
     """
@@ -74,6 +79,16 @@ class OfFormat(Attrs):
     """
 
     format: Quantized
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries(Attrs):
+    """
+    Attributes:
+        table: the result for every integer of the operand's format, from the least on.
+    """
+
+    table: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +129,10 @@ class Drawn(Attrs):
     """
 
     stream: str | None = None
+
+    @property
+    def draws(self) -> bool:
+        return self.stream is not None or super().draws
 
 
 @dataclass(frozen=True, kw_only=True)

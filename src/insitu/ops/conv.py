@@ -123,7 +123,7 @@ def _error_below(
     b: Builder, op: Op[Convolution], d: Value, matrix: Value, *more: Value, **view: Any
 ) -> Value:
     """Through a kernel of the weights' shape, or a view of it."""
-    geometry = {k: getattr(op.attrs, k) for k in GEOMETRY}
+    geometry: dict[str, Any] = dict(zip(GEOMETRY, op.attrs.geometry))
     shape = op.inputs[0].shape
     return b.emit1("conv2d_dx", d, matrix, *more, shape=shape, **geometry, **view, **error_attrs())
 

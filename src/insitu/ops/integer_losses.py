@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import Float, Quantized
-from insitu.ops.common import OfFormat, Run, StepContext, per_output, require, touch
+from insitu.ops.common import Entries, OfFormat, Run, StepContext, per_output, require, touch
 from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
 from insitu.step.attrs import Attrs
@@ -37,17 +37,12 @@ class IntegerError(OfFormat, One):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Softmax(Attrs):
+class Softmax(IntegerError, Entries):
     """
     Attributes:
         table: of exp(-distance to the highest score), in units of 2^-15.
         one: the integer that stands for a probability of 1.
-        format: of the result.
     """
-
-    table: tuple[int, ...]
-    one: int
-    format: Quantized
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +87,7 @@ class LossMonitor(Attrs):
     scale: float
 
 
-def _error_infer(inputs: Sequence[Value], attrs: IntegerError | Softmax | Violated) -> Inferred:
+def _error_infer(inputs: Sequence[Value], attrs: IntegerError | Violated) -> Inferred:
     z, label = inputs[:2]
     require(
         len(z.shape) == 2 and label.shape == z.shape[:1],

@@ -15,9 +15,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from insitu.numbers.formats import Quantized
-from insitu.ops.common import Columns, Drawn, Formatted, Padding, Pair, Run, Shaped, StepContext, Sums
+from insitu.ops.common import (
+    Columns,
+    Drawn,
+    Formatted,
+    Padding,
+    Pair,
+    Run,
+    Shaped,
+    StepContext,
+    Sums,
+    saturates_to,
+)
 from insitu.ops.quant import EXACT, ROOM, Mode, Read, Reads, onto, random_words, reader, shifted
-from insitu.step.attrs import Range, names, portable
+from insitu.step.attrs import Attrs, Range, names, portable
 from insitu.step.ir import Format, Op
 
 if TYPE_CHECKING:
@@ -51,9 +62,18 @@ class Ended(Sums):
 
     then: Then | None = None
 
+    @property
+    def draws(self) -> bool:
+        return (self.then is not None and self.then.stream is not None) or super().draws
+
     def result(self, default: Format) -> Format:
         """The format of what leaves the op."""
         return super().result(default) if self.then is None else self.then.format
+
+
+def epilogue(attrs: Attrs) -> Then | None:
+    """The requantization at the end of an op, where it has one."""
+    return attrs.then if isinstance(attrs, Ended) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +195,8 @@ def spans(length: int, parts: int) -> list[slice]:
 
 def limited(op: Op[Sums], run: Callable[..., Any]) -> Callable[..., Any]:
     """The op with its saturating accumulator, if it has one."""
-    fmt = op.attrs.format
-    if not op.attrs.limit or fmt is None:
+    fmt = saturates_to(op.attrs)
+    if fmt is None:
         return run
     return lambda *operands: run(*operands).clamp_(fmt.least, fmt.greatest)
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-from insitu.step.ir import Format, Op, Shape, Value
+from insitu.step.ir import Op, Shape, Value
 
 ACCUMULATOR = 32
 """Bits of a sum where a step does not say: float32, and integers whose sum has no format of its own."""
@@ -131,7 +131,7 @@ def weights(op: Op) -> Operand:
     w, read = op.inputs[1], op.attrs.read
     if read is not None:
         return Operand.of(w, read.format.bits)
-    return Operand.of(w, 1 if getattr(op.attrs, "view", None) == "sign" else None)
+    return Operand.of(w, 1 if isinstance(op.attrs, Viewed) and op.attrs.view == "sign" else None)
 
 
 def written(op: Op) -> Value:
@@ -141,7 +141,7 @@ def written(op: Op) -> Value:
 
 def sum_bits(op: Op) -> int:
     """Bits of a partial sum."""
-    fmt: Format | None = getattr(op.attrs, "format", None)
+    fmt = op.attrs.format if isinstance(op.attrs, Formatted) else None
     return fmt.bits if fmt is not None else ACCUMULATOR
 
 

@@ -12,21 +12,11 @@ from math import prod
 from typing import Annotated
 
 from insitu.numbers.formats import Quantized
-from insitu.ops.common import OfFormat, Run, Shaped, StepContext, per_output, require, zeroed
+from insitu.ops.common import Entries, OfFormat, Run, Shaped, StepContext, per_output, require, zeroed
 from insitu.ops.pool import Window, windowed_shape
 from insitu.ops.quant import of_format
 from insitu.step.attrs import Attrs, Range
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entries(Attrs):
-    """
-    Attributes:
-        table: the result for every integer of the operand's format, from the least on.
-    """
-
-    table: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

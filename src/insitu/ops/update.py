@@ -33,6 +33,10 @@ class Optimized(Attrs):
 
     optimizer: Optimizer | BoundUpdate | MasterUpdate
 
+    @property
+    def zero_grad_is_noop(self) -> bool:
+        return self.optimizer.zero_grad_is_noop
+
 
 @dataclass(frozen=True, kw_only=True)
 class Update(Optimized):

@@ -216,7 +216,7 @@ _FLOOR = -(1 << 40)
 def pool_geometry(op: Op) -> tuple[Any, Any, Any]:
     """Kernel, stride and padding; a pool to a size that divides the plane has windows of one size."""
     a = op.attrs
-    if a.get("size") is None:
+    if a.size is None:
         return a.kernel, a.stride, a.padding
     kernel = tuple(op.inputs[0].shape[2 + i] // a.size[i] for i in (0, 1))
     return kernel, kernel, (0, 0)

@@ -61,6 +61,16 @@ class Attrs:
             if not holds(value):
                 raise StepError(f"attribute {name}={value!r} is not allowed; use {wanted}")
 
+    @property
+    def draws(self) -> bool:
+        """Does the op draw random words?"""
+        return False
+
+    @property
+    def zero_grad_is_noop(self) -> bool:
+        """Does the op leave what it writes as it is where the gradient is zero?"""
+        return False
+
     def explicit(self) -> dict[str, Any]:
         """The attributes that differ from their defaults, in the order of the printed step."""
         defaults = _defaults(type(self))
@@ -70,19 +80,6 @@ class Attrs:
     def order(self) -> tuple[str, ...]:
         """Names in the order of the printed step: as declared, those of base classes first."""
         return names(type(self))
-
-    # until every reader is converted
-    def get(self, name: str, default: Any = None) -> Any:
-        return self.explicit().get(name, default)
-
-    def __getitem__(self, name: str) -> Any:
-        return getattr(self, name)
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.explicit()
-
-    def keys(self) -> Any:
-        return self.explicit().keys()
 
 
 @_once

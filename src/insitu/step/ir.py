@@ -208,7 +208,8 @@ def writes_nothing(_inputs: int, _attrs: Attrs) -> tuple[int, ...]:
 
 def draws_words(op: Op) -> bool:
     """Are random words drawn, which differ from one place in the batch to another?"""
-    return bool(getattr(op.attrs, "stream", None) or getattr(getattr(op.attrs, "then", None), "stream", None))
+    attrs: Attrs = op.attrs
+    return attrs.draws
 
 
 def over_batch(_op: Op) -> bool:

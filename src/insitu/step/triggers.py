@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Op, Phase, Step, Trait, Value
 
 
@@ -53,4 +54,5 @@ def silences(step: Step) -> Mapping[Op, frozenset[Op]]:
 
 def _still(op: Op) -> bool:
     """Does an op leave the parameters that it writes as they are where the gradient is zero?"""
-    return bool(getattr(op.attrs.get("optimizer"), "zero_grad_is_noop", False))
+    attrs: Attrs = op.attrs
+    return attrs.zero_grad_is_noop

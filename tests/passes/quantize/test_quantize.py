@@ -68,7 +68,7 @@ def test_a_sum_has_the_bits_that_its_widest_value_takes() -> None:
     step = quantized()
     total = values(step)["fc1.sum"].format
     bias = values(step)["fc1.bias"]
-    shift = ops(step, "matmul")[0].attrs["bias_shift"]
+    shift = ops(step, "matmul")[0].attrs.bias_shift
     assert isinstance(bias.format, Quantized)
     bound = 20 * 255 * 128 + (bias.format.reach << shift)
     assert total.bits == bound.bit_length() + 1
@@ -99,15 +99,15 @@ def test_hidden_bits_are_stored_and_not_read() -> None:
     step = quantized(policy="edge-latent-free-4:hidden=3")
     assert values(step)["fc1.weight"].format.bits == 7
     (first, *_) = ops(step, "matmul")
-    assert first.attrs["read"].format.bits == 4
-    assert first.attrs["read"].shift == 3
+    assert first.attrs.read.format.bits == 4
+    assert first.attrs.read.shift == 3
 
 
 def test_a_latent_policy_keeps_real_weights() -> None:
     step = quantized(policy="w4a8")
     weight = values(step)["fc1.weight"]
     assert isinstance(weight.format, Float)
-    assert ops(step, "matmul")[0].attrs["read"].format.bits == 4
+    assert ops(step, "matmul")[0].attrs.read.format.bits == 4
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_signed_samples_may_have_a_zero_point() -> None:
     assert str(x.format) == "u8.0"
     assert x.unit == pytest.approx(4 / 255)
     assert x.zero == 32
-    assert ops(step, "offset")[0].attrs["by"] == 32
+    assert ops(step, "offset")[0].attrs.by == 32
 
 
 def test_measured_ranges_choose_the_binary_point() -> None:
@@ -238,5 +238,5 @@ def test_refusals(rule: str, policy: Any, net: Network, options: dict[str, Any],
 def test_an_accumulator_that_is_too_narrow_may_saturate() -> None:
     step = quantized(policy="edge-latent-free-8:accumulator=16,saturate=true")
     first = ops(step, "matmul")[0]
-    assert first.attrs["limit"]
-    assert isinstance(first.attrs["format"], Fixed) and first.attrs["format"].bits == 16
+    assert first.attrs.limit
+    assert isinstance(first.attrs.format, Fixed) and first.attrs.format.bits == 16

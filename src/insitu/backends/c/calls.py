@@ -64,14 +64,17 @@ def _matmul(em: Emitter, op: Op) -> Calls:
     n = em.dense(x.shape[0], w.shape[0], w.shape[1])
     b = em.array(bias[0]) if bias else NULL
     arrays = (em.array(x), em.array(w), b, em.array(op.outputs[0]))
-    shift = op.attrs.get("bias_shift", 0)
-    return _call("matmul", *arrays, n, em.read(op), em.read(op, "read_bias"), shift, em.end(op), CLOCK)
+    shift = op.attrs.bias_shift or 0
+    return _call(
+        "matmul", *arrays, n, em.read(op.attrs.read), em.read(op.attrs.read_bias), shift, em.end(op), CLOCK
+    )
 
 
 def _matmul_dx(em: Emitter, op: Op) -> Calls:
     d, w = op.inputs
     n = em.dense(d.shape[0], w.shape[0], w.shape[1])
-    return _call("matmul_dx", *em.arrays((d, w, op.outputs[0])), n, em.read(op), em.end(op), CLOCK)
+    read = em.read(op.attrs.read, signs=op.attrs.view == "sign")
+    return _call("matmul_dx", *em.arrays((d, w, op.outputs[0])), n, read, em.end(op), CLOCK)
 
 
 def _matmul_dw(em: Emitter, op: Op) -> Calls:
@@ -82,8 +85,8 @@ def _matmul_dw(em: Emitter, op: Op) -> Calls:
 
 def _project(em: Emitter, op: Op) -> Calls:
     e, matrix = op.inputs
-    n = em.dense(e.shape[0], e.shape[1], op.attrs["columns"], matrix.shape[1])
-    return _call("matmul_dx", *em.arrays((e, matrix, op.outputs[0])), n, em.read(op), em.end(op), CLOCK)
+    n = em.dense(e.shape[0], e.shape[1], op.attrs.columns, matrix.shape[1])
+    return _call("matmul_dx", *em.arrays((e, matrix, op.outputs[0])), n, em.read(None), em.end(op), CLOCK)
 
 
 def _reach(fmt: Quantized) -> int:
@@ -92,35 +95,31 @@ def _reach(fmt: Quantized) -> int:
 
 def _random_project(em: Emitter, op: Op) -> Calls:
     (e,) = op.inputs
-    n = em.dense(e.shape[0], e.shape[1], op.attrs["columns"])
+    n = em.dense(e.shape[0], e.shape[1], op.attrs.columns)
     arrays = em.arrays((e, op.outputs[0]))
-    return _call(
-        "random_project", *arrays, n, stream_of(op.attrs["stream"]), _reach(op.attrs["matrix"]), CLOCK
-    )
+    return _call("random_project", *arrays, n, stream_of(op.attrs.stream), _reach(op.attrs.matrix), CLOCK)
 
 
 def _select_rows(em: Emitter, op: Op) -> Calls:
     matrix, label = op.inputs
-    n = em.dense(label.shape[0], matrix.shape[0], op.attrs["columns"], matrix.shape[1])
+    n = em.dense(label.shape[0], matrix.shape[0], op.attrs.columns, matrix.shape[1])
     return _call("select_rows", *em.arrays((matrix, label, op.outputs[0])), n)
 
 
 def _random_rows(em: Emitter, op: Op) -> Calls:
     (label,) = op.inputs
-    n = em.dense(label.shape[0], 0, op.attrs["columns"])
+    n = em.dense(label.shape[0], 0, op.attrs.columns)
     arrays = em.arrays((label, op.outputs[0]))
-    return _call("random_rows", *arrays, n, stream_of(op.attrs["stream"]), _reach(op.attrs["matrix"]), CLOCK)
+    return _call("random_rows", *arrays, n, stream_of(op.attrs.stream), _reach(op.attrs.matrix), CLOCK)
 
 
 def _fixed_random(em: Emitter, op: Op) -> Calls:
     out = op.outputs[0]
-    return _call(
-        "fixed_random", em.array(out), stream_of(op.attrs["stream"]), _reach(op.attrs["format"]), CLOCK
-    )
+    return _call("fixed_random", em.array(out), stream_of(op.attrs.stream), _reach(op.attrs.format), CLOCK)
 
 
 def _geometry(em: Emitter, op: Op, d: Value, x: Sequence[int], w: Sequence[int]) -> Text:
-    return em.conv(d.shape[0], x[1:], w[0], d.shape[2:], w[2:], op.attrs)
+    return em.conv(d.shape[0], x[1:], w[0], d.shape[2:], w[2:], *op.attrs.geometry)
 
 
 def _conv2d(em: Emitter, op: Op) -> Calls:
@@ -131,20 +130,28 @@ def _conv2d(em: Emitter, op: Op) -> Calls:
     window = w.shape[1] * w.shape[2] * w.shape[3] if x.format.bits == 8 else 0
     em.workspace = max(em.workspace, window)
     arrays = (em.array(x), em.array(w), b, em.array(out))
-    shift = op.attrs.get("bias_shift", 0)
-    ends = (em.read(op), em.read(op, "read_bias"), shift, em.end(op), CLOCK, "workspace" if window else NULL)
+    shift = op.attrs.bias_shift or 0
+    ends = (
+        em.read(op.attrs.read),
+        em.read(op.attrs.read_bias),
+        shift,
+        em.end(op),
+        CLOCK,
+        "workspace" if window else NULL,
+    )
     return _call("conv2d", *arrays, n, *ends)
 
 
 def _conv2d_dx(em: Emitter, op: Op) -> Calls:
     d, w = op.inputs
-    n = _geometry(em, op, d, op.attrs["shape"], w.shape)
-    return _call("conv2d_dx", *em.arrays((d, w, op.outputs[0])), n, em.read(op), em.end(op), CLOCK)
+    n = _geometry(em, op, d, op.attrs.shape, w.shape)
+    read = em.read(op.attrs.read, signs=op.attrs.view == "sign")
+    return _call("conv2d_dx", *em.arrays((d, w, op.outputs[0])), n, read, em.end(op), CLOCK)
 
 
 def _conv2d_dw(em: Emitter, op: Op) -> Calls:
     d, x = op.inputs
-    n = _geometry(em, op, d, x.shape, op.attrs["kernel"])
+    n = _geometry(em, op, d, x.shape, op.attrs.kernel)
     return _call("conv2d_dw", *em.arrays((d, x, op.outputs[0])), n, em.end(op), CLOCK)
 
 
@@ -160,12 +167,12 @@ def _sum_to_channels(em: Emitter, op: Op) -> Calls:
 
 def _moved(em: Emitter, op: Op) -> tuple[list[Text], Text]:
     """Exponent, weights and state of an update, and how the weights move."""
-    n = op.attrs.get("exponents", 0)
+    n = op.attrs.exponents
     if op.kind == "update":
         weight, rest = op.inputs[0], op.inputs[2:]
         exponents, state = rest[:n], rest[n:]
     else:
-        first = op.attrs["operands"] - n
+        first = op.attrs.operands - n
         exponents, weight, state = (
             op.inputs[first : first + n],
             op.inputs[first + n],
@@ -194,14 +201,14 @@ def _matmul_dw_update(em: Emitter, op: Op) -> Calls:
 def _matmul_dw_gather(em: Emitter, op: Op) -> Calls:
     d, x, w, *kept = op.inputs
     n = em.dense(d.shape[0], d.shape[1], x.shape[1])
-    gather = f"{op.attrs['gather']}u"
+    gather = f"{op.attrs.gather}u"
     return _call("matmul_dw_gather", *em.arrays((d, x, w, *kept)), n, gather, em.move(op, w), CLOCK)
 
 
 def _conv2d_dw_update(em: Emitter, op: Op) -> Calls:
     d, x = op.inputs[:2]
     rest, move = _moved(em, op)
-    n = _geometry(em, op, d, x.shape, op.attrs["kernel"])
+    n = _geometry(em, op, d, x.shape, op.attrs.kernel)
     return _call("conv2d_dw_update", em.array(d), em.array(x), *rest, n, move, CLOCK)
 
 
@@ -214,31 +221,26 @@ def _sum_to_channels_update(em: Emitter, op: Op) -> Calls:
 def _requant(em: Emitter, op: Op) -> Calls:
     x, *e = op.inputs
     exponent = em.array(e[0]) if e else NULL
-    minus = f"{int(bool(op.attrs.get('minus')))}u"
+    minus = f"{int(op.attrs.minus)}u"
     out = op.outputs[0]
     return _call("requant", em.array(x), exponent, em.array(out), em.fit(op.attrs, out), minus, CLOCK)
 
 
 def _exponent(em: Emitter, op: Op) -> Calls:
-    (x,) = op.inputs
-    groups = x.shape[0] if op.attrs["by_sample"] else 1
-    a = op.attrs
-    return _call(
-        "exponent", em.array(x), em.array(op.outputs[0]), f"{groups}u", f"{a['bits']}u", a.get("usual", 0)
-    )
+    (x,), a = op.inputs, op.attrs
+    groups = x.shape[0] if a.by_sample else 1
+    return _call("exponent", em.array(x), em.array(op.outputs[0]), f"{groups}u", f"{a.bits}u", a.usual)
 
 
 def _norm_exponent(em: Emitter, op: Op) -> Calls:
     (x,) = op.inputs
-    return _call(
-        "norm_exponent", em.array(x), em.array(op.outputs[0]), f"{x.shape[0]}u", f"{op.attrs['by']}u"
-    )
+    return _call("norm_exponent", em.array(x), em.array(op.outputs[0]), f"{x.shape[0]}u", f"{op.attrs.by}u")
 
 
 def _add_aligned(em: Emitter, op: Op) -> Calls:
     a, b, *exponents = op.inputs
     rest = iter(exponents)
-    given = [em.array(next(rest)) if g else NULL for g in op.attrs["exponents"]]
+    given = [em.array(next(rest)) if g else NULL for g in op.attrs.exponents]
     y, high = op.outputs
     fmt = y.format
     assert isinstance(fmt, Quantized)
@@ -250,7 +252,7 @@ def _add_aligned(em: Emitter, op: Op) -> Calls:
         *given,
         em.array(y),
         em.array(high),
-        *op.attrs["shifts"],
+        *op.attrs.shifts,
         *bounds,
     )
 
@@ -258,7 +260,7 @@ def _add_aligned(em: Emitter, op: Op) -> Calls:
 def _pooled(
     em: Emitter, x: Sequence[int], out: Sequence[int], kernel: Any, stride: Any, padding: Any
 ) -> Text:
-    return em.conv(x[0], x[1:], x[1], out[2:], kernel, {"stride": stride, "padding": padding})
+    return em.conv(x[0], x[1:], x[1], out[2:], kernel, stride, padding)
 
 
 def _max_pool(em: Emitter, op: Op) -> Calls:
@@ -274,54 +276,52 @@ def _max_unpool(em: Emitter, op: Op) -> Calls:
 
 def _sum_pool(em: Emitter, op: Op) -> Calls:
     (x,), (y,), a = op.inputs, op.outputs, op.attrs
-    n = _pooled(em, x.shape, y.shape, a["kernel"], a["stride"], a["padding"])
+    n = _pooled(em, x.shape, y.shape, a.kernel, a.stride, a.padding)
     return _call("sum_pool", em.array(x), em.array(y), n, em.end(op), CLOCK)
 
 
 def _sum_unpool(em: Emitter, op: Op) -> Calls:
     (d,), (e,), a = op.inputs, op.outputs, op.attrs
-    n = _pooled(em, e.shape, d.shape, a["kernel"], a["stride"], a["padding"])
+    n = _pooled(em, e.shape, d.shape, a.kernel, a.stride, a.padding)
     return _call("sum_unpool", em.array(d), em.array(e), n)
 
 
 def _unpool_gate(em: Emitter, op: Op) -> Calls:
     (d, y), (e,), a = op.inputs, op.outputs, op.attrs
-    n = _pooled(em, y.shape, d.shape, a["kernel"], a["stride"], a["padding"])
+    n = _pooled(em, y.shape, d.shape, a.kernel, a.stride, a.padding)
     return _call("unpool_gate", *em.arrays((d, y, e)), n)
 
 
 def _activate(em: Emitter, op: Op) -> Calls:
-    return _plain("relu" if op.attrs["fn"] == "relu" else "binarize")(em, op)
+    return _plain("relu" if op.attrs.fn == "relu" else "binarize")(em, op)
 
 
 def _inside(em: Emitter, op: Op) -> Calls:
     arrays = em.arrays((*op.inputs, op.outputs[0]))
-    return _call("inside", *arrays, op.attrs["low"], op.attrs["high"])
+    return _call("inside", *arrays, op.attrs.low, op.attrs.high)
 
 
 def _leaky(em: Emitter, op: Op) -> Calls:
     x, *y = op.inputs
     second = em.array(y[0]) if y else NULL
-    return _call("leaky", em.array(x), second, em.array(op.outputs[0]), f"{op.attrs['shift']}u")
+    return _call("leaky", em.array(x), second, em.array(op.outputs[0]), f"{op.attrs.shift}u")
 
 
 def _lut(em: Emitter, op: Op) -> Calls:
     (x,) = op.inputs
     fmt = x.format
     assert isinstance(fmt, Quantized)
-    return _call(
-        "lut", em.array(x), em.array(op.outputs[0]), em.constants.table(op.attrs["table"]), fmt.least
-    )
+    return _call("lut", em.array(x), em.array(op.outputs[0]), em.constants.table(op.attrs.table), fmt.least)
 
 
 def _offset(em: Emitter, op: Op) -> Calls:
-    return _call("offset", em.array(op.inputs[0]), em.array(op.outputs[0]), op.attrs["by"])
+    return _call("offset", em.array(op.inputs[0]), em.array(op.outputs[0]), op.attrs.by)
 
 
 def _dropout(em: Emitter, op: Op) -> Calls:
-    threshold = f"{round(op.attrs['p'] * 2**32)}u"
+    threshold = f"{round(op.attrs.p * 2**32)}u"
     return _call(
-        "dropout", *em.arrays((op.inputs[0], op.outputs[0])), threshold, stream_of(op.attrs["stream"]), CLOCK
+        "dropout", *em.arrays((op.inputs[0], op.outputs[0])), threshold, stream_of(op.attrs.stream), CLOCK
     )
 
 
@@ -333,7 +333,7 @@ def _concat_rows(em: Emitter, op: Op) -> Calls:
 
 def _slice_rows(em: Emitter, op: Op) -> Calls:
     (x,), (y,) = op.inputs, op.outputs
-    start = op.attrs["start"] * (x.size // x.shape[0])
+    start = op.attrs.start * (x.size // x.shape[0])
     return _call("copy", em.array(x), em.array(y), f"{start}u", "0u", f"{y.size}u")
 
 
@@ -345,12 +345,12 @@ def _row_squares(em: Emitter, op: Op) -> Calls:
 def _overlay(em: Emitter, op: Op) -> Calls:
     x = op.inputs[0]
     arrays = em.arrays((*op.inputs, op.outputs[0]))
-    return _call(op.kind, *arrays, f"{x.shape[0]}u", f"{op.attrs['classes']}u", op.attrs["one"])
+    return _call(op.kind, *arrays, f"{x.shape[0]}u", f"{op.attrs.classes}u", op.attrs.one)
 
 
 def _wrong_labels(em: Emitter, op: Op) -> Calls:
     arrays = em.arrays((op.inputs[0], op.outputs[0]))
-    return _call("wrong_labels", *arrays, f"{op.attrs['classes']}u", stream_of(op.attrs["stream"]), CLOCK)
+    return _call("wrong_labels", *arrays, f"{op.attrs.classes}u", stream_of(op.attrs.stream), CLOCK)
 
 
 def _scores(name: str) -> Callable[[Emitter, Op], Calls]:
@@ -358,8 +358,8 @@ def _scores(name: str) -> Callable[[Emitter, Op], Calls]:
         z, label = op.inputs
         fmt = op.outputs[0].format
         assert isinstance(fmt, Quantized)
-        table = (em.constants.table(op.attrs["table"]),) if name == "softmax_error" else ()
-        bounds = (op.attrs["one"], integer(fmt.least), integer(fmt.greatest))
+        table = (em.constants.table(op.attrs.table),) if name == "softmax_error" else ()
+        bounds = (op.attrs.one, integer(fmt.least), integer(fmt.greatest))
         shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
         return _call(name, *em.arrays((z, label, op.outputs[0])), *shape, *table, *bounds)
 
@@ -373,16 +373,14 @@ def _violated(em: Emitter, op: Op) -> Calls:
     ]  # of the layer's output and its exponent, where the margin grows with it
     arrays = (*em.arrays((z, label)), *size, em.array(op.outputs[0]))
     shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
-    return _call(
-        "violated", *arrays, *shape, op.attrs["shift"], op.attrs["margin"], f"{int(op.attrs['every'])}u"
-    )
+    return _call("violated", *arrays, *shape, op.attrs.shift, op.attrs.margin, f"{int(op.attrs.every)}u")
 
 
 def _less_first_half(em: Emitter, op: Op) -> Calls:
     fmt = op.outputs[0].format
     assert isinstance(fmt, Quantized)
     arrays = em.arrays((op.inputs[0], op.outputs[0]))
-    return _call("less_first_half", *arrays, op.attrs["one"], integer(fmt.least), integer(fmt.greatest))
+    return _call("less_first_half", *arrays, op.attrs.one, integer(fmt.least), integer(fmt.greatest))
 
 
 EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -12,7 +11,9 @@ import numpy as np
 from insitu.errors import ConfigError
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Float, PowerOfTwo, Quantized
-from insitu.ops.quant import Read
+from insitu.ops.common import Pair, saturates_to
+from insitu.ops.integer_products import Then, epilogue
+from insitu.ops.quant import Read, Requant
 from insitu.ops.updates import BoundUpdate, MasterUpdate, WeightUpdate
 from insitu.ops.updates.base import CValue
 from insitu.step.ir import Op, Step, Value
@@ -116,20 +117,18 @@ class Emitter:
 
     def end(self, op: Op) -> Text:
         """What happens to an exact sum: requantized, saturated, or nothing."""
-        then, fmt = op.attrs.get("then"), op.attrs.get("format")
-        limit = (fmt.least, fmt.greatest) if op.attrs.get("limit") and fmt is not None else None
+        then, fmt = epilogue(op.attrs), saturates_to(op.attrs)
+        limit = None if fmt is None else (fmt.least, fmt.greatest)
         if then is not None:
-            return self.fit(vars(then), op.outputs[0], limit)
+            return self.fit(then, op.outputs[0], limit)
         return self._fit(1, LEAST, MOST, None, 0, "INSITU_EXACT", limit)
 
-    def fit(self, how: Mapping[str, Any], out: Value, limit: tuple[int, int] | None = None) -> Text:
+    def fit(self, how: Requant | Then, out: Value, limit: tuple[int, int] | None = None) -> Text:
         """A requantization; ``limit``: of the sum before it."""
         fmt = out.format
         assert isinstance(fmt, Quantized)
-        rounding = "INSITU_" + str(how["rounding"]).upper().replace("-", "_")
-        return self._fit(
-            how.get("times", 1), fmt.least, fmt.greatest, how.get("stream"), how["shift"], rounding, limit
-        )
+        rounding = "INSITU_" + str(how.rounding).upper().replace("-", "_")
+        return self._fit(how.times, fmt.least, fmt.greatest, how.stream, how.shift, rounding, limit)
 
     def _fit(
         self, times: int, low: int, high: int, stream: str | None, shift: int, rounding: str,
@@ -141,14 +140,13 @@ class Emitter:
         limits = {"limited": f"{int(limit is not None)}u", "least": integer(least), "most": integer(most)}
         return self.struct("insitu_fit", "fit", fields | limits)
 
-    def read(self, op: Op, name: str = "read") -> Text:
-        how: Read | None = op.attrs.get(name)
-        sign = name == "read" and op.attrs.get("view") == "sign"
+    def read(self, how: Read | None, *, signs: bool = False) -> Text:
+        """How an op reads its weights; ``signs``: their signs alone."""
         fields = {
             "how": "INSITU_AS_STORED",
             "low": integer(LEAST),
             "high": integer(MOST),
-            "sign": f"{int(sign)}u",
+            "sign": f"{int(signs)}u",
         }
         if how is not None:
             fields |= self._read(how)
@@ -172,20 +170,21 @@ class Emitter:
         return self.struct("insitu_dense", "dense", {name: f"{n}u" for name, n in sizes.items()})
 
     def conv(
-        self, batch: int, x: Sequence[int], k: int, out: Sequence[int], kernel: Sequence[int], how: Any
-    ) -> Text:
-        """``x``: channels, height, width; ``out``, ``kernel``: height, width; ``how``: the attributes of the op."""
+        self, batch: int, x: Sequence[int], k: int, out: Sequence[int], kernel: Sequence[int], stride: Pair,
+        padding: Pair, dilation: Pair = (1, 1), groups: int = 1,
+    ) -> Text:  # fmt: skip
+        """``x``: channels, height, width; ``out``, ``kernel``: height, width."""
         sizes = zip("bchwkpqrs", (batch, *x, k, *out, *kernel), strict=True)
         fields = {"batch" if name == "b" else name: f"{n}u" for name, n in sizes}
-        fields["groups"] = f"{how.get('groups', 1)}u"
-        pairs = {"stride": how["stride"], "padding": how["padding"], "dilation": how.get("dilation", (1, 1))}
+        fields["groups"] = f"{groups}u"
+        pairs = {"stride": stride, "padding": padding, "dilation": dilation}
         fields |= {name: f"{{{{{a}u, {b}u}}}}" for name, (a, b) in pairs.items()}
         return self.struct("insitu_conv", "conv", fields)
 
     def move(self, op: Op, weight: Value) -> Text:
         """How the weights of an update move; its number among the updates of the program."""
-        o = op.attrs["optimizer"]
-        limit = op.attrs.get("format") if op.attrs.get("limit") else None
+        o = op.attrs.optimizer
+        limit = saturates_to(op.attrs)
         least, most = (limit.least, limit.greatest) if limit is not None else (LEAST, MOST)
         fields = {"least": integer(least), "most": integer(most), "index": f"{len(self.constants.moves)}u"}
         self.constants.moves.append(o)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from insitu.ops.update import Optimized
 from insitu.ops.updates import METHODS, BoundUpdate, MasterUpdate, WeightUpdate
 from insitu.step.ir import Step
 
@@ -26,7 +27,8 @@ def known() -> list[Method]:
 
 def used(steps: Iterable[Step]) -> list[Method]:
     """The methods of some steps that have a kernel of their own, in the order of :func:`known`."""
-    updates = [op.attrs.get("optimizer") for step in steps for op in step.ops]
+    learning = (op.attrs for step in steps for op in step.ops)
+    updates = [attrs.optimizer for attrs in learning if isinstance(attrs, Optimized)]
     mine = {o.method.kernel for o in updates if isinstance(o, BoundUpdate)}
     mine |= {o.kernel for o in updates if isinstance(o, MasterUpdate)}
     return [m for m in known() if m.kernel in mine]

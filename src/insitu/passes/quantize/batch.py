@@ -16,7 +16,7 @@ from insitu.step.ir import Op, Role
 @lowers("row_squares")
 def _row_squares(q: Quantizer, op: Op) -> None:
     x = q.fixed_point(op.inputs[0])
-    unit = x.unit * x.unit * op.attrs["by"]
+    unit = x.unit * x.unit * op.attrs.by
     bound = prod(op.inputs[0].shape[1:]) * x.format.reach**2
     made = q.one("row_squares", x.value, format=q.wide(bound, unit), unit=unit, like=op.outputs[0])
     q.now[op.outputs[0]] = Now(made)
@@ -24,8 +24,8 @@ def _row_squares(q: Quantizer, op: Op) -> None:
 
 @lowers("goodness_error")
 def _goodness(q: Quantizer, op: Op) -> None:
-    g, out, one_unit = q.fixed_point(op.inputs[0]), op.outputs[0], op.attrs["scale"]
-    theta = round(op.attrs["theta"] / g.unit)
+    g, out, one_unit = q.fixed_point(op.inputs[0]), op.outputs[0], op.attrs.scale
+    theta = round(op.attrs.theta / g.unit)
     wide = q.wide(g.format.reach + theta, g.unit)
     centred = q.one("offset", g.value, by=theta, format=wide, unit=g.unit, like=out, suffix=".centred")
     unit = 2.0**-5
@@ -34,9 +34,9 @@ def _goodness(q: Quantizer, op: Op) -> None:
     fmt = fixed(True, kind(q.precision.error).bits, one_unit / one)
     made = q.one("less_first_half", p, one=one, format=fmt, unit=one_unit / one, like=out)
     q.now[out] = Now(made)
-    if op.attrs.get("with_loss"):
+    if op.attrs.with_loss:
         made = q.one(
-            "monitor_goodness", centred, step=g.unit, scale=op.attrs["scale"], like=op.outputs[1], unit=None
+            "monitor_goodness", centred, step=g.unit, scale=op.attrs.scale, like=op.outputs[1], unit=None
         )
         q.plain[op.outputs[1]] = made
 
@@ -44,7 +44,7 @@ def _goodness(q: Quantizer, op: Op) -> None:
 @lowers("row_scale")
 def _row_scale(q: Quantizer, op: Op) -> None:
     x, d = q.fixed_point(op.inputs[0]), q.of(op.inputs[1])
-    unit = x.unit * d.unit * op.attrs["by"]
+    unit = x.unit * d.unit * op.attrs.by
     fmt = q.wide(x.format.reach * d.format.reach, unit)
     made = q.one("row_scale", x.value, d.value, format=fmt, unit=unit, like=op.outputs[0], suffix=".product")
     q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], d.unit)
@@ -71,7 +71,7 @@ def _rms_norm(q: Quantizer, op: Op) -> None:
 
 @lowers("unit_rows")
 def _unit_rows(q: Quantizer, op: Op) -> None:
-    if op.attrs.get("centre", True):
+    if op.attrs.centre:
         raise q.refuse(REASONS["unit_rows"])
     x = q.fixed_point(op.inputs[0])
     e = q.one("norm_exponent", x.value, by=1, like=op.outputs[1], role=Role.SCRATCH)
@@ -104,7 +104,7 @@ def _norm_dx(q: Quantizer, op: Op) -> None:
 @lowers("overlay", "overlay_each", "overlay_even")
 def _overlay(q: Quantizer, op: Op) -> None:
     x, out = q.fixed_point(op.inputs[0]), op.outputs[0]
-    classes = op.attrs["classes"]
+    classes = op.attrs.classes
     mark = 1.0 / classes if op.kind == "overlay_even" else 1.0
     one = min(round(mark / x.unit), x.format.greatest)
     labels = [q.plain[v] for v in op.inputs[1:]]
@@ -114,17 +114,19 @@ def _overlay(q: Quantizer, op: Op) -> None:
 
 @lowers("wrong_labels")
 def _labels(q: Quantizer, op: Op) -> None:
-    q.plain[op.outputs[0]] = q.one(op.kind, q.plain[op.inputs[0]], like=op.outputs[0], **op.attrs)
+    q.plain[op.outputs[0]] = q.one(op.kind, q.plain[op.inputs[0]], like=op.outputs[0], **op.attrs.explicit())
 
 
 @lowers("concat_rows", "slice_rows")
 def _rows(q: Quantizer, op: Op) -> None:
     if op.inputs[0] in q.plain:
-        made = q.one(op.kind, *(q.plain[v] for v in op.inputs), like=op.outputs[0], **op.attrs)
+        made = q.one(op.kind, *(q.plain[v] for v in op.inputs), like=op.outputs[0], **op.attrs.explicit())
         q.plain[op.outputs[0]] = made
         return
     parts = [q.of(v) for v in op.inputs]
     if any(p.exponent is not None or p.unit != parts[0].unit for p in parts):
         raise q.refuse("rows of different units or exponents; use one format for all")
-    made = q.one(op.kind, *(p.value for p in parts), unit=parts[0].unit, like=op.outputs[0], **op.attrs)
+    made = q.one(
+        op.kind, *(p.value for p in parts), unit=parts[0].unit, like=op.outputs[0], **op.attrs.explicit()
+    )
     q.now[op.outputs[0]] = parts[0].like(made)

@@ -18,7 +18,7 @@ def one_of(q: Quantizer) -> int:
 
 
 def _monitor(q: Quantizer, op: Op, z: Now, loss: str, scale: float) -> None:
-    if op.attrs.get("with_loss"):
+    if op.attrs.with_loss:
         label = q.plain[op.inputs[1]]
         made = q.one(
             "monitor", z.value, label, loss=loss, step=z.unit, scale=scale, like=op.outputs[1], unit=None
@@ -36,7 +36,7 @@ def _checked_labels(q: Quantizer, op: Op) -> tuple[Now, Value]:
 @lowers("xent_error")
 def _xent(q: Quantizer, op: Op) -> None:
     z, label = _checked_labels(q, op)
-    scale, one, out = op.attrs["scale"], one_of(q), op.outputs[0]
+    scale, one, out = op.attrs.scale, one_of(q), op.outputs[0]
     count = min(z.format.greatest - z.format.least, ceil(11.0 / z.unit))
     table = tuple(round(2**15 * exp(-i * z.unit)) for i in range(count + 1))
     fmt = fixed(True, kind(q.precision.error).bits, scale / one)
@@ -51,19 +51,19 @@ def _xent(q: Quantizer, op: Op) -> None:
 def _mse(q: Quantizer, op: Op) -> None:
     z, label = _checked_labels(q, op)
     one, out = round(1.0 / z.unit), op.outputs[0]
-    unit = 2.0 * op.attrs["scale"] * z.unit
+    unit = 2.0 * op.attrs.scale * z.unit
     fmt = q.wide(z.format.reach + one, unit)
     wide = Now(
         q.one("difference_error", z.value, label, one=one, format=fmt, unit=unit, like=out, suffix=".wide")
     )
-    q.now[out] = q.error(wide, out, was=4.0 * op.attrs["scale"] / one_of(q))  # errors up to 2, if static
-    _monitor(q, op, z, "mse", op.attrs["scale"])
+    q.now[out] = q.error(wide, out, was=4.0 * op.attrs.scale / one_of(q))  # errors up to 2, if static
+    _monitor(q, op, z, "mse", op.attrs.scale)
 
 
 @lowers("hinge_error")
 def _hinge(q: Quantizer, op: Op) -> None:
     z, label = _checked_labels(q, op)
-    scale, out = op.attrs["scale"], op.outputs[0]
+    scale, out = op.attrs.scale, op.outputs[0]
     fmt = q.wide(op.inputs[0].shape[1], scale)
     made = q.one("margin_error", z.value, label, one=round(1.0 / z.unit), format=fmt, unit=scale, like=out)
     q.now[out] = Now(made)
@@ -74,15 +74,15 @@ def _hinge(q: Quantizer, op: Op) -> None:
 def _violation(q: Quantizer, op: Op) -> None:
     """The part of the margin that grows with h becomes a shift of the sum of |h|."""
     z, label = _checked_labels(q, op)
-    scale, every, out = op.attrs["scale"], op.attrs["every"], op.outputs[0]
+    scale, every, out = op.attrs.scale, op.attrs.every, op.outputs[0]
     operands, shift = [z.value, label], 0
     for h in map(q.of, op.inputs[2:]):
         if h.exponent is not None and (h.sign < 0 or h.exponent.shape):
             raise q.refuse("its layer has an exponent per sample; use activation_exponent=static")
         operands += [h.value] if h.exponent is None else [h.value, h.exponent]
-        shift = nearest_shift(op.attrs["relative"] * h.unit / z.unit)
+        shift = nearest_shift(op.attrs.relative * h.unit / z.unit)
     fmt = q.wide(op.inputs[0].shape[1] - 1 if every else 1, scale)
-    how = {"shift": shift, "margin": round(op.attrs["margin"] / z.unit), "every": every}
+    how = {"shift": shift, "margin": round(op.attrs.margin / z.unit), "every": every}
     made = q.one("violated", *operands, **how, format=fmt, unit=scale, like=out)
     q.now[out] = Now(made)
     _monitor(q, op, z, "xent", scale)
@@ -91,7 +91,7 @@ def _violation(q: Quantizer, op: Op) -> None:
 @lowers("bce_error")
 def _bce(q: Quantizer, op: Op) -> None:
     z, label = _checked_labels(q, op)
-    scale, out = op.attrs["scale"], op.outputs[0]
+    scale, out = op.attrs.scale, op.outputs[0]
     p, one = sigmoid(q, z, out)
     fmt = fixed(True, kind(q.precision.error).bits, scale / one)
     made = q.one("less_label", p, label, one=one, format=fmt, unit=scale / one, like=out)

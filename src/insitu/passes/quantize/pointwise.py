@@ -15,14 +15,14 @@ from insitu.step.ir import Op, Phase, Value
 @lowers("stash")
 def _stash(q: Quantizer, op: Op) -> None:
     """A bit n whose unit is what it stands for; a run-time exponent does not change the sign of its operand."""
-    x, unit = q.of(op.inputs[0]), float(op.attrs["scale"])
+    x, unit = q.of(op.inputs[0]), float(op.attrs.scale)
     made = q.one("stash", x.value, format=fixed(False, 1, unit), unit=unit, like=op.outputs[0])
     q.now[op.outputs[0]] = Now(made)
 
 
 @lowers("scale")
 def _scale(q: Quantizer, op: Op) -> None:
-    x, by = q.of(op.inputs[0]), op.attrs["by"]
+    x, by = q.of(op.inputs[0]), op.attrs.by
     if not by > 0:
         raise q.refuse(f"a factor of {by:g} would need a negation; use a positive one")
     q.now[op.outputs[0]] = replace(x, seen=x.unit * by)  # no operation
@@ -37,16 +37,14 @@ def _sign(q: Quantizer, op: Op) -> None:
 @lowers("reshape")
 def _reshape(q: Quantizer, op: Op) -> None:
     x = q.of(op.inputs[0])
-    made = q.one("reshape", x.value, shape=op.attrs["shape"], unit=x.unit, like=op.outputs[0])
+    made = q.one("reshape", x.value, shape=op.attrs.shape, unit=x.unit, like=op.outputs[0])
     q.now[op.outputs[0]] = x.like(made)
 
 
 @lowers("dropout")
 def _dropout(q: Quantizer, op: Op) -> None:
-    x, p = q.of(op.inputs[0]), op.attrs["p"]
-    made = q.one(
-        "dropout", x.value, p=p, stream=op.attrs["stream"], unit=x.unit / (1.0 - p), like=op.outputs[0]
-    )
+    x, p = q.of(op.inputs[0]), op.attrs.p
+    made = q.one("dropout", x.value, p=p, stream=op.attrs.stream, unit=x.unit / (1.0 - p), like=op.outputs[0])
     q.now[op.outputs[0]] = x.like(made)
 
 

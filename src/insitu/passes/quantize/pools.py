@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import ceil, prod
 from typing import Any
 
+from insitu.ops.pool import Window
 from insitu.passes.quantize.units import Now
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op
@@ -13,10 +14,12 @@ from insitu.step.ir import Op
 @lowers("max_pool")
 def _max_pool(q: Quantizer, op: Op) -> None:
     x = q.of(op.inputs[0])
-    size = op.attrs.get("size")
+    size = op.attrs.size
     if size is not None and any(op.inputs[0].shape[2 + i] % size[i] for i in (0, 1)):
         raise q.refuse("an adaptive pool whose size does not divide the plane; use a fixed window")
-    made, position = q.emit("max_pool", x.value, units=(x.unit, None), like=op.outputs[0], **op.attrs)
+    made, position = q.emit(
+        "max_pool", x.value, units=(x.unit, None), like=op.outputs[0], **op.attrs.explicit()
+    )
     q.now[op.outputs[0]] = x.like(made)
     q.plain[op.outputs[1]] = position
 
@@ -25,15 +28,16 @@ def _max_pool(q: Quantizer, op: Op) -> None:
 def _max_unpool(q: Quantizer, op: Op) -> None:
     d = q.of(op.inputs[0])
     made = q.one(
-        "max_unpool", d.value, q.plain[op.inputs[1]], shape=op.attrs["shape"], unit=d.unit, like=op.outputs[0]
+        "max_unpool", d.value, q.plain[op.inputs[1]], shape=op.attrs.shape, unit=d.unit, like=op.outputs[0]
     )
     q.now[op.outputs[0]] = d.like(made)
 
 
 def _window(q: Quantizer, op: Op, plane: tuple[int, ...], pooled: tuple[int, ...]) -> dict[str, Any]:
     """Kernel, stride and padding, of an adaptive pool too."""
-    if op.attrs.get("size") is None:
-        return {k: op.attrs[k] for k in ("kernel", "stride", "padding")}
+    window: Window | None = op.attrs.window
+    if window is not None:
+        return window.explicit()
     if any(plane[2 + i] % pooled[2 + i] for i in (0, 1)):
         raise q.refuse("an adaptive pool whose size does not divide the plane; use a fixed window")
     kernel = tuple(plane[2 + i] // pooled[2 + i] for i in (0, 1))
@@ -62,12 +66,12 @@ def _avg_pool(q: Quantizer, op: Op) -> None:
 @lowers("avg_unpool")
 def _avg_unpool(q: Quantizer, op: Op) -> None:
     d = q.of(op.inputs[0])
-    window = _window(q, op, op.attrs["shape"], op.inputs[0].shape)
+    window = _window(q, op, op.attrs.shape, op.inputs[0].shape)
     overlap = prod(ceil(k / s) for k, s in zip(window["kernel"], window["stride"]))
     fmt = d.format if overlap == 1 else q.wide(overlap * d.format.reach, d.unit)
     unit = d.unit / prod(window["kernel"])
     made = q.one(
-        "sum_unpool", d.value, shape=op.attrs["shape"], format=fmt, unit=unit, like=op.outputs[0], **window
+        "sum_unpool", d.value, shape=op.attrs.shape, format=fmt, unit=unit, like=op.outputs[0], **window
     )
     spread = d.like(made)
     q.now[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)

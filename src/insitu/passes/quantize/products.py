@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from insitu.numbers.formats import Fixed, Quantized
+from insitu.ops.common import Shaped
+from insitu.ops.integer_products import GEOMETRY, ConvolutionDw, Geometry
 from insitu.ops.loops import loops
 from insitu.ops.quant import Read, feedback_spread
 from insitu.passes.precision import kind
 from insitu.passes.quantize.units import Now, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
+from insitu.step.attrs import Attrs
 from insitu.step.ir import Op, Role, Value
 
 
-def _geometry(op: Op) -> dict[str, Any]:
-    return {k: op.attrs[k] for k in ("stride", "padding", "dilation", "groups") if k in op.attrs}
+def _geometry(attrs: Attrs) -> dict[str, Any]:
+    """Stride, padding, dilation and groups of a convolution."""
+    return dict(zip(GEOMETRY, attrs.geometry)) if isinstance(attrs, Geometry) else {}
 
 
 def _summed(op: Op) -> tuple[int, int]:
@@ -30,7 +34,7 @@ def _forward(q: Quantizer, op: Op) -> None:
     fan, axis = _summed(op)
     unit = x.unit * w.unit
     bound = fan * x.format.reach * w.format.reach
-    attrs: dict[str, Any] = _geometry(op)
+    attrs: dict[str, Any] = _geometry(op.attrs)
     operands = [x.value, q.stored(op.inputs[1])]
     if len(op.inputs) == 3:
         bias, read, shift = q.bias(op.inputs[2], unit)
@@ -73,12 +77,12 @@ def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: Now
 
 @lowers("matmul_dx", "conv2d_dx")
 def _error_below(q: Quantizer, op: Op) -> None:
-    view = op.attrs.get("view")
+    view = op.attrs.view
     if view not in (None, "sign"):
         raise q.refuse(f"feedback of random magnitudes ({view}) has no integer form; use usf or fa")
     d, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
     fan, axis = _summed(op)
-    unit = d.unit * (op.attrs["scale"] if view == "sign" else w.unit)
+    unit = d.unit * (op.attrs.scale if view == "sign" else w.unit)
     reach = 1 if view == "sign" else w.format.reach
     bound, was = fan * d.format.reach * reach, d.unit
     few = violators(q, d.value)
@@ -86,7 +90,7 @@ def _error_below(q: Quantizer, op: Op) -> None:
         bound = few * reach
         wide = bound.bit_length() + 1 - q.precision.error_clip
         was = unit * 2.0 ** max(wide - kind(q.precision.error, "error").bits, 0)
-    attrs = _geometry(op) | ({"shape": op.attrs["shape"]} if "shape" in op.attrs else {})
+    attrs = _geometry(op.attrs) | ({"shape": op.attrs.shape} if isinstance(op.attrs, Shaped) else {})
     if view == "sign":
         attrs["view"] = "sign"
     if q.reads.get(op.inputs[1]) is not None:
@@ -127,7 +131,7 @@ def _gradient(q: Quantizer, op: Op) -> None:
     terms, axis = terms * steps, axis * steps
     unit = d.unit * x.unit
     bound = terms * d.format.reach * x.format.reach
-    attrs = _geometry(op) | ({"kernel": op.attrs["kernel"]} if "kernel" in op.attrs else {})
+    attrs = _geometry(op.attrs) | ({"kernel": op.attrs.kernel} if isinstance(op.attrs, ConvolutionDw) else {})
     made = q.one(
         op.kind,
         d.value,
@@ -169,7 +173,7 @@ def _project(q: Quantizer, op: Op) -> None:
         unit=unit,
         like=op.outputs[0],
         suffix=".sum",
-        columns=op.attrs["columns"],
+        columns=op.attrs.columns,
         **q.sums(bound, unit, axis),
     )
     q.now[op.outputs[0]] = q.error(Now(made, e.exponent, e.sign), op.outputs[0], e.unit)
@@ -185,14 +189,14 @@ def _drawn(q: Quantizer, bound: float) -> tuple[Quantized, float]:
 
 @lowers("random")
 def _random(q: Quantizer, op: Op) -> None:
-    fmt, unit = _drawn(q, op.attrs["bound"])
+    fmt, unit = _drawn(q, op.attrs.bound)
     made = q.one(
         "fixed_random",
         unit=unit,
         like=op.outputs[0],
         format=fmt,
-        shape=op.attrs["shape"],
-        stream=op.attrs["stream"],
+        shape=op.attrs.shape,
+        stream=op.attrs.stream,
     )
     q.now[op.outputs[0]] = Now(made)
 
@@ -200,10 +204,10 @@ def _random(q: Quantizer, op: Op) -> None:
 @lowers("random_project")
 def _random_project(q: Quantizer, op: Op) -> None:
     e = q.of(op.inputs[0])
-    matrix, unit = _drawn(q, op.attrs["bound"])
+    matrix, unit = _drawn(q, op.attrs.bound)
     unit *= e.unit
     bound = e.value.shape[1] * e.format.reach * matrix.reach
-    attrs = {"columns": op.attrs["columns"], "stream": op.attrs["stream"], "matrix": matrix}
+    attrs = {"columns": op.attrs.columns, "stream": op.attrs.stream, "matrix": matrix}
     made = q.one(
         op.kind, e.value, unit=unit, like=op.outputs[0], suffix=".sum", format=q.wide(bound, unit), **attrs
     )
@@ -214,14 +218,14 @@ def _random_project(q: Quantizer, op: Op) -> None:
 def _select(q: Quantizer, op: Op) -> None:
     m = q.matrix(op.inputs[0])
     made = q.one(
-        op.kind, m.value, q.plain[op.inputs[1]], unit=m.unit, like=op.outputs[0], columns=op.attrs["columns"]
+        op.kind, m.value, q.plain[op.inputs[1]], unit=m.unit, like=op.outputs[0], columns=op.attrs.columns
     )
     q.now[op.outputs[0]] = Now(made)
 
 
 @lowers("random_rows")
 def _random_rows(q: Quantizer, op: Op) -> None:
-    matrix, unit = _drawn(q, op.attrs["bound"])
-    attrs = {"columns": op.attrs["columns"], "stream": op.attrs["stream"], "matrix": matrix}
+    matrix, unit = _drawn(q, op.attrs.bound)
+    attrs = {"columns": op.attrs.columns, "stream": op.attrs.stream, "matrix": matrix}
     made = q.one(op.kind, q.plain[op.inputs[0]], unit=unit, like=op.outputs[0], format=matrix, **attrs)
     q.now[op.outputs[0]] = Now(made)

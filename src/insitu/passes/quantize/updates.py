@@ -17,7 +17,7 @@ from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
 @lowers("update")
 def _update(q: Quantizer, op: Op) -> None:
     v, g = op.inputs[0], q.of(op.inputs[1])
-    optimizer: Optimizer = op.attrs["optimizer"]
+    optimizer: Optimizer = op.attrs.optimizer
     if v not in q.moves:
         raise q.refuse(f"%{v.name} learns but is read by nothing that has an integer form")
     w = q.moves[v]
@@ -97,6 +97,5 @@ def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: BoundUpdate | Master
         for suffix, a in (("errors", d), ("inputs", x))
     ]
     count = _state(q, v, "count", (1,), Fixed(False, steps.bit_length(), 0))
-    attrs = {k: made.attrs[k] for k in ("format", "chunks", "limit") if k in made.attrs}
-    attrs |= {"optimizer": move, "operands": 2, "gather": steps}
+    attrs = made.attrs.explicit() | {"optimizer": move, "operands": 2, "gather": steps}
     q.emit("matmul_dw_gather", d, x, w, *kept, count, phase=Phase.GRADIENT, **attrs)

@@ -131,7 +131,7 @@ class Quantizer(Residents):
         if any(op.record.scores and op.inputs[0] is out for op in readers) or out in self.step.outputs:
             self.now[out] = self._scores(x, out, readers)
             return
-        functions = {op.attrs["fn"] for op in readers if op.kind == "activate"}
+        functions = {op.attrs.fn for op in readers if op.kind == "activate"}
         if len(functions) == 1 and all(op.kind == "activate" for op in readers):
             self._before_activation(x, out, functions.pop(), readers)
             return
