@@ -23,6 +23,7 @@ from insitu.cli.options import (
     emit,
     shape,
 )
+from insitu.errors import StepError
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
@@ -207,7 +208,18 @@ def _rule_text(found: dict[str, Any]) -> str:
 
 def _step_json(step: Step) -> str:
     peak, roles = _memory(step)
-    return json.dumps({"step": str(step), "peak_bytes": peak, "by_role": roles}, indent=1)
+    found = {"step": str(step), "peak_bytes": peak, "by_role": roles}
+    return json.dumps(found | _program_of(step), indent=1)
+
+
+def _program_of(step: Step) -> dict[str, Any]:
+    """The step as data; for one that holds a Python function, why there is none."""
+    from insitu.step.serial import to_dict
+
+    try:
+        return {"program": to_dict(step)}
+    except StepError as error:
+        return {"program": None, "refused": str(error)}
 
 
 def _step_text(step: Step) -> str:
