@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+from insitu.ops.common import Formatted
+from insitu.ops.integer_products import Viewed
 from insitu.step.ir import Op, Shape, Value
 
 ACCUMULATOR = 32
