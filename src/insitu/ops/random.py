@@ -22,7 +22,7 @@ from insitu.ops.common import (
 )
 from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import feedback_integers, integers, random_words
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, names
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
@@ -90,6 +90,10 @@ class RandomProject(Regenerated, Formatted):
 @dataclass(frozen=True, kw_only=True)
 class RandomRows(Regenerated, InFormat):
     """Rows of a regenerated matrix."""
+
+    def order(self) -> tuple[str, ...]:
+        """A step on reals prints the format at the end."""
+        return names(type(self)) if self.matrix else (*names(Regenerated), "format")
 
 
 def _dropout_infer(inputs: Sequence[Value], attrs: Dropout) -> Inferred:
