@@ -18,7 +18,8 @@ from pathlib import Path
 from insitu.backends.c.boards import build
 from insitu.backends.c.emulator import count
 from insitu.backends.c.firmware import OUTSIDE
-from insitu.backends.c.project import RUNTIME, kernels_of
+from insitu.backends.c.project import kernels_of
+from insitu.backends.c.templates import RUNTIME
 
 BOARD = "m4"
 FORWARD_BAR, UPDATE_BAR = 2.3, 6.0

@@ -10,7 +10,7 @@ import pytest
 
 from insitu.backends.c import host
 from insitu.backends.c.host import AVX2, AVX512, SANITIZED, WARNINGS, compiler, features, kernels
-from insitu.backends.c.project import RUNTIME
+from insitu.backends.c.templates import RUNTIME
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 

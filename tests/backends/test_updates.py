@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from insitu.backends.c import updates
-from insitu.backends.c.project import RUNTIME, kernels_of
+from insitu.backends.c.project import kernels_of
+from insitu.backends.c.templates import RUNTIME
 from tests.backends.programs import pair
 
 

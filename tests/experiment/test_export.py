@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from insitu.backends.c.firmware import on_board
@@ -60,6 +62,95 @@ def test_a_changed_weight_fails_the_test_of_the_project(run: Path, tmp_path: Pat
     data.write_text(f"{head}{{\n    {int(first) ^ 1},{rest}")
     done = subprocess.run(["make", "test"], cwd=out, capture_output=True, text=True)
     assert done.returncode != 0 and "self-test: wrong state at 0" in done.stdout
+
+
+def test_the_export_of_a_run_goes_on_where_its_last_checkpoint_is(tmp_path: Path) -> None:
+    """Step count and rate are those of the run, and the self-test proves it: its reference starts there."""
+    folder, out = tmp_path / "run", tmp_path / "c"
+    words = ["--precision", "edge-latent-free-8", "--set", "schedule.kind=cosine", "--out", str(folder)]
+    assert main([*RUN, *words]) == 0
+    assert main(["export", "c", str(folder), "-o", str(out)]) == 0
+    net = (out / "insitu_net.c").read_text()
+    assert "net->clock.t = 60u;" in net
+    rate = float.fromhex(re.search(r"clock.rate = (.*)f;", net)[1])  # type: ignore[index]
+    assert 0 < rate < 0.05 / 100
+    assert main(["export", "c", str(folder), "-o", str(out), "--lr", "0.05"]) == 0
+    assert f"net->clock.rate = {float(np.float32(0.05)).hex()}f;" in (out / "insitu_net.c").read_text()
+    done = subprocess.run(["make", "test"], cwd=out, capture_output=True, text=True)
+    assert "self-test: all equal" in done.stdout, done.stderr
+
+
+TWO = """#include "sleep_net.h"
+#include "wake_net.h"
+#include <cstdio>
+static uint8_t arena[WAKE_ARENA_BYTES + SLEEP_ARENA_BYTES], first[WAKE_STATE_BYTES], second[SLEEP_STATE_BYTES];
+static uint8_t label[1] = {3}, x[WAKE_BATCH_BYTES];
+int main() {
+    static float values[WAKE_SAMPLE_VALUES];
+    wake_net a;
+    sleep_net b;
+    wake_init(&a, arena, first);
+    sleep_init(&b, arena, second);
+    for (unsigned i = 0; i < WAKE_SAMPLE_VALUES; i++) values[i] = static_cast<float>(i) / 64.0f;
+    if (wake_quantize_input(values, WAKE_SAMPLE_VALUES, x) != WAKE_OK) return 1;
+    if (wake_learn(&a, x, label) != WAKE_OK || sleep_learn(&b, x, label) != SLEEP_OK) return 2;
+    std::printf("%d %d %s\\n", wake_infer(&a, x) >= 0, sleep_infer(&b, x) >= 0, wake_class_names[3]);
+    return 0;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+def test_two_exports_with_different_kernels_are_one_program_in_cpp(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(
+        "{data: digits, network: mlp-64-8-10, rule: bp, precision: w8a8, batch: 1, limit_train: 60}"
+    )
+    objects = []
+    for name, source in (("wake", run), ("sleep", other)):
+        folder = tmp_path / name
+        assert main(["export", "c", str(source), "-o", str(folder), "--name", name, "--quiet"]) == 0
+        flags = re.search(r"^CONFIG := (.*)$", (folder / "Makefile").read_text(), re.M)[1].split()  # type: ignore[index]
+        assert "INSITU_" not in " ".join(flags) and not list(folder.rglob("insitu*"))
+        sources = [path for path in folder.rglob("*.c") if path.name != "test.c"]
+        for i, path in enumerate(sources):
+            objects.append(f"{name}{i}.o")
+            command = [
+                "gcc",
+                "-std=c99",
+                "-Wall",
+                "-Wextra",
+                "-Werror",
+                *flags,
+                f"-I{folder}",
+                "-c",
+                str(path),
+            ]
+            subprocess.run([*command, "-o", objects[-1]], check=True, cwd=tmp_path)
+    (tmp_path / "main.cpp").write_text(TWO)
+    command = [
+        "g++",
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-pedantic",
+        "-Werror",
+        "-Iwake",
+        "-Isleep",
+        "main.cpp",
+    ]
+    subprocess.run([*command, *objects, "-o", "two"], check=True, cwd=tmp_path)
+    done = subprocess.run([tmp_path / "two"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1 1 3\n")
+
+
+def test_a_name_that_is_none_in_c_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("", "9to5", "a-b", "x" * 33, "int main(", "é"):
+        assert main(["export", "c", str(run), "-o", str(tmp_path / "c"), "--name", name]) == 2
+        assert "cannot begin symbols of C" in capsys.readouterr().err
+    assert not (tmp_path / "c").exists()
 
 
 on_boards = pytest.mark.skipif(

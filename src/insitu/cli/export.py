@@ -91,6 +91,9 @@ def _export(
     steps: Annotated[
         int, typer.Option(min=1, max=bounds.STEPS.value, help="Training steps of the self-test.")
     ] = 8,
+    lr: Annotated[
+        float | None, typer.Option(help="Learning rate to begin with; default: that of the run's last step.")
+    ] = None,
     data_dir: DataDir = None,
     trust: Trust = False,
     quiet: Quiet = False,
@@ -100,7 +103,16 @@ def _export(
     from insitu.experiment.export import export
 
     ask_of(run, trust)
-    found = export(backend, run, out, batch=batch, steps=steps, data_dir=path_text(data_dir), options=options)
+    found = export(
+        run,
+        out,
+        backend,
+        batch=batch,
+        steps=steps,
+        lr=lr,
+        data_dir=path_text(data_dir),
+        options=options,
+    )
     if as_json:
         emit(json.dumps({"folder": str(found.folder), **found.facts}, indent=1))
         return

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from insitu.backends.protocol import Backend, Written, find
 from insitu.errors import CheckpointError, ConfigError
@@ -18,24 +16,29 @@ from insitu.experiment.resolve import Setup
 from insitu.run.lock import held
 from insitu.run.program import Program
 
+if TYPE_CHECKING:
+    from insitu.run.checkpoint import Progress
+
 GOLDEN_STEPS = 8
 """Training steps of the self-test."""
 
 
 def export(
-    backend: str,
     run: Path,
     out: Path,
+    backend: str = "c",
     *,
     batch: int | None = None,
     steps: int = GOLDEN_STEPS,
+    lr: float | None = None,
     data_dir: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Written:
     """Writes a run (its last checkpoint), or a configuration (first values), as a project of a backend.
 
     Args:
-        batch, steps, data_dir: as of :func:`exportable`.
+        backend: its name.
+        batch, steps, lr, data_dir: as of :func:`exportable`.
         options: of this backend alone, by the names of its ``options``.
 
     Raises:
@@ -43,7 +46,7 @@ def export(
     """
     found = find(backend)
     chosen = found.options(**options or {})
-    program = exportable(run, batch=batch, steps=steps, data_dir=data_dir)
+    program = exportable(run, batch=batch, steps=steps, lr=lr, data_dir=data_dir)
     _check(found, run, program)
     with held(out):
         return found.write(program, out, chosen)
@@ -56,13 +59,19 @@ def _check(backend: Backend, run: Path, program: Program) -> None:
 
 
 def exportable(
-    run: Path, *, batch: int | None = None, steps: int = GOLDEN_STEPS, data_dir: str | None = None
+    run: Path,
+    *,
+    batch: int | None = None,
+    steps: int = GOLDEN_STEPS,
+    lr: float | None = None,
+    data_dir: str | None = None,
 ) -> Program:
     """The program of a run folder (with its last checkpoint), or of a configuration (with its first values).
 
     Args:
         batch: samples per training step of the program; ``None``: the run's.
         steps: training steps of its golden values, on the first training samples; of integer programs.
+        lr: the learning rate that it begins with; ``None``: that of the run's last step.
     """
     folder = run if run.is_dir() else None
     config = load(RunConfig, run / "config.yaml" if folder else run)
@@ -70,25 +79,39 @@ def exportable(
         config = config.model_copy(update={"data_dir": data_dir})
     setup = Setup.of(config)
     check_other(setup, batch or config.batch)
-    program = executable(setup, batch or config.batch)
+    program = replace(executable(setup, batch or config.batch), classes=tuple(setup.data.class_names))
     if folder is not None:
-        program = replace(program, first=_trained(folder, setup, program))
+        program = _trained(folder, program, setup)
+    if lr is not None:
+        program = replace(program, lr=lr)
     if config.policy is None:
         return program
     return replace(program, batches=tuple(integer_batches(setup, program, steps)))
 
 
-def _trained(folder: Path, setup: Setup, program: Program) -> dict[str, np.ndarray]:
-    """The state of a run's last checkpoint, which has to be of this program; residents beyond it as they begin."""
+def _trained(folder: Path, program: Program, setup: Setup) -> Program:
+    """The program as a run's last checkpoint leaves it (which has to be of this run): its state, step count, phase and
+    learning rate; residents that the run has not touched as they began."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise CheckpointError(f"{folder} has no checkpoint.pt; train it first, or export its config.yaml")
     from insitu.experiment.train import of_run
 
-    state = of_run(path, setup).state
-    return {
+    kept = of_run(path, setup)
+    state, progress = kept.state, kept.progress
+    found = {
         name: state[name].double().numpy().reshape(first.shape).astype(first.dtype)
         if name in state
         else first
         for name, first in program.first.items()
     }
+    steps, rate = progress.step - progress.phase_start, program.lr * _last_factor(progress, setup)
+    return replace(program, first=found, t=steps, phase=progress.phase, lr=rate)
+
+
+def _last_factor(progress: Progress, setup: Setup) -> float:
+    """What the schedule makes of the learning rate at the next step; at the last one if the run has ended, for many a
+    schedule ends at 0."""
+    total = setup.total_samples
+    samples = min(progress.samples, max(total - setup.config.batch, 0))
+    return setup.config.schedule.factor(setup.phases.within(samples / total))

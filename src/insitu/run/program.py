@@ -38,6 +38,8 @@ class Program:
         inference: the lowered forward pass; of one sample where it is run, of the training batch where it is costed.
         first: first values of all residents: integers, or float32 for real ones. A cost needs none.
         lr, seed: the learning rate and the seed of the run.
+        t, phase: training steps done before (in the phase), and the phase that training goes on with.
+        classes: their names, if the data have some.
         batches: samples and labels of the training steps of :attr:`golden`, phases in turn.
         eager: the steps as the rule emitted them (and as they were quantized).
         idle: bytes by role that a phase's step does not touch but that must not be lost.
@@ -50,6 +52,9 @@ class Program:
     first: Arrays = field(default_factory=dict, repr=False)
     lr: float = 0.0
     seed: int = 0
+    t: int = 0
+    phase: int = 0
+    classes: tuple[str, ...] = ()
     batches: tuple[Batch, ...] = field(default=(), repr=False)
     eager: tuple[Step, ...] = ()
     idle: tuple[Mapping[Role, int], ...] = ()
@@ -63,6 +68,15 @@ class Program:
     @cached_property
     def inference_layout(self) -> Layout:
         return plan(self.inference)
+
+    @cached_property
+    def given(self) -> dict[str, Value]:
+        """The inputs of the training steps by name: ``x``, and ``label`` if a phase takes one."""
+        found: dict[str, Value] = {}
+        for step in self.steps:
+            for value in step.inputs:
+                found.setdefault(value.name, value)
+        return found
 
     @cached_property
     def residents(self) -> dict[str, Value]:
@@ -126,9 +140,9 @@ def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 def _golden(program: Program) -> Golden:
     arrays = {name: np.array(a) for name, a in program.first.items()}
     states = []
-    for t, (x, label) in enumerate(program.batches):
-        step = program.steps[t % len(program.steps)]
-        run(step, arrays, x, label, Clock(program.lr, program.seed, t))
+    for n, (x, label) in enumerate(program.batches):
+        step = program.steps[n % len(program.steps)]
+        run(step, arrays, x, label, Clock(program.lr, program.seed, program.t + n))
         states.append({n: _compact(a) if n in program.written else a for n, a in arrays.items()})
     sample = program.batches[0][0][: program.inference.batch]
     (scores,) = run(program.inference, arrays, sample, None, Clock(program.lr, program.seed, 0))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from insitu.backends.c.templates import PREFIX
 from insitu.backends.protocol import Backend, Written, on_reals
 from insitu.errors import ConfigError
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 class Options:
     """What an export to C can be asked for beside the project."""
 
+    name: str = field(
+        default=PREFIX,
+        metadata={"help": "What symbols, macros and files begin with; several link into one firmware."},
+    )
     board: str | None = field(
         default=None,
         metadata={"help": "Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55."},
@@ -82,7 +87,7 @@ class C(Backend):
         from insitu.backends.c.firmware import on_board
         from insitu.backends.c.project import write
 
-        project = write(program, folder)
+        project = write(program, folder, options.name)
         found = [on_board(project, b, optimize=options.optimize, run=options.emulate) for b in options.boards]
         facts = {"planned": project.planned, "boards": [board.plain() for board in found]}
         note = f"project {folder}: 'make test' in it proves the bits again"
@@ -96,7 +101,8 @@ class C(Backend):
 
 def _text(project: Project, boards: list[OnBoard]) -> str:
     planned = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in project.planned.items())
-    lines = [f"{project.program.name}: bytes planned: {planned}"]
+    p = project.program
+    lines = [f"{p.name}: bytes planned: {planned}", f"goes on at step {p.t:,} with learning rate {p.lr:g}"]
     for board in boards:
         lines += ["", *board.lines()]
     return "\n".join(lines) + "\n"

@@ -20,6 +20,8 @@ from insitu.step.ir import Op, Step, Value
 from insitu.step.liveness import roots
 
 LEAST, MOST = -(1 << 31), (1 << 31) - 1
+LEAST_SHIFT, MOST_SHIFT = -24, 127
+"""Of an update: below, a gradient of 32 bits leaves 64; the most fits a byte, and rounds every gradient away."""
 Text = str
 NULL = "NULL"
 
@@ -248,5 +250,17 @@ def _real(x: float) -> str:
 
 
 def base_shift(o: BoundUpdate | MasterUpdate, lr: float) -> int:
-    """The shift that a learning rate stands for in an update of stored words; 0 for real weights."""
-    return 0 if isinstance(o, MasterUpdate) else o.shift(lr, 0)
+    """The shift that a learning rate stands for in an update of stored words; 0 for real weights.
+
+    Raises:
+        ConfigError: the rate is larger than C shifts by.
+    """
+    if isinstance(o, MasterUpdate):
+        return 0
+    shift = o.shift(lr, 0)
+    if shift < LEAST_SHIFT:
+        raise ConfigError(
+            f"learning rate {lr:g} multiplies gradients by 2^{-shift}, and C by 2^{-LEAST_SHIFT} at most; "
+            f"use a rate below {lr * 2.0 ** (shift - LEAST_SHIFT):g}"
+        )
+    return min(shift, MOST_SHIFT)

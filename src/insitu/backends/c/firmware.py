@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from insitu.backends.c.boards import Elf, build, find, sizes, stack_of, symbol_sizes
 from insitu.backends.c.emulator import measure
-from insitu.backends.c.project import Project, defines
+from insitu.backends.c.project import Project, defines, renamed
+from insitu.backends.c.templates import PREFIX
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def on_board(project: Project, name: str, *, optimize: str = "-O2", run: bool = 
     """
     board, p, planned = find(name), project.program, project.planned
     elf, lone = (_built(project, name, optimize, learn) for learn in (True, False))
-    size, symbols = sizes(elf), symbol_sizes(elf)
+    size, symbols = sizes(elf), _plain(symbol_sizes(elf), project.name)
     built = OnBoard(
         board=board.name,
         text=size.text,
@@ -127,12 +129,13 @@ def on_board(project: Project, name: str, *, optimize: str = "-O2", run: bool = 
         + planned["state"],
         inference_memory=_blocks(symbol_sizes(lone)),
         network_text=size.text + size.rodata - sum(n for name, n in symbols.items() if _of_test(name)),
-        stack=stack_of(elf, ENTRIES),
+        stack=stack_of(elf, [renamed(entry, project.name) for entry in ENTRIES]),
     )
     if not run:
         return built
     result, counts = measure(elf, board)
-    forward = _inside(measure(lone, board)[1])
+    forward = _inside(_plain(measure(lone, board)[1], project.name))
+    counts = _plain(counts, project.name)
     steps, whole = len(p.batches), _inside(counts)
     counts.pop("total")
     return replace(
@@ -146,6 +149,11 @@ def on_board(project: Project, name: str, *, optimize: str = "-O2", run: bool = 
     )
 
 
+def _plain(found: Mapping[str, int], name: str) -> dict[str, int]:
+    """Numbers by symbol, as if the project had no name of its own."""
+    return {re.sub(rf"^{name}_", f"{PREFIX}_", symbol): n for symbol, n in found.items()}
+
+
 def _inside(counts: Mapping[str, int]) -> int:
     """Instructions of the network."""
     return counts["total"] - sum(counts.get(name, 0) for name in OUTSIDE)
@@ -154,12 +162,13 @@ def _inside(counts: Mapping[str, int]) -> int:
 def _built(project: Project, name: str, optimize: str, learn: bool) -> Elf:
     board = find(name)
     folder = project.folder
-    sources = [folder / n for n in ("insitu_net.c", "insitu_data.c", "state.c", "test.c")]
-    sources += sorted((folder / "kernels").glob("*.c"))
+    sources = [*sorted(folder.glob("*.c")), *sorted((folder / "kernels").glob("*.c"))]
     flags = [
         "INSITU_BOARD",
         *defines(project.program),
+        *(["INSITU_DSP"] if board.dsp else []),
         *([] if learn else ["INSITU_NO_LEARN"]),
     ]
+    flags, optimize = [renamed(flag, project.name) for flag in flags], renamed(optimize, project.name)
     out = folder / "build" / (f"{name}" if learn else f"{name}-infer")
     return build(sources, [folder, folder / "kernels"], board, out, defines=flags, optimize=optimize)

@@ -22,7 +22,8 @@ from insitu.backends.c import updates
 from insitu.backends.c.cache import kept
 from insitu.backends.c.emit import base_shift
 from insitu.backends.c.memory import Memory
-from insitu.backends.c.project import RUNTIME, Source, generated, tested
+from insitu.backends.c.project import Source, generated, tested
+from insitu.backends.c.templates import RUNTIME
 from insitu.errors import ConfigError
 from insitu.ops.updates import BoundUpdate, MasterUpdate
 from insitu.run.program import Program
@@ -42,6 +43,13 @@ AVX512 = (
 """Beside AVX2."""
 AVX512_NEEDS = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi"}
 """As Linux names them."""
+
+STATUS = {
+    -3: "a label is no class of the network",
+    -4: "it has no such phase",
+    -5: "the learning rate is too large",
+}
+"""What a training step may be refused for (``insitu_net.h``)."""
 
 SIZES = (
     "arena",
@@ -228,8 +236,14 @@ class Engine:
         self.c.insitu_host_clock(self.host, self.program.seed & 0xFFFFFFFF, t, ctypes.c_float(lr), shift)
 
     def learn(self, x: npt.NDArray[np.uint8], label: npt.NDArray[np.uint8], phase: int = 0) -> None:
-        """Training steps over packed batches [steps, bytes]."""
-        self.c.insitu_host_learn(self.host, phase, _pointer(x), _pointer(label), len(x))
+        """Training steps over packed batches [steps, bytes].
+
+        Raises:
+            ConfigError: C refused one, as a label is no class.
+        """
+        status = self.c.insitu_host_learn(self.host, phase, _pointer(x), _pointer(label), len(x))
+        if status:
+            raise ConfigError(f"the C program refused a training step: {STATUS.get(status, status)}")
 
     def infer(
         self, x: npt.NDArray[np.uint8], threads: int = 1

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
 from zlib import crc32
 
@@ -18,17 +19,17 @@ import numpy as np
 from insitu.backends.c import updates
 from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
-from insitu.backends.c.memory import ALIGN, Memory, aligned, packed
+from insitu.backends.c.interface import checks, header
+from insitu.backends.c.memory import Memory, aligned, packed
+from insitu.backends.c.templates import PREFIX, RUNTIME, template
 from insitu.errors import ConfigError
-from insitu.escape import c_comment
+from insitu.escape import c_string
 from insitu.numbers.formats import Quantized
 from insitu.passes.plan import Layout
 from insitu.run import lock
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 from insitu.step.ir import Step, Value
-
-RUNTIME = Path(__file__).parent / "runtime"
 
 
 def defines(program: Program) -> tuple[str, ...]:
@@ -71,6 +72,24 @@ class Source:
         self.shared = len(self.constants.texts)
         return [self.function(step, layout) for step, layout in zip(p.steps, memory.layouts)], forward
 
+    @cached_property
+    def identity(self) -> int:
+        """A number of the program, of 32 bits: of its steps, formats, layout and constants, what it only reads and
+        how samples are read; not of its weights or comments. A saved state belongs to one such number."""
+        p, memory = self.program, self.memory
+        phases, forward = self.bodies
+        calls = [line for body in (*phases, forward) for line in body if not line.startswith(_ASIDE)]
+        facts = [
+            f"{n} {memory.places[n]} {v.shape} {v.format} {v.unit} {v.zero}" for n, v in p.residents.items()
+        ]
+        given = [f"{v.name} {v.shape} {v.format} {v.unit} {v.zero}" for v in p.given.values()]
+        text = "\n".join([*calls, *self.constants.lines(), *facts, *given])
+        digest = sha256(text.encode() + memory.block("rom", p.first)).digest()
+        return int.from_bytes(digest[:4], "little") or 1
+
+
+_ASIDE = ("    /*", "    insitu_host_")
+"""Beginnings of lines that compute nothing: comments, counts of a host."""
 
 LOCALS = (
     "    uint8_t *const arena = net->arena;",
@@ -128,7 +147,7 @@ def net_source(source: Source) -> str:
     scores = p.inference.outputs[0]
     bits, form = form_of(scores)
     offset = source.memory.inference_layout.offsets[_root(p.inference, scores)]
-    return _template(
+    return template(
         "insitu_net.c.in",
         {
             "constants": "\n".join(source.constants.lines()[: source.shared]),
@@ -139,6 +158,8 @@ def net_source(source: Source) -> str:
             "scores": f"{{net->arena + {offset}u, {scores.size}u, {bits}u, {form}}}",
             "rate": f"{float(np.float32(p.lr)).hex()}f",
             "seed": f"{p.seed & 0xFFFFFFFF}u",
+            "step": f"{p.t & 0xFFFFFFFF}u",
+            "checks": "\n".join(checks(source)),
         },
     )
 
@@ -149,50 +170,25 @@ def _root(step: Step, value: Value) -> str:
     return roots(step)[value].name
 
 
-def header(source: Source) -> str:
-    """``insitu_net.h``: sizes and the interface."""
-    p, memory = source.program, source.memory
-    source.bodies  # noqa: B018  # finds the workspace and the number of updates
-    given = {v.name: v for v in p.steps[0].inputs}
-    label = given.get("label")
-    x = p.inference.inputs[0]
-    sizes = {
-        "TRAINING_ARENA_BYTES": memory.training_arena,
-        "INFERENCE_ARENA_BYTES": memory.inference_arena,
-        "WORKSPACE_BYTES": aligned(source.workspace),
-        "TRAINING_STATE_BYTES": memory.size("state"),
-        "INFERENCE_STATE_BYTES": max(memory.size("state", inference=True), ALIGN),
-        "ROM_BYTES": memory.size("rom"),
-        "SAMPLE_BYTES": x.bytes,
-        "BATCH": p.steps[0].batch,
-        "BATCH_BYTES": given["x"].bytes if "x" in given else 0,
-        "LABEL_BYTES": label.bytes if label is not None else 0,
-        "CLASSES": p.inference.outputs[0].size // p.inference.batch,
-        "PHASES": len(p.steps),
-        "UPDATES": max(len(source.constants.moves), 1),
-    }
-    lines = "\n".join(f"#define INSITU_{name} {n}u" for name, n in sizes.items())
-    return _template("insitu_net.h.in", {"sizes": lines, "name": c_comment(p.name)})
-
-
 def data_source(source: Source) -> str:
     """``insitu_data.c``: the first state and what is only read."""
-    first, memory = source.program.first, source.memory
-    blocks = {"insitu_first_state": memory.block("state", first), "insitu_rom": memory.block("rom", first)}
+    p, memory = source.program, source.memory
+    blocks = {
+        "insitu_first_state": memory.block("state", p.first),
+        "insitu_rom": memory.block("rom", p.first),
+    }
     text = "\n".join(
         f"const uint8_t {name}[{max(len(data), 1)}] = {{{_numbers(data)}}};" for name, data in blocks.items()
     )
-    return _template("insitu_data.c.in", {"blocks": text})
+    if p.classes:
+        names = ", ".join(map(c_string, p.classes))
+        text += f"\nconst char *const insitu_class_names[INSITU_CLASSES] = {{{names}}};"
+    return template("insitu_data.c.in", {"blocks": text})
 
 
 def _numbers(data: bytes | bytearray) -> str:
     rows = [data[i : i + 24] for i in range(0, len(data), 24)]
     return "\n" + ",\n".join("    " + ", ".join(map(str, row)) for row in rows) + "\n" if data else "0"
-
-
-def _template(name: str, values: Mapping[str, str]) -> str:
-    text = (RUNTIME / name).read_text(encoding="utf-8")
-    return re.sub(r"@(\w+)@", lambda m: values[m[1]], text)
 
 
 # --- the golden trace --------------------------------------------------------------------------------------------
@@ -208,7 +204,7 @@ def golden_source(source: Source) -> str:
         x += packed(given["x"], samples)
         label += packed(given["label"], labels) if "label" in given else b""
     sums = [crc32(source.memory.block("state", arrays)) for arrays in found.states]
-    return _template(
+    return template(
         "golden.h.in",
         {
             "steps": str(len(sums)),
@@ -229,9 +225,9 @@ def kernels_of(texts: Iterable[str]) -> list[Path]:
     sources = {path: path.read_text(encoding="utf-8") for path in paths}
     defined = {name: path for path, text in sources.items() for name in _DEFINED.findall(text)}
     found: set[Path] = set()
-    queue = list(texts)
+    queue = [*texts, *(path.read_text(encoding="utf-8") for path in (RUNTIME / "kernels").glob("*.h"))]
     while queue:
-        for name in set(_CALLED.findall(queue.pop())):
+        for name in set(_CALLED.findall(_PROTOTYPE.sub("", queue.pop()))):
             path = defined.get(name)
             if path is not None and path not in found:
                 found.add(path)
@@ -240,10 +236,11 @@ def kernels_of(texts: Iterable[str]) -> list[Path]:
 
 
 _DEFINED = re.compile(r"^\w[\w ]*[ *](insitu_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
+_PROTOTYPE = re.compile(r"^\w[^{}();=]*\([^{};]*\);", re.MULTILINE)
 _CALLED = re.compile(r"\b(insitu_\w+)(?:\s*\(|\)(?= \\|$))", re.MULTILINE)
 """Calls, and entries of the lists of ``insitu_updates.h``."""
 
-FIXED = ("insitu_kernels.h", "state.c")
+FIXED = ("insitu_kernels.h", "input.c", "state.c")
 """Runtime files that every program is compiled with."""
 
 
@@ -272,11 +269,13 @@ class Project:
         folder: where it is.
         program: what it computes.
         workspace: bytes of the arena's end that kernels gather windows in.
+        name: what its symbols begin with.
     """
 
     folder: Path
     program: Program
     workspace: int
+    name: str = PREFIX
 
     @cached_property
     def planned(self) -> dict[str, int]:
@@ -291,28 +290,40 @@ class Project:
         }
 
 
-def write(program: Program, folder: Path) -> Project:
+def write(program: Program, folder: Path, name: str = PREFIX) -> Project:
     """Writes the whole project.
 
+    Args:
+        name: what every symbol, macro and file of the project begins with, so that several link into one firmware.
+
     Raises:
-        ConfigError: an op has no kernel, or the folder holds something else.
+        ConfigError: an op has no kernel, the name is none in C, or the folder holds something else.
     """
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", name):
+        raise ConfigError(
+            f"name {name!r} cannot begin symbols of C; use a letter and then letters, digits and _, at most 32"
+        )
     source = Source(program)
     files = tested(source)
     there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
-    if there and "insitu_net.h" not in there:
+    if there and not any(file.endswith("_net.h") for file in there):
         raise ConfigError(
             f"{folder} holds other files than an exported project; pass an empty folder with -o"
         )
     for path in (*kernels_of(files.values()), *(RUNTIME / "kernels").glob("*.h")):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
-    files["Makefile"] = _template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
+    files["Makefile"] = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
     files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")
     make_folder(folder)
-    write_atomic(
-        folder / "insitu_net.h", files["insitu_net.h"]
-    )  # says what the folder is, if this is cut short
+    first = "insitu_net.h"  # says what the folder is, if this is cut short
+    write_atomic(folder / renamed(first, name), renamed(files[first], name))
     make_folder(folder / "kernels")
-    for name, content in files.items():
-        write_atomic(folder / name, content)
-    return Project(folder, program, aligned(source.workspace))
+    for file, content in files.items():
+        write_atomic(folder / renamed(file, name), renamed(content, name))
+    return Project(folder, program, aligned(source.workspace), name)
+
+
+def renamed(text: str, name: str) -> str:
+    """The text of a project, or a file's name, with another prefix: ``insitu_learn`` becomes ``wake_learn``,
+    ``INSITU_BATCH`` ``WAKE_BATCH``."""
+    return re.sub(r"\binsitu_", f"{name}_", re.sub(r"(\b|-D)INSITU_", rf"\g<1>{name.upper()}_", text))

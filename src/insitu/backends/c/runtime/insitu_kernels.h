@@ -16,6 +16,10 @@
 
 #include "insitu_updates.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* How the words of an array are read. */
 enum { INSITU_UNSIGNED, INSITU_SIGNED, INSITU_BINARY /* 0 is -1, 1 is +1 */, INSITU_REAL /* float32 */ };
 
@@ -172,7 +176,7 @@ void insitu_sum_to_channels_update(const insitu_array *d, const insitu_array *e,
 /* e (a scalar, or one per sample; or NULL) is added to the shift, or taken off it if minus. */
 void insitu_requant(const insitu_array *x, const insitu_array *e, const insitu_array *y, const insitu_fit *fit,
                     uint8_t minus, const insitu_clock *clock);
-/* Bits of the largest |x| (of each of `groups` equal parts) above what `bits` bits hold, minus usual. */
+/* Block exponent, one per group of x (`groups` equal parts): max(0, bit_length(max |x|) - (bits - 1)) - usual. */
 void insitu_exponent(const insitu_array *x, const insitu_array *e, uint32_t groups, uint8_t bits, int8_t usual);
 void insitu_norm_exponent(const insitu_array *x, const insitu_array *e, uint32_t groups, uint32_t by);
 /* e + f; a scalar serves all of the other. */
@@ -238,5 +242,9 @@ void insitu_violated(const insitu_array *z, const insitu_array *label, const ins
                      const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes, int32_t shift,
                      int32_t margin, uint32_t every);
 void insitu_less_first_half(const insitu_array *p, const insitu_array *e, int32_t one, int32_t low, int32_t high);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

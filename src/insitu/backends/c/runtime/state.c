@@ -2,14 +2,15 @@
  *
  * Saving and loading what was learned; a check sum; a copy.
  *
- * A slot: magic, version, number of the save, training steps, size (5 words of 4 bytes, little-endian), the shifts, the
- * state, and last the CRC-32 of all before. The newer whole slot counts; a save writes the other one.
+ * A slot: magic, version, program, number of the save, training steps, seed, learning rate (float32), size of shifts and
+ * state (8 words of 4 bytes, little-endian), the shifts, the state, and last the CRC-32 of all before. The newer whole slot
+ * counts; a save writes the other one. What begins as a slot, but of another version, program or size, is foreign.
  */
 #include "insitu_net.h"
 
 #define MAGIC 0x75736e69u
-#define VERSION 1u
-#define HEAD 20u
+#define VERSION 2u
+#define HEAD 32u
 #define BODY (INSITU_UPDATES + INSITU_STATE_BYTES)
 
 void insitu_copy_bytes(uint8_t *to, const uint8_t *from, uint32_t size)
@@ -43,39 +44,67 @@ static void put(uint8_t *p, uint32_t n)
     }
 }
 
-/* Is a slot whole and of this program? */
-static int whole(const uint8_t *slot)
+enum { PROGRAM = 8, NUMBER = 12, STEP = 16, SEED = 20, RATE = 24, SIZE = 28 };
+
+typedef union {
+    float real;
+    uint32_t bits;
+} rate_bits;
+
+/* INSITU_OK: whole and of this program. */
+static insitu_status slot_status(const uint8_t *slot)
 {
-    if (word(slot) != MAGIC || word(slot + 4) != VERSION || word(slot + 16) != BODY) {
-        return 0;
+    if (word(slot) != MAGIC) {
+        return INSITU_NO_STATE;
     }
-    return insitu_crc(0, slot, HEAD + BODY) == word(slot + HEAD + BODY);
+    if (word(slot + 4) != VERSION || word(slot + PROGRAM) != INSITU_PROGRAM || word(slot + SIZE) != BODY) {
+        return INSITU_FOREIGN_STATE;
+    }
+    return insitu_crc(0, slot, HEAD + BODY) == word(slot + HEAD + BODY) ? INSITU_OK : INSITU_NO_STATE;
 }
 
 /* The slot that counts: 0 or 1; 2 if there is none. */
 static uint32_t newest(const uint8_t *slots)
 {
-    const int first = whole(slots), second = whole(slots + INSITU_SLOT_BYTES);
+    const int first = slot_status(slots) == INSITU_OK, second = slot_status(slots + INSITU_SLOT_BYTES) == INSITU_OK;
     if (first && second) {
-        const uint32_t ahead = word(slots + INSITU_SLOT_BYTES + 8) - word(slots + 8);
+        const uint32_t ahead = word(slots + INSITU_SLOT_BYTES + NUMBER) - word(slots + NUMBER);
         return ahead != 0u && ahead < 0x80000000u ? 1u : 0u;
     }
     return first ? 0u : second ? 1u : 2u;
 }
 
-int insitu_state_save(const insitu_net *net, const uint8_t *slots, insitu_write write, void *where)
+static insitu_status asked(const insitu_net *net, const uint8_t *slots)
 {
-    const uint32_t last = newest(slots);
-    const uint32_t number = last == 2u ? 1u : word(slots + last * INSITU_SLOT_BYTES + 8) + 1u;
-    const uint32_t at = last == 0u ? INSITU_SLOT_BYTES : 0u;
-    const uint8_t *const shift = (const uint8_t *)net->shift;
+    if (net == NULL || slots == NULL) {
+        return INSITU_NO_ARGUMENT;
+    }
+    return net->program == INSITU_PROGRAM && net->state != NULL ? INSITU_OK : INSITU_NOT_INITIALISED;
+}
+
+insitu_status insitu_state_save(const insitu_net *net, const uint8_t *slots, insitu_write write, void *where)
+{
+    const insitu_status status = write == NULL ? INSITU_NO_ARGUMENT : asked(net, slots);
+    uint32_t last, number, at, crc;
+    const uint8_t *shift;
     uint8_t head[HEAD], tail[4];
-    uint32_t crc;
+    rate_bits rate;
+    if (status != INSITU_OK) {
+        return status;
+    }
+    last = newest(slots);
+    number = last == 2u ? 1u : word(slots + last * INSITU_SLOT_BYTES + NUMBER) + 1u;
+    at = last == 0u ? INSITU_SLOT_BYTES : 0u;
+    shift = (const uint8_t *)net->shift;
+    rate.real = net->clock.rate;
     put(head, MAGIC);
     put(head + 4, VERSION);
-    put(head + 8, number);
-    put(head + 12, net->clock.t);
-    put(head + 16, BODY);
+    put(head + PROGRAM, INSITU_PROGRAM);
+    put(head + NUMBER, number);
+    put(head + STEP, net->clock.t);
+    put(head + SEED, net->clock.seed);
+    put(head + RATE, rate.bits);
+    put(head + SIZE, BODY);
     crc = insitu_crc(insitu_crc(insitu_crc(0, head, HEAD), shift, INSITU_UPDATES), net->state, INSITU_STATE_BYTES);
     put(tail, crc);
     if (write(where, at, head, HEAD) || write(where, at + HEAD, shift, INSITU_UPDATES) ||
@@ -86,14 +115,25 @@ int insitu_state_save(const insitu_net *net, const uint8_t *slots, insitu_write 
     return INSITU_OK;
 }
 
-int insitu_state_load(insitu_net *net, const uint8_t *slots)
+insitu_status insitu_state_load(insitu_net *net, const uint8_t *slots)
 {
-    const uint32_t last = newest(slots);
-    const uint8_t *const slot = slots + last * INSITU_SLOT_BYTES;
-    if (last == 2u) {
-        return INSITU_NO_STATE;
+    const insitu_status status = asked(net, slots);
+    const uint8_t *slot;
+    uint32_t last;
+    rate_bits rate;
+    if (status != INSITU_OK) {
+        return status;
     }
-    net->clock.t = word(slot + 12);
+    last = newest(slots);
+    if (last == 2u) {
+        const int foreign = slot_status(slots) == INSITU_FOREIGN_STATE || slot_status(slots + INSITU_SLOT_BYTES) == INSITU_FOREIGN_STATE;
+        return foreign ? INSITU_FOREIGN_STATE : INSITU_NO_STATE;
+    }
+    slot = slots + last * INSITU_SLOT_BYTES;
+    net->clock.t = word(slot + STEP);
+    net->clock.seed = word(slot + SEED);
+    rate.bits = word(slot + RATE);
+    net->clock.rate = rate.real;
     for (uint32_t i = 0; i < INSITU_UPDATES; i++) {
         net->shift[i] = (int8_t)slot[HEAD + i];
     }

@@ -20,7 +20,7 @@ void insitu_host_free(insitu_host *host);
 uint8_t *insitu_host_state(insitu_host *host);
 void insitu_host_clock(insitu_host *host, uint32_t seed, uint32_t t, float rate, const int8_t *shift);
 uint32_t insitu_host_time(const insitu_host *host);
-void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps);
+insitu_status insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps);
 void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores);
 uint32_t insitu_host_size(uint32_t which);
 uint32_t *insitu_host_triggers(insitu_host *host);
@@ -61,11 +61,14 @@ void insitu_host_clock(insitu_host *host, uint32_t seed, uint32_t t, float rate,
 
 uint32_t insitu_host_time(const insitu_host *host) { return host->net.clock.t; }
 
-void insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps)
+insitu_status insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t *x, const uint8_t *label, uint32_t steps)
 {
-    for (uint32_t i = 0; i < steps; i++) {
-        insitu_learn_phase(&host->net, phase, x + (size_t)i * INSITU_BATCH_BYTES, label + (size_t)i * INSITU_LABEL_BYTES);
+    insitu_status status = INSITU_OK;
+
+    for (uint32_t i = 0; i < steps && status == INSITU_OK; i++) {
+        status = insitu_learn_phase(&host->net, phase, x + (size_t)i * INSITU_BATCH_BYTES, label + (size_t)i * INSITU_LABEL_BYTES);
     }
+    return status;
 }
 
 /* The network is the first part of its host. */
@@ -88,7 +91,7 @@ uint32_t *insitu_host_triggers(insitu_host *host) { return host->fired; }
 void insitu_host_infer(insitu_host *host, const uint8_t *x, uint32_t samples, uint32_t *classes, int32_t *scores)
 {
     for (uint32_t i = 0; i < samples; i++) {
-        classes[i] = insitu_infer(&host->net, x + (size_t)i * INSITU_SAMPLE_BYTES);
+        classes[i] = (uint32_t)insitu_infer(&host->net, x + (size_t)i * INSITU_SAMPLE_BYTES);
         for (uint32_t c = 0; scores != NULL && c < INSITU_CLASSES; c++) {
             scores[(size_t)i * INSITU_CLASSES + c] = insitu_score(&host->net, c);
         }

@@ -85,6 +85,8 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *
     const uint8_t *w = weights->data + first * size; /* of bytes */
 #if defined(INSITU_NARROW)
     int narrow = !insitu_plain(weights, read);
+#else
+    (void)read;
 #endif
 
     for (start = 0; start < outputs; start += count) {

@@ -13,6 +13,8 @@ void insitu_matmul_dw_gather(const insitu_array *d, const insitu_array *x, const
     if (insitu_still(d, move))
         return;
     at = (uint32_t)insitu_get(count, 0);
+    if (at >= gather) /* of a state that no step has left */
+        at = 0;
     insitu_copy(d, errors, 0, at * d->size, d->size);
     insitu_copy(x, inputs, 0, at * x->size, x->size);
     at++;

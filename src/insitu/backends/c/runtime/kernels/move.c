@@ -122,7 +122,8 @@ void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t gradi
     if (change == 0)
         return;
     w = insitu_get(m->w, i);
-    insitu_set(m->w, i, insitu_saturate(w - change * move->stride, move->low, move->high));
+    change = (int64_t)((uint64_t)(int64_t)w - (uint64_t)change * move->stride); /* in range but for absurd shifts */
+    insitu_set(m->w, i, insitu_saturate(change, move->low, move->high));
 }
 
 void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count)

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From real values to the words of a sample.
+ */
+#include "insitu_net.h"
+
+insitu_status insitu_quantize_input(const float *values, uint32_t count, uint8_t *x)
+{
+    const insitu_array words = {x, count, INSITU_INPUT_BITS, INSITU_INPUT_FORM};
+    if (values == NULL || x == NULL) {
+        return INSITU_NO_ARGUMENT;
+    }
+    if (count > INSITU_BATCH * INSITU_SAMPLE_VALUES || count % INSITU_SAMPLE_VALUES != 0u) {
+        return INSITU_BAD_SIZE;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const float at = values[i] / INSITU_INPUT_UNIT + (float)INSITU_INPUT_ZERO + 0.5f;
+        int32_t word = INSITU_INPUT_LEAST;
+        if (at >= (float)INSITU_INPUT_MOST) {
+            word = INSITU_INPUT_MOST;
+        } else if (at > (float)INSITU_INPUT_LEAST) {
+            word = (int32_t)at;
+            word -= (float)word > at; /* the conversion is towards 0 */
+        }
+        insitu_set(&words, i, word);
+    }
+    return INSITU_OK;
+}
