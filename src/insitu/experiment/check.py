@@ -91,7 +91,7 @@ def check(
         )
         for rule, precision, target in chosen
     ]
-    kept = (_kept(Path(what), point),) if Path(what).is_dir() else ()
+    kept = (_kept(Path(what), point),) if (Path(what) / "checkpoint.pt").is_file() else ()
     if kept and kept[0].refused is not None:
         return Found(kept)
     ask_names(points)
@@ -103,8 +103,6 @@ def _kept(folder: Path, point: DesignPoint) -> Item:
     from insitu.experiment.train import load_run  # imports torch
 
     item = Item(point.rule, point.precision, "", None, f"{folder}: its files are those of the run")
-    if not (folder / "checkpoint.pt").exists():
-        return replace(item, note=f"{folder}: nothing is trained yet")
     try:
         load_run(folder)
     except InsituError as error:
