@@ -18,6 +18,7 @@ want() {
 want chromium chromium "the tests of the HTML report in a browser"
 want arm-none-eabi-gcc gcc-arm-none-eabi "the tests of C programs on emulated boards"
 want qemu-system-arm qemu-system-arm "the tests of C programs on emulated boards"
+want clang clang "the tests of the generated C with a second compiler"
 
 skip() {
     echo "setup-system: skipped ($1); $tests need: $packages"

@@ -80,6 +80,24 @@ def test_the_export_of_a_run_goes_on_where_its_last_checkpoint_is(tmp_path: Path
     assert "self-test: all equal" in done.stdout, done.stderr
 
 
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_a_project_compiles_without_a_warning_in_every_form(run: Path, tmp_path: Path, compiler: str) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}: run scripts/setup-system.sh")
+    out = tmp_path / "c"
+    assert main(["export", "c", str(run), "-o", str(out), "--quiet"]) == 0
+    makefile = (out / "Makefile").read_text()
+    flags = re.search(r"^CONFIG := (.*)$", makefile, re.M)[1].split()  # type: ignore[index]
+    warnings = re.findall(r"-W[\w-]+|-pedantic", re.search(r"^WARN := (.*)$", makefile, re.M)[1])  # type: ignore[index]
+    assert "-Wconversion" in warnings
+    sources = [str(path) for path in out.rglob("*.c")]
+    for standard in ("c99", "c11", "c17"):
+        for form in ([], ["-DINSITU_NO_LEARN"]):
+            command = [compiler, f"-std={standard}", *form, *flags, *warnings, "-Werror", "-fsyntax-only"]
+            done = subprocess.run([*command, f"-I{out}", *sources], capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr
+
+
 TWO = """#include "sleep_net.h"
 #include "wake_net.h"
 #include <cstdio>

@@ -212,7 +212,7 @@ def symbol_sizes(elf: Elf) -> dict[str, int]:
 
 
 def stack_of(elf: Elf, roots: Iterable[str]) -> int | None:
-    """The most bytes of stack that a call of one of some functions takes, all that it calls included.
+    """Worst-case stack of the given entry points in bytes, callees included.
 
     Without what an interrupt pushes. ``None``: not bounded, or none of them is in the program.
     """

@@ -10,12 +10,15 @@
 #else
 #include <stdio.h>
 static void print(const char *text) { fputs(text, stdout); }
+#ifndef INSITU_NO_LEARN
 static void print_number(int32_t n) { printf("%ld", (long)n); }
+#endif
 #endif
 
 static uint32_t arena[(INSITU_ARENA_BYTES + 3u) / 4u];
 static uint32_t state[(INSITU_STATE_BYTES + 3u) / 4u];
 
+#ifndef INSITU_NO_LEARN
 static int wrong(const char *what, uint32_t at)
 {
     print("self-test: wrong ");
@@ -25,6 +28,7 @@ static int wrong(const char *what, uint32_t at)
     print("\n");
     return 1;
 }
+#endif
 
 int main(void)
 {
