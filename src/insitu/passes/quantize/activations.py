@@ -8,7 +8,7 @@ from insitu.numbers.formats import B1, Fixed
 from insitu.ops.activations import ACTIVATIONS, Binarized, Clipped, Leaky, Rectified, Tabulated
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
-from insitu.passes.quantize.units import ONE, TABLE_BITS, Now, fixed
+from insitu.passes.quantize.units import ONE, TABLE_BITS, LoweredValue, fixed
 from insitu.passes.quantize.walk import FORMS, Form, Quantizer, lowers
 from insitu.step.ir import Op, Value
 
@@ -16,16 +16,16 @@ from insitu.step.ir import Op, Value
 @lowers("activate")
 def _activate(q: Quantizer, op: Op) -> None:
     how = ACTIVATIONS[op.attrs.fn].integers
-    q.now[op.outputs[0]] = FORMS[type(how)].forward(q, how, q.of(op.inputs[0]), op)
+    q.lowered[op.outputs[0]] = FORMS[type(how)].forward(q, how, q.of(op.inputs[0]), op)
 
 
 @lowers("gate")
 def _gate(q: Quantizer, op: Op) -> None:
     how = ACTIVATIONS[op.attrs.fn].integers
-    q.now[op.outputs[0]] = FORMS[type(how)].gate(q, how, q.of(op.inputs[0]), q.of(op.inputs[1]), op)
+    q.lowered[op.outputs[0]] = FORMS[type(how)].gate(q, how, q.of(op.inputs[0]), q.of(op.inputs[1]), op)
 
 
-def _gated(q: Quantizer, d: Now, y: Now, op: Op, gate: str, **attrs: Any) -> Now:
+def _gated(q: Quantizer, d: LoweredValue, y: LoweredValue, op: Op, gate: str, **attrs: Any) -> LoweredValue:
     """The error where the gate is open."""
     return d.like(q.one(gate, d.value, y.value, unit=d.unit, like=op.outputs[0], **attrs))
 
@@ -33,11 +33,11 @@ def _gated(q: Quantizer, d: Now, y: Now, op: Op, gate: str, **attrs: Any) -> Now
 # --- ReLU: the saturation itself -------------------------------------------------------------------------------
 
 
-def _rectify(q: Quantizer, _how: Rectified, x: Now, op: Op) -> Now:
+def _rectify(q: Quantizer, _how: Rectified, x: LoweredValue, op: Op) -> LoweredValue:
     if x.format.least == 0:
         return x
     made = q.one("activate", x.value, fn="relu", unit=x.unit, like=op.outputs[0])
-    return Now(made, x.exponent, x.sign)
+    return LoweredValue(made, x.exponent, x.sign)
 
 
 FORMS[Rectified] = Form(
@@ -56,9 +56,9 @@ def _shift(op: Op) -> int:
     return max(1, nearest_shift(slope)) if slope > 0 else 31
 
 
-def _leak(q: Quantizer, _how: Leaky, x: Now, op: Op) -> Now:
+def _leak(q: Quantizer, _how: Leaky, x: LoweredValue, op: Op) -> LoweredValue:
     made = q.one("leaky", x.value, shift=_shift(op), unit=x.unit, like=op.outputs[0])
-    return Now(made, x.exponent, x.sign)
+    return LoweredValue(made, x.exponent, x.sign)
 
 
 FORMS[Leaky] = Form(
@@ -71,13 +71,13 @@ FORMS[Leaky] = Form(
 # --- hard tanh: the saturation itself --------------------------------------------------------------------------
 
 
-def _before_clip(q: Quantizer, _how: Clipped, x: Now, out: Value, _result: Value) -> Now:
+def _before_clip(q: Quantizer, _how: Clipped, x: LoweredValue, out: Value, _result: Value) -> LoweredValue:
     bits = kind(q.policy().activation).bits
     unit = 2.0 ** (1 - bits) if bits > 1 else 1.0
     return q.to(x, fixed(True, bits, unit), unit, out, q.precision.rounding, general=False)
 
 
-def _clip(q: Quantizer, _how: Clipped, x: Now, _op: Op) -> Now:
+def _clip(q: Quantizer, _how: Clipped, x: LoweredValue, _op: Op) -> LoweredValue:
     if x.format.greatest > 1.5 / x.unit:
         raise q.refuse("hard tanh behind other than a weighted layer; use relu or tanh")
     return x
@@ -93,19 +93,19 @@ FORMS[Clipped] = Form(
 # --- sign: one bit ---------------------------------------------------------------------------------------------
 
 
-def _spanned(q: Quantizer, span: float, x: Now, out: Value, general: bool) -> Now:
+def _spanned(q: Quantizer, span: float, x: LoweredValue, out: Value, general: bool) -> LoweredValue:
     """A sum as an operand of 8 bits from -span to span."""
     unit = span * 2.0 ** (1 - TABLE_BITS)
     return q.to(x, fixed(True, TABLE_BITS, unit), unit, out, q.precision.rounding, general=general)
 
 
-def _binarize(q: Quantizer, _how: Binarized, x: Now, op: Op) -> Now:
-    return Now(
+def _binarize(q: Quantizer, _how: Binarized, x: LoweredValue, op: Op) -> LoweredValue:
+    return LoweredValue(
         q.one("requant", x.value, unit=1.0, like=op.outputs[0], format=B1, shift=0, rounding="half-up")
     )
 
 
-def _inside_one(q: Quantizer, _how: Binarized, d: Now, x: Now, op: Op) -> Now:
+def _inside_one(q: Quantizer, _how: Binarized, d: LoweredValue, x: LoweredValue, op: Op) -> LoweredValue:
     limit = round(1.0 / x.unit)
     return _gated(q, d, x, op, "inside", low=-limit, high=limit)
 
@@ -120,7 +120,7 @@ FORMS[Binarized] = Form(
 # --- any smooth function: a table ------------------------------------------------------------------------------
 
 
-def _look_up(q: Quantizer, how: Tabulated, x: Now, op: Op) -> Now:
+def _look_up(q: Quantizer, how: Tabulated, x: LoweredValue, op: Op) -> LoweredValue:
     """The value for every integer."""
     fn, out = op.attrs.fn, op.outputs[0]
     if x.exponent is not None:
@@ -128,7 +128,7 @@ def _look_up(q: Quantizer, how: Tabulated, x: Now, op: Op) -> Now:
     fmt, unit = _result(q, how, fn, out)
     reals = [how.value(n * x.unit) for n in range(x.format.least, x.format.greatest + 1)]
     table = tuple(min(max(round(y / unit), fmt.least), fmt.greatest) for y in reals)
-    return Now(q.one("lut", x.value, table=table, format=fmt, unit=unit, like=out))
+    return LoweredValue(q.one("lut", x.value, table=table, format=fmt, unit=unit, like=out))
 
 
 def _result(q: Quantizer, how: Tabulated, fn: str, out: Value) -> tuple[Any, float]:
@@ -142,7 +142,7 @@ def _result(q: Quantizer, how: Tabulated, fn: str, out: Value) -> tuple[Any, flo
     return fixed(how.signed, bits, unit), unit
 
 
-def _times_slope(q: Quantizer, how: Tabulated, d: Now, kept: Now, op: Op) -> Now:
+def _times_slope(q: Quantizer, how: Tabulated, d: LoweredValue, kept: LoweredValue, op: Op) -> LoweredValue:
     """d times the derivative, looked up by the result or the operand."""
     out = op.outputs[0]
     slopes = [how.slope(n * kept.unit) for n in range(kept.format.least, kept.format.greatest + 1)]
@@ -154,7 +154,7 @@ def _times_slope(q: Quantizer, how: Tabulated, d: Now, kept: Now, op: Op) -> Now
     unit = d.unit * 2.0**-fraction
     wide = q.wide(d.format.reach * max(2**fraction, *map(abs, table)), unit)
     made = q.one("mul", d.value, slope, format=wide, unit=unit, like=out, suffix=".product")
-    return q.error(Now(made, d.exponent, d.sign), out, d.unit)
+    return q.error(LoweredValue(made, d.exponent, d.sign), out, d.unit)
 
 
 FORMS[Tabulated] = Form(

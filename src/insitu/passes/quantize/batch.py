@@ -8,7 +8,7 @@ from insitu.numbers.rounding import Rounding
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
 from insitu.passes.quantize.losses import sigmoid
-from insitu.passes.quantize.units import Now, fixed
+from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import REASONS, Quantizer, lowers
 from insitu.step.ir import Op, Role
 
@@ -19,7 +19,7 @@ def _row_squares(q: Quantizer, op: Op) -> None:
     unit = x.unit * x.unit * op.attrs.by
     bound = prod(op.inputs[0].shape[1:]) * x.format.reach**2
     made = q.one("row_squares", x.value, format=q.wide(bound, unit), unit=unit, like=op.outputs[0])
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)
 
 
 @lowers("goodness_error")
@@ -29,11 +29,11 @@ def _goodness(q: Quantizer, op: Op) -> None:
     wide = q.wide(g.format.reach + theta, g.unit)
     centred = q.one("offset", g.value, by=theta, format=wide, unit=g.unit, like=out, suffix=".centred")
     unit = 2.0**-5
-    z = q.to(Now(centred), fixed(True, 10, unit), unit, out, "half-up", ".z")
+    z = q.to(LoweredValue(centred), fixed(True, 10, unit), unit, out, "half-up", ".z")
     p, one = sigmoid(q, z, out)
     fmt = fixed(True, kind(q.precision.error).bits, one_unit / one)
     made = q.one("less_first_half", p, one=one, format=fmt, unit=one_unit / one, like=out)
-    q.now[out] = Now(made)
+    q.lowered[out] = LoweredValue(made)
     if op.attrs.with_loss:
         made = q.one(
             "monitor_goodness", centred, step=g.unit, scale=op.attrs.scale, like=op.outputs[1], unit=None
@@ -47,7 +47,7 @@ def _row_scale(q: Quantizer, op: Op) -> None:
     unit = x.unit * d.unit * op.attrs.by
     fmt = q.wide(x.format.reach * d.format.reach, unit)
     made = q.one("row_scale", x.value, d.value, format=fmt, unit=unit, like=op.outputs[0], suffix=".product")
-    q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], d.unit)
+    q.lowered[op.outputs[0]] = q.error(LoweredValue(made, d.exponent, d.sign), op.outputs[0], d.unit)
 
 
 @lowers("rms_norm")
@@ -65,8 +65,8 @@ def _rms_norm(q: Quantizer, op: Op) -> None:
     if rounding == Rounding.STOCHASTIC:
         rounding = Rounding.HALF_UP  # a shift per sample has no random words; most are to the left
     made = q.one("requant", x.value, e, format=fmt, shift=shift, rounding=rounding, unit=unit, like=out)
-    q.now[out] = Now(made)
-    q.now[op.outputs[1]] = Now(e, seen=x.unit)
+    q.lowered[out] = LoweredValue(made)
+    q.lowered[op.outputs[1]] = LoweredValue(e, scaled_unit=x.unit)
 
 
 @lowers("unit_rows")
@@ -75,8 +75,10 @@ def _unit_rows(q: Quantizer, op: Op) -> None:
         raise q.refuse(REASONS["unit_rows"])
     x = q.fixed_point(op.inputs[0])
     e = q.one("norm_exponent", x.value, by=1, like=op.outputs[1], role=Role.SCRATCH)
-    q.now[op.outputs[0]] = Now(x.value, e, -1, seen=1.0)  # x / 2^e, the shift left to the sum behind it
-    q.now[op.outputs[1]] = Now(e, seen=x.unit)
+    q.lowered[op.outputs[0]] = LoweredValue(
+        x.value, e, -1, scaled_unit=1.0
+    )  # x / 2^e, the shift left to the sum behind it
+    q.lowered[op.outputs[1]] = LoweredValue(e, scaled_unit=x.unit)
 
 
 @lowers("unit_rows_dx", "rms_norm_dx")
@@ -98,7 +100,7 @@ def _norm_dx(q: Quantizer, op: Op) -> None:
         like=out,
         suffix=".wide",
     )
-    q.now[out] = q.error(Now(made, d.exponent, d.sign), out)
+    q.lowered[out] = q.error(LoweredValue(made, d.exponent, d.sign), out)
 
 
 @lowers("overlay", "overlay_each", "overlay_even")
@@ -109,7 +111,7 @@ def _overlay(q: Quantizer, op: Op) -> None:
     one = min(round(mark / x.unit), x.format.greatest)
     labels = [q.plain[v] for v in op.inputs[1:]]
     made = q.one(op.kind, x.value, *labels, classes=classes, one=one, unit=x.unit, like=out)
-    q.now[out] = x.like(made)
+    q.lowered[out] = x.like(made)
 
 
 @lowers("wrong_labels")
@@ -129,4 +131,4 @@ def _rows(q: Quantizer, op: Op) -> None:
     made = q.one(
         op.kind, *(p.value for p in parts), unit=parts[0].unit, like=op.outputs[0], **op.attrs.explicit()
     )
-    q.now[op.outputs[0]] = parts[0].like(made)
+    q.lowered[op.outputs[0]] = parts[0].like(made)

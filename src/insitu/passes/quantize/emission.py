@@ -11,7 +11,7 @@ from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Quantized
 from insitu.ops.integer_products import chunks
 from insitu.passes.precision import Precision, kind
-from insitu.passes.quantize.units import WIDEST, Now, Ranges, fixed, power
+from insitu.passes.quantize.units import WIDEST, LoweredValue, Ranges, fixed, power
 from insitu.step.builder import checked
 from insitu.step.ir import Op, Phase, Role, Step, Value
 
@@ -24,7 +24,7 @@ class Emission:
         op: its op at hand.
         users: the ops of that step that read each value.
         ops, residents, inputs: of the step on integers.
-        now: what a value has become.
+        lowered: the lowered form of each value of the emitted step.
         plain: what labels, positions and real scalars have become.
     """
 
@@ -41,7 +41,7 @@ class Emission:
         self.ops: list[Op] = []
         self.residents: dict[str, Value] = {}
         self.inputs: list[Value] = []
-        self.now: dict[Value, Now] = {}
+        self.lowered: dict[Value, LoweredValue] = {}
         self.plain: dict[Value, Value] = {}
         self.users: dict[Value, list[Op]] = {}
         self.names: set[str] = set()
@@ -55,15 +55,15 @@ class Emission:
             f"precision {self.precision.name}: {self.op.kind} at {self.op.where} cannot be quantized: {reason}"
         )
 
-    def of(self, v: Value) -> Now:
+    def of(self, v: Value) -> LoweredValue:
         """What a value has become.
 
         Raises:
             StepError: for one that no integer op has made.
         """
-        if v not in self.now:
+        if v not in self.lowered:
             raise self.refuse(f"its operand %{v.name} has no integer form")
-        return self.now[v]
+        return self.lowered[v]
 
     def policy(self) -> Precision:
         """The policy of the layer at hand."""

@@ -7,7 +7,7 @@ from math import ceil, exp
 from insitu.numbers.formats import Fixed
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
-from insitu.passes.quantize.units import Now, fixed
+from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Value
 
@@ -17,7 +17,7 @@ def one_of(q: Quantizer) -> int:
     return int(2 ** (kind(q.precision.error, "error").bits - 1))
 
 
-def _monitor(q: Quantizer, op: Op, z: Now, loss: str, scale: float) -> None:
+def _monitor(q: Quantizer, op: Op, z: LoweredValue, loss: str, scale: float) -> None:
     if op.attrs.with_loss:
         label = q.plain[op.inputs[1]]
         made = q.one(
@@ -26,7 +26,7 @@ def _monitor(q: Quantizer, op: Op, z: Now, loss: str, scale: float) -> None:
         q.plain[op.outputs[1]] = made
 
 
-def _checked_labels(q: Quantizer, op: Op) -> tuple[Now, Value]:
+def _checked_labels(q: Quantizer, op: Op) -> tuple[LoweredValue, Value]:
     z = q.of(op.inputs[0])
     if op.inputs[1] not in q.plain or len(op.inputs[0].shape) != 2:
         raise q.refuse("integer losses need scores [B,C] and class labels; use float32 for other targets")
@@ -43,7 +43,7 @@ def _xent(q: Quantizer, op: Op) -> None:
     made = q.one(
         "softmax_error", z.value, label, table=table, one=one, format=fmt, unit=scale / one, like=out
     )
-    q.now[out] = Now(made)
+    q.lowered[out] = LoweredValue(made)
     _monitor(q, op, z, "xent", scale)
 
 
@@ -53,10 +53,10 @@ def _mse(q: Quantizer, op: Op) -> None:
     one, out = round(1.0 / z.unit), op.outputs[0]
     unit = 2.0 * op.attrs.scale * z.unit
     fmt = q.wide(z.format.reach + one, unit)
-    wide = Now(
+    wide = LoweredValue(
         q.one("difference_error", z.value, label, one=one, format=fmt, unit=unit, like=out, suffix=".wide")
     )
-    q.now[out] = q.error(wide, out, was=4.0 * op.attrs.scale / one_of(q))  # errors up to 2, if static
+    q.lowered[out] = q.error(wide, out, was=4.0 * op.attrs.scale / one_of(q))  # errors up to 2, if static
     _monitor(q, op, z, "mse", op.attrs.scale)
 
 
@@ -66,7 +66,7 @@ def _hinge(q: Quantizer, op: Op) -> None:
     scale, out = op.attrs.scale, op.outputs[0]
     fmt = q.wide(op.inputs[0].shape[1], scale)
     made = q.one("margin_error", z.value, label, one=round(1.0 / z.unit), format=fmt, unit=scale, like=out)
-    q.now[out] = Now(made)
+    q.lowered[out] = LoweredValue(made)
     _monitor(q, op, z, "hinge", scale)
 
 
@@ -84,7 +84,7 @@ def _violation(q: Quantizer, op: Op) -> None:
     fmt = q.wide(op.inputs[0].shape[1] - 1 if every else 1, scale)
     how = {"shift": shift, "margin": round(op.attrs.margin / z.unit), "every": every}
     made = q.one("violated", *operands, **how, format=fmt, unit=scale, like=out)
-    q.now[out] = Now(made)
+    q.lowered[out] = LoweredValue(made)
     _monitor(q, op, z, "xent", scale)
 
 
@@ -95,11 +95,11 @@ def _bce(q: Quantizer, op: Op) -> None:
     p, one = sigmoid(q, z, out)
     fmt = fixed(True, kind(q.precision.error).bits, scale / one)
     made = q.one("less_label", p, label, one=one, format=fmt, unit=scale / one, like=out)
-    q.now[out] = Now(made)
+    q.lowered[out] = LoweredValue(made)
     _monitor(q, op, z, "bce", scale)
 
 
-def sigmoid(q: Quantizer, z: Now, out: Value) -> tuple[Value, int]:
+def sigmoid(q: Quantizer, z: LoweredValue, out: Value) -> tuple[Value, int]:
     """sigmoid(z) in units of 1 / one."""
     one = one_of(q)
     reals = (n * z.unit for n in range(z.format.least, z.format.greatest + 1))

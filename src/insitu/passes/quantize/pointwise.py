@@ -7,7 +7,7 @@ from dataclasses import replace
 from insitu.numbers.formats import T2
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
-from insitu.passes.quantize.units import UNLIKE, Now, fixed
+from insitu.passes.quantize.units import UNLIKE, LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Phase, Value
 
@@ -17,7 +17,7 @@ def _stash(q: Quantizer, op: Op) -> None:
     """A bit n whose unit is what it stands for; a run-time exponent does not change the sign of its operand."""
     x, unit = q.of(op.inputs[0]), float(op.attrs.scale)
     made = q.one("stash", x.value, format=fixed(False, 1, unit), unit=unit, like=op.outputs[0])
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)
 
 
 @lowers("scale")
@@ -25,27 +25,27 @@ def _scale(q: Quantizer, op: Op) -> None:
     x, by = q.of(op.inputs[0]), op.attrs.by
     if not by > 0:
         raise q.refuse(f"a factor of {by:g} would need a negation; use a positive one")
-    q.now[op.outputs[0]] = replace(x, seen=x.unit * by)  # no operation
+    q.lowered[op.outputs[0]] = replace(x, scaled_unit=x.unit * by)  # no operation
 
 
 @lowers("sign")
 def _sign(q: Quantizer, op: Op) -> None:
     x = q.of(op.inputs[0])
-    q.now[op.outputs[0]] = Now(q.one("sign", x.value, format=T2, unit=1.0, like=op.outputs[0]))
+    q.lowered[op.outputs[0]] = LoweredValue(q.one("sign", x.value, format=T2, unit=1.0, like=op.outputs[0]))
 
 
 @lowers("reshape")
 def _reshape(q: Quantizer, op: Op) -> None:
     x = q.of(op.inputs[0])
     made = q.one("reshape", x.value, shape=op.attrs.shape, unit=x.unit, like=op.outputs[0])
-    q.now[op.outputs[0]] = x.like(made)
+    q.lowered[op.outputs[0]] = x.like(made)
 
 
 @lowers("dropout")
 def _dropout(q: Quantizer, op: Op) -> None:
     x, p = q.of(op.inputs[0]), op.attrs.p
     made = q.one("dropout", x.value, p=p, stream=op.attrs.stream, unit=x.unit / (1.0 - p), like=op.outputs[0])
-    q.now[op.outputs[0]] = x.like(made)
+    q.lowered[op.outputs[0]] = x.like(made)
 
 
 @lowers("add")
@@ -59,10 +59,10 @@ def _add(q: Quantizer, op: Op) -> None:
     if op.phase == Phase.FORWARD:
         _add_forward(q, op, a, b)
     else:
-        q.now[op.outputs[0]] = _added_errors(q, a, b, op.outputs[0])
+        q.lowered[op.outputs[0]] = _added_errors(q, a, b, op.outputs[0])
 
 
-def _add_forward(q: Quantizer, op: Op, a: Now, b: Now) -> None:
+def _add_forward(q: Quantizer, op: Op, a: LoweredValue, b: LoweredValue) -> None:
     """Both in the finer of the two units, 16 bits; then what the readers want."""
     out = op.outputs[0]
     unit = min(a.unit, b.unit) if a.exponent is None and b.exponent is None else (a if b.exponent else b).unit
@@ -79,12 +79,12 @@ def _add_forward(q: Quantizer, op: Op, a: Now, b: Now) -> None:
     )
     if out.name == "modulated":  # the sample with an error on it: as fine as the sample
         signed = fixed(True, kind(q.precision.input, "input").bits + 1, a.unit)
-        q.now[out] = q.to(Now(total), signed, a.unit, out, "half-up", general=True)
+        q.lowered[out] = q.to(LoweredValue(total), signed, a.unit, out, "half-up", general=True)
         return
-    q.settle(Now(total), out)
+    q.settle(LoweredValue(total), out)
 
 
-def _added_errors(q: Quantizer, a: Now, b: Now, out: Value) -> Now:
+def _added_errors(q: Quantizer, a: LoweredValue, b: LoweredValue, out: Value) -> LoweredValue:
     unit = max(a.unit, b.unit)
     shifts = tuple(-nearest_shift(x.unit / unit) for x in (a, b))
     exponents = tuple(x.exponent for x in (a, b))
@@ -100,7 +100,7 @@ def _added_errors(q: Quantizer, a: Now, b: Now, out: Value) -> Now:
         like=out,
         units=(unit, None),
     )
-    return Now(made, e)
+    return LoweredValue(made, e)
 
 
 @lowers("sub")
@@ -110,4 +110,4 @@ def _sub(q: Quantizer, op: Op) -> None:
         raise q.refuse(f"its operands have units of {a.unit:g} and {b.unit:g}; use one format for both")
     bound = max(a.format.greatest, b.format.greatest) - min(a.format.least, b.format.least)
     made = q.one("sub", a.value, b.value, format=q.wide(bound, a.unit), unit=a.unit, like=op.outputs[0])
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)

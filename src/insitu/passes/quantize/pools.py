@@ -6,7 +6,7 @@ from math import ceil, prod
 from typing import Any
 
 from insitu.ops.pool import Window
-from insitu.passes.quantize.units import Now
+from insitu.passes.quantize.units import LoweredValue
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op
 
@@ -20,7 +20,7 @@ def _max_pool(q: Quantizer, op: Op) -> None:
     made, position = q.emit(
         "max_pool", x.value, units=(x.unit, None), like=op.outputs[0], **op.attrs.explicit()
     )
-    q.now[op.outputs[0]] = x.like(made)
+    q.lowered[op.outputs[0]] = x.like(made)
     q.plain[op.outputs[1]] = position
 
 
@@ -30,7 +30,7 @@ def _max_unpool(q: Quantizer, op: Op) -> None:
     made = q.one(
         "max_unpool", d.value, q.plain[op.inputs[1]], shape=op.attrs.shape, unit=d.unit, like=op.outputs[0]
     )
-    q.now[op.outputs[0]] = d.like(made)
+    q.lowered[op.outputs[0]] = d.like(made)
 
 
 def _window(q: Quantizer, op: Op, plane: tuple[int, ...], pooled: tuple[int, ...]) -> dict[str, Any]:
@@ -59,8 +59,8 @@ def _avg_pool(q: Quantizer, op: Op) -> None:
         format=q.wide(n * x.format.reach, unit),
         **window,
     )
-    made = q.to(Now(total), x.format, x.unit, out, q.precision.rounding)
-    q.now[out] = x.like(made.value)
+    made = q.to(LoweredValue(total), x.format, x.unit, out, q.precision.rounding)
+    q.lowered[out] = x.like(made.value)
 
 
 @lowers("avg_unpool")
@@ -74,4 +74,4 @@ def _avg_unpool(q: Quantizer, op: Op) -> None:
         "sum_unpool", d.value, shape=op.attrs.shape, format=fmt, unit=unit, like=op.outputs[0], **window
     )
     spread = d.like(made)
-    q.now[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)
+    q.lowered[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)

@@ -10,7 +10,7 @@ from insitu.ops.integer_products import GEOMETRY, ConvolutionDw, Geometry
 from insitu.ops.loops import loops
 from insitu.ops.quant import Read, feedback_spread
 from insitu.passes.precision import kind
-from insitu.passes.quantize.units import Now, fixed
+from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.attrs import Attrs
 from insitu.step.ir import Op, Role, Value
@@ -38,7 +38,7 @@ def _forward(q: Quantizer, op: Op) -> None:
     operands = [x.value, q.stored(op.inputs[1])]
     if len(op.inputs) == 3:
         bias, read, shift = q.bias(op.inputs[2], unit)
-        reach = q.now[op.inputs[2]].format.reach << shift
+        reach = q.lowered[op.inputs[2]].format.reach << shift
         if x.exponent is not None:
             bias, shift = _moved_bias(q, bias, read, shift, x), 0
             assert isinstance(bias.format, Quantized)
@@ -52,10 +52,10 @@ def _forward(q: Quantizer, op: Op) -> None:
         attrs["read"] = q.reads[op.inputs[1]]
     style = {"unit": unit, "like": op.outputs[0], "suffix": ".sum"}
     made = q.one(op.kind, *operands, **style, **q.sums(bound, unit, axis), **attrs)
-    q.settle(Now(made, x.exponent, x.sign), op.outputs[0])
+    q.settle(LoweredValue(made, x.exponent, x.sign), op.outputs[0])
 
 
-def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: Now) -> Value:
+def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: LoweredValue) -> Value:
     """A bias at the run-time exponent of the sum that it is added to; it saturates to its usual width."""
     assert x.exponent is not None
     if read is not None or x.sign < 0 or x.exponent.shape:
@@ -105,7 +105,7 @@ def _error_below(q: Quantizer, op: Op) -> None:
         **q.sums(bound, unit, axis),
         **attrs,
     )
-    q.now[op.outputs[0]] = q.error(Now(made, d.exponent, d.sign), op.outputs[0], was)
+    q.lowered[op.outputs[0]] = q.error(LoweredValue(made, d.exponent, d.sign), op.outputs[0], was)
 
 
 def violators(q: Quantizer, error: Value) -> int:
@@ -144,7 +144,7 @@ def _gradient(q: Quantizer, op: Op) -> None:
     if x.exponent is not None and x.exponent.shape:
         raise q.refuse("its input has an exponent per sample, so the samples' gradients cannot be added")
     exponent = q.added(d.exponent, x.exponent)
-    q.now[op.outputs[0]] = Now(made, exponent, d.sign)
+    q.lowered[op.outputs[0]] = LoweredValue(made, exponent, d.sign)
 
 
 @lowers("sum_to_channels")
@@ -158,7 +158,7 @@ def _bias_gradient(q: Quantizer, op: Op) -> None:
         like=op.outputs[0],
         **q.sums(bound, d.unit, 1),
     )
-    q.now[op.outputs[0]] = Now(made, d.exponent, d.sign)
+    q.lowered[op.outputs[0]] = LoweredValue(made, d.exponent, d.sign)
 
 
 @lowers("project")
@@ -176,7 +176,7 @@ def _project(q: Quantizer, op: Op) -> None:
         columns=op.attrs.columns,
         **q.sums(bound, unit, axis),
     )
-    q.now[op.outputs[0]] = q.error(Now(made, e.exponent, e.sign), op.outputs[0], e.unit)
+    q.lowered[op.outputs[0]] = q.error(LoweredValue(made, e.exponent, e.sign), op.outputs[0], e.unit)
 
 
 def _drawn(q: Quantizer, bound: float) -> tuple[Quantized, float]:
@@ -198,7 +198,7 @@ def _random(q: Quantizer, op: Op) -> None:
         shape=op.attrs.shape,
         stream=op.attrs.stream,
     )
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)
 
 
 @lowers("random_project")
@@ -211,7 +211,7 @@ def _random_project(q: Quantizer, op: Op) -> None:
     made = q.one(
         op.kind, e.value, unit=unit, like=op.outputs[0], suffix=".sum", format=q.wide(bound, unit), **attrs
     )
-    q.now[op.outputs[0]] = q.error(Now(made, e.exponent, e.sign), op.outputs[0], e.unit)
+    q.lowered[op.outputs[0]] = q.error(LoweredValue(made, e.exponent, e.sign), op.outputs[0], e.unit)
 
 
 @lowers("select_rows")
@@ -220,7 +220,7 @@ def _select(q: Quantizer, op: Op) -> None:
     made = q.one(
         op.kind, m.value, q.plain[op.inputs[1]], unit=m.unit, like=op.outputs[0], columns=op.attrs.columns
     )
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)
 
 
 @lowers("random_rows")
@@ -228,4 +228,4 @@ def _random_rows(q: Quantizer, op: Op) -> None:
     matrix, unit = _drawn(q, op.attrs.bound)
     attrs = {"columns": op.attrs.columns, "stream": op.attrs.stream, "matrix": matrix}
     made = q.one(op.kind, q.plain[op.inputs[0]], unit=unit, like=op.outputs[0], format=matrix, **attrs)
-    q.now[op.outputs[0]] = Now(made)
+    q.lowered[op.outputs[0]] = LoweredValue(made)

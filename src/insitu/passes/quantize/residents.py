@@ -15,7 +15,7 @@ from insitu.numbers.initial import kind_of
 from insitu.ops.quant import Read, feedback_spread, nearest_shift
 from insitu.passes.precision import Precision, kind
 from insitu.passes.quantize.emission import Emission
-from insitu.passes.quantize.units import CHANNEL_BITS, SPREAD, Now, Ranges, fixed, power
+from insitu.passes.quantize.units import CHANNEL_BITS, SPREAD, LoweredValue, Ranges, fixed, power
 from insitu.step.ir import Init, Role, Step, Value
 
 
@@ -52,16 +52,16 @@ class Residents(Emission):
             return largest
         return float(max(prod(v.shape[1:]), 1) ** -0.5) if len(v.shape) > 1 else 0.25
 
-    def matrix(self, v: Value) -> Now:
+    def matrix(self, v: Value) -> LoweredValue:
         """A weight, head or feedback matrix as it is read."""
-        if v in self.now:
-            return self.now[v]
+        if v in self.lowered:
+            return self.lowered[v]
         if not v.resident:
             raise self.refuse(f"it multiplies by %{v.name}, which is neither a weight nor feedback")
         if v.role == Role.FEEDBACK:
             made = self._feedback(v)
-            self.now[v] = Now(made)
-            return self.now[v]
+            self.lowered[v] = LoweredValue(made)
+            return self.lowered[v]
         policy = self.policy()
         token = policy.head if v.role == Role.HEAD and policy.head is not None else policy.weight
         fmt = kind(token, "weight")
@@ -73,18 +73,18 @@ class Residents(Emission):
             assert v.init is not None
             first = replace(v.init, times=unit / largest)  # else all of them would start at zero
             self.store(v, fmt, unit, policy, first)
-            return self.now[v]
+            return self.lowered[v]
         if isinstance(fmt, Fixed):
             grown = largest * 2.0 ** min(policy.headroom, max(fmt.bits - 2, 0))
             unit = power(grown / 2 ** (fmt.bits - 1))
             if policy.per_channel and len(v.shape) > 1:
                 self._store_by_channel(v, fmt.bits, unit / largest, policy)
-                return self.now[v]
+                return self.lowered[v]
             fmt = fixed(True, fmt.bits, unit)
         else:
             unit = _unit_of_few(largest, fmt)
         self.store(v, fmt, unit, policy)
-        return self.now[v]
+        return self.lowered[v]
 
     def _store_by_channel(self, v: Value, bits: int, per_largest: float, policy: Precision) -> None:
         """A unit per output channel: the least of them is the array's own."""
@@ -140,11 +140,11 @@ class Residents(Emission):
         self.names.add(v.name)
         self.moves[key] = stored
         read = fixed(True, fmt.bits + max(channels), unit) if channels else fmt
-        self.now[key] = Now(replace(stored, format=read, unit=unit))  # as it is read
+        self.lowered[key] = LoweredValue(replace(stored, format=read, unit=unit))  # as it is read
 
     def stored(self, v: Value) -> Value:
         """The operand that an op takes for a matrix."""
-        return self.moves.get(v) or self.now[v].value
+        return self.moves.get(v) or self.lowered[v].value
 
     def _feedback(self, v: Value) -> Value:
         init = v.init
@@ -172,13 +172,13 @@ class Residents(Emission):
 
     def bias(self, v: Value, sum_unit: float) -> tuple[Value, Read | None, int]:
         """A bias, how it is read, and by how many bits it is shifted to the units of a sum."""
-        if v not in self.now:
+        if v not in self.lowered:
             bits = kind(self.precision.bias, "bias").bits
             grown = max(self.first(v), 0.25) * 2.0 ** max(self.precision.headroom, 1)
             doublings = max(0, ceil(log2(grown / (2 ** (bits - 1) * sum_unit)) - 1e-9))
             unit = sum_unit * 2.0**doublings
             self.store(v, fixed(True, bits, unit), unit, self.policy())
-        shift = -nearest_shift(self.now[v].unit / sum_unit)
+        shift = -nearest_shift(self.lowered[v].unit / sum_unit)
         if shift < 0:
             raise self.refuse(
                 f"the bias %{v.name} is finer than its sum by {-shift} bits; use more bits for the input"

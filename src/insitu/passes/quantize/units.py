@@ -30,27 +30,30 @@ ONE = 7
 
 
 @dataclass(frozen=True)
-class Now:
-    """What an array of the emitted step has become.
+class LoweredValue:
+    """What a value of the emitted step becomes on integers: n · unit · 2**(sign · exponent).
 
-    ``exponent``: its values are integers · unit · 2**(sign · exponent); a scalar, or one per sample. ``seen``: a unit
-    that differs from the array's own, behind a constant factor.
+    Attributes:
+        value: the array of integers n.
+        exponent: the run-time exponent, a scalar or one per sample; ``None`` for 0.
+        sign: of the exponent, 1 or -1.
+        scaled_unit: the unit, where a constant factor makes it differ from that of the array.
     """
 
     value: Value
     exponent: Value | None = None
     sign: int = 1
-    seen: float | None = None
+    scaled_unit: float | None = None
 
     @property
     def unit(self) -> float:
-        unit = self.value.unit if self.seen is None else self.seen
+        unit = self.value.unit if self.scaled_unit is None else self.scaled_unit
         assert unit is not None
         return unit
 
-    def like(self, value: Value) -> Now:
+    def like(self, value: Value) -> LoweredValue:
         """Another array with the same exponent."""
-        return Now(value, self.exponent, self.sign)
+        return LoweredValue(value, self.exponent, self.sign)
 
     @property
     def format(self) -> Quantized:

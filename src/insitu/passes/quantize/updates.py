@@ -9,7 +9,7 @@ from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.ops.optimizers import Optimizer
 from insitu.ops.updates import BoundUpdate, MasterUpdate, Stochastic, WeightUpdate
 from insitu.passes.quantize.products import gathered_steps
-from insitu.passes.quantize.units import Now
+from insitu.passes.quantize.units import LoweredValue
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
 
@@ -36,7 +36,7 @@ def _update(q: Quantizer, op: Op) -> None:
     q.emit("update", *operands, **attrs)
 
 
-def _master(q: Quantizer, v: Value, g: Now, optimizer: Optimizer) -> MasterUpdate:
+def _master(q: Quantizer, v: Value, g: LoweredValue, optimizer: Optimizer) -> MasterUpdate:
     read = q.reads[v]
     assert read is not None and read.unit is not None
     widest = read.unit * 2.0 ** max(read.channels, default=0)
@@ -44,7 +44,7 @@ def _master(q: Quantizer, v: Value, g: Now, optimizer: Optimizer) -> MasterUpdat
     return MasterUpdate(optimizer, g.unit, bound, half=q.precision.master == "f16")
 
 
-def _bound(q: Quantizer, v: Value, w: Value, g: Now, optimizer: Optimizer) -> BoundUpdate:
+def _bound(q: Quantizer, v: Value, w: Value, g: LoweredValue, optimizer: Optimizer) -> BoundUpdate:
     p = q.policy()
     if optimizer.kind != "sgd" or optimizer.weight_decay:
         what = "weight decay" if optimizer.kind == "sgd" else f"optimizer {optimizer.kind}"
@@ -83,7 +83,9 @@ def _steps(q: Quantizer) -> int:
     return 1 if made is None else gathered_steps(q, made)
 
 
-def _gather(q: Quantizer, v: Value, w: Value, g: Now, move: BoundUpdate | MasterUpdate, steps: int) -> None:
+def _gather(
+    q: Quantizer, v: Value, w: Value, g: LoweredValue, move: BoundUpdate | MasterUpdate, steps: int
+) -> None:
     """The gradient's op and the update become one that keeps the gradient's operands."""
     if g.exponent is not None:
         raise q.refuse(

@@ -14,7 +14,7 @@ from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
 from insitu.passes.quantize.residents import Residents
 from insitu.passes.quantize.units import (
-    Now,
+    LoweredValue,
     fixed,
     multiplier,
     power,
@@ -46,7 +46,7 @@ class Quantizer(Residents):
         ).verify()
 
     def _output(self, v: Value) -> Value:
-        return self.now[v].value if v in self.now else self.plain[v]
+        return self.lowered[v].value if v in self.lowered else self.plain[v]
 
     def _input(self, v: Value) -> None:
         self.names.add(v.name)
@@ -70,17 +70,24 @@ class Quantizer(Residents):
             centred = self.one(
                 "offset", raw, by=zero, format=Fixed(True, bits, 0), unit=unit, like=v, suffix=".centred"
             )
-            self.now[v] = Now(centred)
+            self.lowered[v] = LoweredValue(centred)
             return
         signed = low < 0
         unit = power((max(-low, high) or 1.0) / 2 ** (bits - signed))
         made = replace(v, format=fixed(signed, bits, unit), unit=unit)
         self.inputs.append(made)
-        self.now[v] = Now(made)
+        self.lowered[v] = LoweredValue(made)
 
     def to(
-        self, x: Now, fmt: Quantized, unit: float, like: Value, rounding: str, suffix: str = "", **style: Any
-    ) -> Now:
+        self,
+        x: LoweredValue,
+        fmt: Quantized,
+        unit: float,
+        like: Value,
+        rounding: str,
+        suffix: str = "",
+        **style: Any,
+    ) -> LoweredValue:
         """x in a static format with about the given unit; a run-time exponent is taken out."""
         ratio = x.unit / unit
         times, shift = 1, nearest_shift(ratio)
@@ -97,9 +104,11 @@ class Quantizer(Residents):
             attrs["minus"] = True
         if rounding == Rounding.STOCHASTIC:
             attrs["stream"] = f"{like.name}{suffix}.rounding"
-        return Now(self.one("requant", *operands, unit=made_unit, like=like, suffix=suffix, **attrs, **style))
+        return LoweredValue(
+            self.one("requant", *operands, unit=made_unit, like=like, suffix=suffix, **attrs, **style)
+        )
 
-    def error(self, x: Now, like: Value, was: float | None = None) -> Now:
+    def error(self, x: LoweredValue, like: Value, was: float | None = None) -> LoweredValue:
         """A wide error in the policy's bits.
 
         Args:
@@ -117,7 +126,7 @@ class Quantizer(Residents):
         if rounding == Rounding.STOCHASTIC:
             attrs["stream"] = f"{like.name}.rounding"
         shrunk = self.one("requant", x.value, e, unit=x.unit, like=like, **attrs)
-        return Now(shrunk, self.added(x.exponent, e))
+        return LoweredValue(shrunk, self.added(x.exponent, e))
 
     def added(self, a: Value | None, b: Value | None) -> Value | None:
         """The sum of two exponents."""
@@ -125,19 +134,19 @@ class Quantizer(Residents):
             return a or b
         return self.one("add_exponents", a, b, role=Role.SCRATCH)
 
-    def settle(self, x: Now, out: Value) -> None:
+    def settle(self, x: LoweredValue, out: Value) -> None:
         """A sum of the forward pass in the format that its readers want."""
         readers = self.users.get(out, [])
         if any(op.record.scores and op.inputs[0] is out for op in readers) or out in self.step.outputs:
-            self.now[out] = self._scores(x, out, readers)
+            self.lowered[out] = self._scores(x, out, readers)
             return
         functions = {op.attrs.fn for op in readers if op.kind == "activate"}
         if len(functions) == 1 and all(op.kind == "activate" for op in readers):
             self._before_activation(x, out, functions.pop(), readers)
             return
-        self.now[out] = self.activation(x, out, out, True)
+        self.lowered[out] = self.activation(x, out, out, True)
 
-    def activation(self, x: Now, out: Value, ranged: Value, signed: bool) -> Now:
+    def activation(self, x: LoweredValue, out: Value, ranged: Value, signed: bool) -> LoweredValue:
         """A sum as an activation: with a measured binary point, or with a run-time exponent relative to it."""
         policy = self.policy()
         fmt, unit = self.activation_format(ranged, signed)
@@ -152,7 +161,7 @@ class Quantizer(Residents):
         if policy.rounding == Rounding.STOCHASTIC:
             attrs["stream"] = f"{out.name}.rounding"
         made = self.one("requant", x.value, e, unit=x.unit * 2.0**usual, like=out, **attrs)
-        return Now(made, self.added(x.exponent, e))
+        return LoweredValue(made, self.added(x.exponent, e))
 
     def _fixed_point_behind(self, v: Value) -> bool:
         """Does an op read the value, or a view or pool of it, that needs a static binary point?"""
@@ -162,23 +171,23 @@ class Quantizer(Residents):
             for op in self.users.get(v, [])
         )
 
-    def fixed_point(self, v: Value) -> Now:
+    def fixed_point(self, v: Value) -> LoweredValue:
         """As :meth:`of`, for an op that cannot carry a run-time exponent on."""
         found = self.of(v)
         if found.exponent is not None:
             raise self.refuse("its operand has a run-time exponent; use activation_exponent=static")
         return found
 
-    def _scores(self, x: Now, out: Value, readers: list[Op]) -> Now:
+    def _scores(self, x: LoweredValue, out: Value, readers: list[Op]) -> LoweredValue:
         bits = kind(self.precision.output, "output").bits
         largest = min((op.record.scores for op in readers if op.record.scores), default=SCORES)
         unit = largest * 2.0 ** (1 - bits)
         return self.to(x, fixed(True, bits, unit), unit, out, self.precision.rounding)
 
-    def _before_activation(self, x: Now, out: Value, fn: str, readers: list[Op]) -> None:
+    def _before_activation(self, x: LoweredValue, out: Value, fn: str, readers: list[Op]) -> None:
         """A sum in the format that the activation function behind it takes."""
         how = ACTIVATIONS[fn].integers
-        self.now[out] = FORMS[type(how)].before(self, how, x, out, readers[0].outputs[0])
+        self.lowered[out] = FORMS[type(how)].before(self, how, x, out, readers[0].outputs[0])
 
 
 Lower = Callable[[Quantizer, Op], None]
@@ -195,9 +204,9 @@ class Form:
         gate: ``(quantizer, form, error, what the gate reads, op)``: the error below.
     """
 
-    before: Callable[[Quantizer, Any, Now, Value, Value], Now]
-    forward: Callable[[Quantizer, Any, Now, Op], Now]
-    gate: Callable[[Quantizer, Any, Now, Now, Op], Now]
+    before: Callable[[Quantizer, Any, LoweredValue, Value, Value], LoweredValue]
+    forward: Callable[[Quantizer, Any, LoweredValue, Op], LoweredValue]
+    gate: Callable[[Quantizer, Any, LoweredValue, LoweredValue, Op], LoweredValue]
 
 
 FORMS: dict[type, Form] = {}
