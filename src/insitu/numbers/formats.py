@@ -151,7 +151,7 @@ class Quantized(ABC):
         return round(self.max / self.unit)
 
     @property
-    def reach(self) -> int:
+    def max_abs(self) -> int:
         """The largest magnitude of an integer."""
         return max(-self.least, self.greatest)
 

@@ -213,7 +213,7 @@ def onto(y: Tensor, fmt: Quantized) -> Any:
         y = (y >= 0).to(y.dtype).mul_(2).sub_(1)
     else:
         y = y.clamp_(fmt.least, fmt.greatest)
-    return y.float() if fmt.reach < EXACT else y.double()
+    return y.float() if fmt.max_abs < EXACT else y.double()
 
 
 def _requant_torch(op: Op[Requant], rt: StepContext) -> Run:
@@ -410,11 +410,11 @@ register(
 
 
 def feedback_integers(words: Tensor, fmt: Quantized) -> Any:
-    """Random 32-bit words (NumPy or torch int64) as integers, uniform over -reach ... reach of a format."""
+    """Random 32-bit words (NumPy or torch int64) as integers, uniform over -max_abs ... max_abs of a format."""
     if isinstance(fmt, Binary):
         return 2 * (words >> 31) - 1
-    reach = fmt.greatest
-    return ((words * (2 * reach + 1)) >> 32) - reach
+    max_abs = fmt.greatest
+    return ((words * (2 * max_abs + 1)) >> 32) - max_abs
 
 
 def feedback_spread(fmt: Quantized) -> float:

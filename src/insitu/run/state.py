@@ -24,7 +24,7 @@ def carrier(value: Value, real: torch.dtype) -> torch.dtype:
     """The torch type that holds a value: ``real`` for reals, the smallest float that is exact for integers."""
     if not isinstance(value.format, Quantized):
         return real
-    return torch.float32 if value.format.reach < EXACT else torch.float64
+    return torch.float32 if value.format.max_abs < EXACT else torch.float64
 
 
 def extend_state(

@@ -70,7 +70,7 @@ def test_a_sum_has_the_bits_that_its_widest_value_takes() -> None:
     bias = values(step)["fc1.bias"]
     shift = ops(step, "matmul")[0].attrs.bias_shift
     assert isinstance(bias.format, Quantized)
-    bound = 20 * 255 * 128 + (bias.format.reach << shift)
+    bound = 20 * 255 * 128 + (bias.format.max_abs << shift)
     assert total.bits == bound.bit_length() + 1
 
 

@@ -84,7 +84,7 @@ def _bound(op: Op, b: BoundUpdate, gradient: Callable[..., Any], at: int) -> Cal
         if b.channels:
             _by_channels(b, rt, w, gradient(*given), e, words)
         elif tiled:
-            _by_tiles(b, rt, w, given, e, words, op.attrs.format.reach, scratch)
+            _by_tiles(b, rt, w, given, e, words, op.attrs.format.max_abs, scratch)
         else:
             rows = method.rows(shape, rt.t)
             method.move(b, rt, w, _gradient_of(op, rows, shape, given, gradient), e, words, rows, state)

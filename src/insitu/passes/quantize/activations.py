@@ -152,7 +152,7 @@ def _times_slope(q: Quantizer, how: Tabulated, d: LoweredValue, kept: LoweredVal
     table = tuple(min(max(round(s * 2**fraction), fmt.least), fmt.greatest) for s in slopes)
     slope = q.one("lut", kept.value, table=table, format=fmt, unit=2.0**-fraction, like=out, suffix=".slope")
     unit = d.unit * 2.0**-fraction
-    wide = q.wide(d.format.reach * max(2**fraction, *map(abs, table)), unit)
+    wide = q.wide(d.format.max_abs * max(2**fraction, *map(abs, table)), unit)
     made = q.one("mul", d.value, slope, format=wide, unit=unit, like=out, suffix=".product")
     return q.error(LoweredValue(made, d.exponent, d.sign), out, d.unit)
 

@@ -17,7 +17,7 @@ from insitu.step.ir import Op, Role
 def _row_squares(q: Quantizer, op: Op) -> None:
     x = q.fixed_point(op.inputs[0])
     unit = x.unit * x.unit * op.attrs.by
-    bound = prod(op.inputs[0].shape[1:]) * x.format.reach**2
+    bound = prod(op.inputs[0].shape[1:]) * x.format.max_abs**2
     made = q.one("row_squares", x.value, format=q.wide(bound, unit), unit=unit, like=op.outputs[0])
     q.lowered[op.outputs[0]] = LoweredValue(made)
 
@@ -26,7 +26,7 @@ def _row_squares(q: Quantizer, op: Op) -> None:
 def _goodness(q: Quantizer, op: Op) -> None:
     g, out, one_unit = q.fixed_point(op.inputs[0]), op.outputs[0], op.attrs.scale
     theta = round(op.attrs.theta / g.unit)
-    wide = q.wide(g.format.reach + theta, g.unit)
+    wide = q.wide(g.format.max_abs + theta, g.unit)
     centred = q.one("offset", g.value, by=theta, format=wide, unit=g.unit, like=out, suffix=".centred")
     unit = 2.0**-5
     z = q.to(LoweredValue(centred), fixed(True, 10, unit), unit, out, "half-up", ".z")
@@ -45,7 +45,7 @@ def _goodness(q: Quantizer, op: Op) -> None:
 def _row_scale(q: Quantizer, op: Op) -> None:
     x, d = q.fixed_point(op.inputs[0]), q.of(op.inputs[1])
     unit = x.unit * d.unit * op.attrs.by
-    fmt = q.wide(x.format.reach * d.format.reach, unit)
+    fmt = q.wide(x.format.max_abs * d.format.max_abs, unit)
     made = q.one("row_scale", x.value, d.value, format=fmt, unit=unit, like=op.outputs[0], suffix=".product")
     q.lowered[op.outputs[0]] = q.error(LoweredValue(made, d.exponent, d.sign), op.outputs[0], d.unit)
 

@@ -52,7 +52,7 @@ def _mse(q: Quantizer, op: Op) -> None:
     z, label = _checked_labels(q, op)
     one, out = round(1.0 / z.unit), op.outputs[0]
     unit = 2.0 * op.attrs.scale * z.unit
-    fmt = q.wide(z.format.reach + one, unit)
+    fmt = q.wide(z.format.max_abs + one, unit)
     wide = LoweredValue(
         q.one("difference_error", z.value, label, one=one, format=fmt, unit=unit, like=out, suffix=".wide")
     )

@@ -73,7 +73,7 @@ def _add_forward(q: Quantizer, op: Op, a: LoweredValue, b: LoweredValue) -> None
         else q.to(x, fmt, unit, out, "half-up", f".{i}", general=True)
         for i, x in enumerate((a, b))
     ]
-    bound = sum(p.format.reach for p in parts)
+    bound = sum(p.format.max_abs for p in parts)
     total = q.one(
         "add", *(p.value for p in parts), format=q.wide(bound, unit), unit=unit, like=out, suffix=".sum"
     )

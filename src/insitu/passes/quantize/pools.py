@@ -56,7 +56,7 @@ def _avg_pool(q: Quantizer, op: Op) -> None:
         unit=unit,
         like=out,
         suffix=".sum",
-        format=q.wide(n * x.format.reach, unit),
+        format=q.wide(n * x.format.max_abs, unit),
         **window,
     )
     made = q.to(LoweredValue(total), x.format, x.unit, out, q.precision.rounding)
@@ -68,7 +68,7 @@ def _avg_unpool(q: Quantizer, op: Op) -> None:
     d = q.of(op.inputs[0])
     window = _window(q, op, op.attrs.shape, op.inputs[0].shape)
     overlap = prod(ceil(k / s) for k, s in zip(window["kernel"], window["stride"]))
-    fmt = d.format if overlap == 1 else q.wide(overlap * d.format.reach, d.unit)
+    fmt = d.format if overlap == 1 else q.wide(overlap * d.format.max_abs, d.unit)
     unit = d.unit / prod(window["kernel"])
     made = q.one(
         "sum_unpool", d.value, shape=op.attrs.shape, format=fmt, unit=unit, like=op.outputs[0], **window

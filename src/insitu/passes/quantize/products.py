@@ -33,17 +33,17 @@ def _forward(q: Quantizer, op: Op) -> None:
     x, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
     fan, axis = _summed(op)
     unit = x.unit * w.unit
-    bound = fan * x.format.reach * w.format.reach
+    bound = fan * x.format.max_abs * w.format.max_abs
     attrs: dict[str, Any] = _geometry(op.attrs)
     operands = [x.value, q.stored(op.inputs[1])]
     if len(op.inputs) == 3:
         bias, read, shift = q.bias(op.inputs[2], unit)
-        reach = q.lowered[op.inputs[2]].format.reach << shift
+        max_abs = q.lowered[op.inputs[2]].format.max_abs << shift
         if x.exponent is not None:
             bias, shift = _moved_bias(q, bias, read, shift, x), 0
             assert isinstance(bias.format, Quantized)
-            reach = bias.format.reach  # to its left a moved bias fills all of its bits
-        bound += reach
+            max_abs = bias.format.max_abs  # to its left a moved bias fills all of its bits
+        bound += max_abs
         operands.append(bias)
         attrs |= {"bias_shift": shift}
         if read is not None:
@@ -62,7 +62,7 @@ def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: Low
         raise q.refuse("its bias cannot follow a run-time exponent; use activation_exponent=static")
     assert bias.unit is not None and isinstance(bias.format, Fixed)
     unit = bias.unit * 2.0**-shift
-    fmt = q.wide(bias.format.reach << shift, unit)
+    fmt = q.wide(bias.format.max_abs << shift, unit)
     return q.one(
         "requant",
         bias,
@@ -83,11 +83,11 @@ def _error_below(q: Quantizer, op: Op) -> None:
     d, w = q.of(op.inputs[0]), q.matrix(op.inputs[1])
     fan, axis = _summed(op)
     unit = d.unit * (op.attrs.scale if view == "sign" else w.unit)
-    reach = 1 if view == "sign" else w.format.reach
-    bound, was = fan * d.format.reach * reach, d.unit
+    max_abs = 1 if view == "sign" else w.format.max_abs
+    bound, was = fan * d.format.max_abs * max_abs, d.unit
     few = violators(q, d.value)
     if few:  # of all rows so many count, and nothing finer than their largest sum can be needed
-        bound = few * reach
+        bound = few * max_abs
         wide = bound.bit_length() + 1 - q.precision.error_clip
         was = unit * 2.0 ** max(wide - kind(q.precision.error, "error").bits, 0)
     attrs = _geometry(op.attrs) | ({"shape": op.attrs.shape} if isinstance(op.attrs, Shaped) else {})
@@ -130,7 +130,7 @@ def _gradient(q: Quantizer, op: Op) -> None:
     steps = gathered_steps(q, op)
     terms, axis = terms * steps, axis * steps
     unit = d.unit * x.unit
-    bound = terms * d.format.reach * x.format.reach
+    bound = terms * d.format.max_abs * x.format.max_abs
     attrs = _geometry(op.attrs) | ({"kernel": op.attrs.kernel} if isinstance(op.attrs, ConvolutionDw) else {})
     made = q.one(
         op.kind,
@@ -150,7 +150,7 @@ def _gradient(q: Quantizer, op: Op) -> None:
 @lowers("sum_to_channels")
 def _bias_gradient(q: Quantizer, op: Op) -> None:
     d = q.of(op.inputs[0])
-    bound = d.value.size // d.value.shape[1] * d.format.reach
+    bound = d.value.size // d.value.shape[1] * d.format.max_abs
     made = q.one(
         op.kind,
         d.value,
@@ -165,7 +165,7 @@ def _bias_gradient(q: Quantizer, op: Op) -> None:
 def _project(q: Quantizer, op: Op) -> None:
     e, m = q.of(op.inputs[0]), q.matrix(op.inputs[1])
     fan, axis = _summed(op)
-    unit, bound = e.unit * m.unit, fan * e.format.reach * m.format.reach
+    unit, bound = e.unit * m.unit, fan * e.format.max_abs * m.format.max_abs
     made = q.one(
         "project",
         e.value,
@@ -206,7 +206,7 @@ def _random_project(q: Quantizer, op: Op) -> None:
     e = q.of(op.inputs[0])
     matrix, unit = _drawn(q, op.attrs.bound)
     unit *= e.unit
-    bound = e.value.shape[1] * e.format.reach * matrix.reach
+    bound = e.value.shape[1] * e.format.max_abs * matrix.max_abs
     attrs = {"columns": op.attrs.columns, "stream": op.attrs.stream, "matrix": matrix}
     made = q.one(
         op.kind, e.value, unit=unit, like=op.outputs[0], suffix=".sum", format=q.wide(bound, unit), **attrs

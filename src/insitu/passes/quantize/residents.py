@@ -188,4 +188,4 @@ class Residents(Emission):
 
 def _unit_of_few(largest: float, fmt: Quantized) -> float:
     """Unit of values up to ± largest in a format of few levels: binary, ternary, powers of two."""
-    return power(largest * (0.6 if fmt.reach == 1 else 2.0 / fmt.reach), up=False)
+    return power(largest * (0.6 if fmt.max_abs == 1 else 2.0 / fmt.max_abs), up=False)

@@ -40,7 +40,7 @@ def _master(q: Quantizer, v: Value, g: LoweredValue, optimizer: Optimizer) -> Ma
     read = q.reads[v]
     assert read is not None and read.unit is not None
     widest = read.unit * 2.0 ** max(read.channels, default=0)
-    bound = widest * read.format.reach * (1.0 if read.format.reach > 1 else 1.5)
+    bound = widest * read.format.max_abs * (1.0 if read.format.max_abs > 1 else 1.5)
     return MasterUpdate(optimizer, g.unit, bound, half=q.precision.master == "f16")
 
 
@@ -59,7 +59,7 @@ def _bound(q: Quantizer, v: Value, w: Value, g: LoweredValue, optimizer: Optimiz
 def _method(q: Quantizer, v: Value, fmt: Quantized, wanted: WeightUpdate) -> WeightUpdate:
     """The policy's method, its options fitted to a weight; biases that it does not move take stochastic rounding."""
     method = wanted if len(v.shape) > 1 or wanted.moves_vectors else Stochastic()
-    uneven = fmt.reach > 1 and not isinstance(fmt, Fixed)
+    uneven = fmt.max_abs > 1 and not isinstance(fmt, Fixed)
     if fmt.step is None or (uneven and not isinstance(method, Stochastic)):
         raise q.refuse(f"words of {fmt} are not evenly spaced; use a -latent precision for powers of two")
     try:
