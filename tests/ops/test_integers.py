@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
-from insitu.ops.quant import EXPONENT, FixedRandom, Read, Requant
+from insitu.ops.quant import EXPONENT, FixedRandom, Requant, WeightView
 from insitu.ops.update import Gather
 from insitu.ops.updates import BoundUpdate, Stochastic
 from insitu.run import integer, integer_updates
@@ -159,13 +159,13 @@ ROWS = [
         "matmul",
         "hidden",
         ((U8, (3, 9)), (Fixed(True, 15, 0), (4, 9))),
-        {"format": WIDE, "chunks": 1, "read": Read(S8, shift=8)},
+        {"format": WIDE, "chunks": 1, "read": WeightView(S8, shift=8)},
     ),
     Row(
         "matmul",
         "hidden-binary",
         ((U8, (3, 9)), (Fixed(True, 7, 0), (4, 9))),
-        {"format": WIDE, "chunks": 1, "read": Read(B1, shift=7)},
+        {"format": WIDE, "chunks": 1, "read": WeightView(B1, shift=7)},
     ),
     Row("matmul_dx", "sign", ((S8, (3, 4)), (S8, (4, 9))), {"format": WIDE, "chunks": 2, "view": "sign"}),
     Row("matmul_dw", "chunks", ((S8, (5, 4)), (U8, (5, 9))), {"format": WIDE, "chunks": 3}),

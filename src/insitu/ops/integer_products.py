@@ -2,8 +2,8 @@
 
 A sum of integers is exact in float32 while no partial sum can pass 2**24. Where it could, the operands are cut into
 ``chunks`` along the axis that is summed; each part is exact in float32 and the parts are added in float64.
-``chunks=0``: the whole op in float64. ``limit``: the exact sum saturates to the op's format. ``then`` requantizes the
-sums as they leave the op, so that no wide array is ever stored.
+``chunks=0``: the whole op in float64. ``limit``: the exact sum saturates to the op's format. ``epilogue``: the
+requantization of the sums as they leave the op, so that no wide array is ever stored.
 
 Legend: as in :mod:`insitu.ops.matmul` and :mod:`insitu.ops.conv`.
 """
@@ -27,7 +27,7 @@ from insitu.ops.common import (
     Sums,
     saturates_to,
 )
-from insitu.ops.quant import EXACT, ROOM, Mode, Read, Reads, onto, random_words, reader, shifted
+from insitu.ops.quant import EXACT, ROOM, Mode, ReadsWeights, WeightView, onto, random_words, reader, shifted
 from insitu.step.attrs import Attrs, Range, names, portable
 from insitu.step.ir import Format, Op
 
@@ -39,7 +39,7 @@ GEOMETRY = ("stride", "padding", "dilation", "groups")
 
 @portable
 @dataclass(frozen=True)
-class Then:
+class Epilogue:
     """A static requantization at the end of an op (see the op ``requant``)."""
 
     format: Quantized
@@ -54,26 +54,26 @@ class Then:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ended(Sums):
+class WithEpilogue(Sums):
     """
     Attributes:
-        then: requantization of the sums as they leave the op.
+        epilogue: requantization of the sums as they leave the op.
     """
 
-    then: Then | None = None
+    epilogue: Epilogue | None = None
 
     @property
     def draws(self) -> bool:
-        return (self.then is not None and self.then.stream is not None) or super().draws
+        return (self.epilogue is not None and self.epilogue.stream is not None) or super().draws
 
     def result(self, default: Format) -> Format:
         """The format of what leaves the op."""
-        return super().result(default) if self.then is None else self.then.format
+        return super().result(default) if self.epilogue is None else self.epilogue.format
 
 
-def epilogue(attrs: Attrs) -> Then | None:
+def epilogue(attrs: Attrs) -> Epilogue | None:
     """The requantization at the end of an op, where it has one."""
-    return attrs.then if isinstance(attrs, Ended) else None
+    return attrs.epilogue if isinstance(attrs, WithEpilogue) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Biased(Sums):
     """
 
     bias_shift: int | None = None
-    read_bias: Read | None = None
+    read_bias: WeightView | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,27 +136,27 @@ class Viewed(Drawn, View):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Product(Ended, Reads, Biased):
+class Product(WithEpilogue, ReadsWeights, Biased):
     """A product with weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatrixView(Reads, Viewed):
+class MatrixView(ReadsWeights, Viewed):
     """How an adjoint reads its matrix."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ProductDx(Ended, MatrixView):
+class ProductDx(WithEpilogue, MatrixView):
     """The error below a product with weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Convolution(Ended, Reads, Biased, Geometry):
+class Convolution(WithEpilogue, ReadsWeights, Biased, Geometry):
     """A convolution with a kernel."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConvolutionDx(Ended, MatrixView, Shaped, Geometry):
+class ConvolutionDx(WithEpilogue, MatrixView, Shaped, Geometry):
     """The error below a convolution."""
 
     def order(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ def _first(name: str, attrs: Formatted) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Projection(Ended, Columns):
+class Projection(WithEpilogue, Columns):
     """A product with a feedback matrix."""
 
 
@@ -201,20 +201,20 @@ def limited(op: Op[Sums], run: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *operands: run(*operands).clamp_(fmt.least, fmt.greatest)
 
 
-def _ended(op: Op[Ended], rt: StepContext, run: Callable[..., Any]) -> Callable[..., Any]:
+def _ended(op: Op[WithEpilogue], rt: StepContext, run: Callable[..., Any]) -> Callable[..., Any]:
     """The op with its limit and its requantization."""
     run = limited(op, run)
-    then = op.attrs.then
-    if then is None:
+    epilogue = op.attrs.epilogue
+    if epilogue is None:
         return run
     size, shape = op.outputs[0].size, op.outputs[0].shape
 
     def ended(*operands: Tensor) -> Any:
         x = run(*operands)
-        if then.times != 1:
-            x = x.double() * then.times
-        words = None if then.stream is None else random_words(rt, then.stream, 0, size).view(shape)
-        return onto(shifted(x, then.shift, then.rounding, words, own=True), then.format)
+        if epilogue.times != 1:
+            x = x.double() * epilogue.times
+        words = None if epilogue.stream is None else random_words(rt, epilogue.stream, 0, size).view(shape)
+        return onto(shifted(x, epilogue.shift, epilogue.rounding, words, own=True), epilogue.format)
 
     return ended
 

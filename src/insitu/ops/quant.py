@@ -60,7 +60,7 @@ def nearest_shift(ratio: float) -> int:
 
 @portable
 @dataclass(frozen=True)
-class Read:
+class WeightView:
     """How an op reads its weights: as they are stored, without their low bits, or rounded from reals.
 
     Attributes:
@@ -81,13 +81,13 @@ class Read:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reads(Sums):
+class ReadsWeights(Sums):
     """
     Attributes:
         read: how the weights are read; as they are stored where none.
     """
 
-    read: Read | None = None
+    read: WeightView | None = None
 
 
 def rounded(position: Tensor, fmt: Quantized) -> Any:
@@ -111,7 +111,7 @@ def _power_rounded(position: Tensor, fmt: PowerOfTwo, torch: Tensor) -> Any:
     return torch.where(x.abs() < 1, small, power).mul_(torch.sign(x))
 
 
-def reader(op: Op, read: Read | None) -> Callable[[Tensor], Tensor]:
+def reader(op: Op, read: WeightView | None) -> Callable[[Tensor], Tensor]:
     """The function that an op reads its weights (or bias) with."""
     if read is None:
         return lambda w: w
@@ -120,7 +120,7 @@ def reader(op: Op, read: Read | None) -> Callable[[Tensor], Tensor]:
     return _plain_reader(read)
 
 
-def _channel_reader(read: Read, dims: int) -> Callable[[Tensor], Tensor]:
+def _channel_reader(read: WeightView, dims: int) -> Callable[[Tensor], Tensor]:
     import torch
 
     gain = torch.tensor([2.0**s for s in read.channels]).view(-1, *(1,) * (dims - 1))
@@ -130,7 +130,7 @@ def _channel_reader(read: Read, dims: int) -> Callable[[Tensor], Tensor]:
     return lambda w: plain(w / gain) * gain  # powers of two: exact
 
 
-def _plain_reader(read: Read) -> Callable[[Tensor], Tensor]:
+def _plain_reader(read: WeightView) -> Callable[[Tensor], Tensor]:
     if read.unit is not None:
         per_unit = 1.0 / read.unit
         return lambda w: rounded(w * per_unit, read.format)

@@ -7,7 +7,7 @@ from math import prod
 
 from insitu.numbers.formats import Fixed
 from insitu.ops.activations import ACTIVATIONS
-from insitu.ops.integer_products import Then
+from insitu.ops.integer_products import Epilogue
 from insitu.ops.pool import UnpoolGate, Window, tiles
 from insitu.ops.quant import Requant
 from insitu.step.attrs import make
@@ -70,8 +70,8 @@ def fuse_requant(step: Step) -> Step:
         if maker is None or Trait.EPILOGUE not in maker.record.traits or not alone:
             continue
         a: Requant = op.attrs
-        then = Then(a.format, a.shift, a.rounding, a.times, a.stream)
-        fused[op] = replace(maker, outputs=op.outputs, attrs=replace(maker.attrs, then=then))
+        epilogue = Epilogue(a.format, a.shift, a.rounding, a.times, a.stream)
+        fused[op] = replace(maker, outputs=op.outputs, attrs=replace(maker.attrs, epilogue=epilogue))
         gone.add(maker)
     ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
     return replace(step, ops=ops).verify()

@@ -24,9 +24,9 @@ import numpy as np
 from insitu.errors import StepError
 from insitu.numbers.formats import Binary, Fixed, Float, PowerOfTwo, Quantized
 from insitu.numbers.initial import kind_of
-from insitu.ops.integer_products import Geometry, Then
+from insitu.ops.integer_products import Epilogue, Geometry
 from insitu.ops.pool import Window
-from insitu.ops.quant import EXPONENT, Read, Requant, feedback_integers
+from insitu.ops.quant import EXPONENT, Requant, WeightView, feedback_integers
 from insitu.run.integer_arithmetic import Array, Clock, Ints, bit_length, saturate, shift_right, words
 from insitu.run.integer_updates import deferred, fused, update
 from insitu.step.ir import Op, Role, Step, Value
@@ -40,7 +40,7 @@ def requant(op: Op, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
     return _requant(op.attrs, op.outputs[0], clock, x, more)
 
 
-def _requant(how: Requant | Then, out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+def _requant(how: Requant | Epilogue, out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
     k: Any = how.shift
     if e is not None:
         k = k + e.reshape(-1, *(1,) * (x.ndim - 1)) if e.ndim else k + int(e)
@@ -55,11 +55,11 @@ def _limited(op: Op, x: Ints) -> Ints:
 
 def _ended(op: Op, clock: Clock, x: Ints) -> Ints:
     """A sum leaves its op requantized if the op says so."""
-    then: Then | None = op.attrs.then
-    return x if then is None else _requant(then, op.outputs[0], clock, x)
+    epilogue: Epilogue | None = op.attrs.epilogue
+    return x if epilogue is None else _requant(epilogue, op.outputs[0], clock, x)
 
 
-def read(how: Read | None, w: Array) -> Ints:
+def read(how: WeightView | None, w: Array) -> Ints:
     """A stored weight as an op computes with it: whole, without its hidden low bits, or rounded from a real."""
     if how is None:
         return w
@@ -70,7 +70,7 @@ def read(how: Read | None, w: Array) -> Ints:
     return _read(how, w)
 
 
-def _read(how: Read, w: Array) -> Ints:
+def _read(how: WeightView, w: Array) -> Ints:
     if how.unit is None:
         kept = w if isinstance(how.format, Binary) else shift_right(w, how.shift, "half-up")
         return w if how.shift == 0 else saturate(kept, how.format)

@@ -12,8 +12,8 @@ from insitu.errors import ConfigError
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Float, PowerOfTwo, Quantized
 from insitu.ops.common import Pair, saturates_to
-from insitu.ops.integer_products import Then, epilogue
-from insitu.ops.quant import Read, Requant
+from insitu.ops.integer_products import Epilogue, epilogue
+from insitu.ops.quant import Requant, WeightView
 from insitu.ops.updates import BoundUpdate, MasterUpdate, WeightUpdate
 from insitu.ops.updates.base import CValue
 from insitu.step.ir import Op, Step, Value
@@ -119,13 +119,13 @@ class Emitter:
 
     def end(self, op: Op) -> Text:
         """What happens to an exact sum: requantized, saturated, or nothing."""
-        then, fmt = epilogue(op.attrs), saturates_to(op.attrs)
+        epilogue, fmt = epilogue(op.attrs), saturates_to(op.attrs)
         limit = None if fmt is None else (fmt.least, fmt.greatest)
-        if then is not None:
+        if epilogue is not None:
             return self.fit(then, op.outputs[0], limit)
         return self._fit(1, LEAST, MOST, None, 0, "INSITU_EXACT", limit)
 
-    def fit(self, how: Requant | Then, out: Value, limit: tuple[int, int] | None = None) -> Text:
+    def fit(self, how: Requant | Epilogue, out: Value, limit: tuple[int, int] | None = None) -> Text:
         """A requantization; ``limit``: of the sum before it."""
         fmt = out.format
         assert isinstance(fmt, Quantized)
@@ -142,7 +142,7 @@ class Emitter:
         limits = {"limited": f"{int(limit is not None)}u", "least": integer(least), "most": integer(most)}
         return self.struct("insitu_fit", "fit", fields | limits)
 
-    def read(self, how: Read | None, *, signs: bool = False) -> Text:
+    def read(self, how: WeightView | None, *, signs: bool = False) -> Text:
         """How an op reads its weights; ``signs``: their signs alone."""
         fields = {
             "how": "INSITU_AS_STORED",
@@ -154,7 +154,7 @@ class Emitter:
             fields |= self._read(how)
         return self.struct("insitu_read", "read", fields)
 
-    def _read(self, how: Read) -> dict[str, str]:
+    def _read(self, how: WeightView) -> dict[str, str]:
         """A weight that is read in another format than it is stored in."""
         fmt, fields = how.format, {"how": "INSITU_HIGH_BITS" if how.shift else "INSITU_AS_STORED"}
         if how.unit is not None:

@@ -8,7 +8,7 @@ from insitu.numbers.formats import Fixed, Quantized
 from insitu.ops.common import Shaped
 from insitu.ops.integer_products import GEOMETRY, ConvolutionDw, Geometry
 from insitu.ops.loops import loops
-from insitu.ops.quant import Read, feedback_spread
+from insitu.ops.quant import WeightView, feedback_spread
 from insitu.passes.precision import kind
 from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
@@ -55,7 +55,7 @@ def _forward(q: Quantizer, op: Op) -> None:
     q.settle(LoweredValue(made, x.exponent, x.sign), op.outputs[0])
 
 
-def _moved_bias(q: Quantizer, bias: Value, read: Read | None, shift: int, x: LoweredValue) -> Value:
+def _moved_bias(q: Quantizer, bias: Value, read: WeightView | None, shift: int, x: LoweredValue) -> Value:
     """A bias at the run-time exponent of the sum that it is added to; it saturates to its usual width."""
     assert x.exponent is not None
     if read is not None or x.sign < 0 or x.exponent.shape:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from insitu.numbers.formats import B1, F16, F32, Fixed, Quantized
 from insitu.numbers.initial import kind_of
-from insitu.ops.quant import Read, feedback_spread, nearest_shift
+from insitu.ops.quant import WeightView, feedback_spread, nearest_shift
 from insitu.passes.precision import Precision, kind
 from insitu.passes.quantize.emission import Emission
 from insitu.passes.quantize.units import CHANNEL_BITS, SPREAD, LoweredValue, Ranges, fixed, power
@@ -36,7 +36,7 @@ class Residents(Emission):
         fresh: bool,
     ) -> None:
         super().__init__(step, precision, params, ranges, fresh)
-        self.reads: dict[Value, Read | None] = {}
+        self.reads: dict[Value, WeightView | None] = {}
         self.moves: dict[Value, Value] = {}
 
     def first(self, v: Value) -> float:
@@ -123,7 +123,7 @@ class Residents(Emission):
         if policy.latent and not v_init.frozen:
             master = F32 if policy.master == "f32" else F16
             stored = replace(v, format=master, init=v_init)
-            self.reads[key] = Read(fmt, unit=unit, channels=channels)
+            self.reads[key] = WeightView(fmt, unit=unit, channels=channels)
         elif policy.hidden and len(v.shape) > 1 and not v_init.frozen:
             bits = fmt.bits + policy.hidden
             if bits > 32:
@@ -132,10 +132,10 @@ class Residents(Emission):
                 )
             small = unit * 2.0**-policy.hidden
             stored = replace(v, format=fixed(True, bits, small), unit=small, init=v_init)
-            self.reads[key] = Read(fmt, shift=policy.hidden, channels=channels)
+            self.reads[key] = WeightView(fmt, shift=policy.hidden, channels=channels)
         else:
             stored = replace(v, format=fmt, unit=unit, init=v_init)
-            self.reads[key] = Read(fmt, channels=channels) if channels else None
+            self.reads[key] = WeightView(fmt, channels=channels) if channels else None
         self.residents[v.name] = stored
         self.names.add(v.name)
         self.moves[key] = stored
@@ -170,7 +170,7 @@ class Residents(Emission):
             return fixed(True, fmt.bits, unit), unit
         return fmt, _unit_of_few(largest, fmt)
 
-    def bias(self, v: Value, sum_unit: float) -> tuple[Value, Read | None, int]:
+    def bias(self, v: Value, sum_unit: float) -> tuple[Value, WeightView | None, int]:
         """A bias, how it is read, and by how many bits it is shifted to the units of a sum."""
         if v not in self.lowered:
             bits = kind(self.precision.bias, "bias").bits
