@@ -2,7 +2,7 @@
 
     python benchmarks/boards.py [--out benchmarks/results/boards.json]
 
-Each program learns at batch 1 from first values, with 8-bit weights alone (edge-latent-free-8): from 8x8 digits, and
+Each program learns at batch 1 from initial values, with 8-bit weights alone (edge-latent-free-8): from 8x8 digits, and
 LeNet-5 from MNIST (folder INSITU_DATA), built for speed and for size.
 """
 
@@ -52,7 +52,7 @@ def exported(
     rule_options: Mapping[str, Any] | None = None,
     **options: str,
 ) -> Project:
-    """The project of a run that learns one sample at a time from first values, written under a folder.
+    """The project of a run that learns one sample at a time from initial values, written under a folder.
 
     Args:
         rule_options: of the rule; ``options``: of the network, beside ReLU.

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from insitu.experiment.config import RunConfig, ScheduleConfig
 from insitu.experiment.resolve import Setup
 from insitu.numbers.rounding import drop
-from insitu.run.first import first_arrays
+from insitu.run.initial import initial_state
 from insitu.run.integer import Clock, Ints, run
 from insitu.run.samples import as_integers
 from insitu.step.ir import Step
@@ -63,7 +63,7 @@ class Learner:
         errors = tuple(op.outputs[0] for op in step.ops if op.kind == "violated")
         ops = tuple(op for op in step.ops if biases or op.kind != "sum_to_channels_update")
         self.step: Step = replace(step, ops=ops, outputs=(*step.outputs, *errors))
-        self.state = first_arrays(step, setup.net.params, seed)
+        self.state = initial_state(step, setup.net.params, seed)
         train = setup.data.train
         given = {v.name: v for v in step.inputs}
         shape = (len(train.x), 1, *setup.net.input_shape)

@@ -53,7 +53,7 @@ def one_step(
     t: int = 0,
     **options: Any,
 ) -> State:
-    """The residents after one training step; ``residents`` replace first values."""
+    """The residents after one training step; ``residents`` replace initial values."""
     made = make_rule(rule) if isinstance(rule, str) else rule
     real = F64 if dtype == torch.float64 else F32
     step = lower(emit_step(made, net, len(x), real=real, optimizer=optimizer, **options), view)

@@ -17,7 +17,7 @@ from insitu.passes import lower
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_phases, make_rule
-from insitu.run.first import first_arrays
+from insitu.run.initial import initial_state
 from insitu.run.integer import Clock, run
 from insitu.run.program import Program
 from insitu.run.samples import as_integers
@@ -38,7 +38,7 @@ def program(
     first: dict[str, np.ndarray] = {}
     forward = quantize(emit_inference(made, net, 1), found, net.params)
     for step in (*emitted, forward):
-        for name, array in first_arrays(step, net.params, SEED).items():
+        for name, array in initial_state(step, net.params, SEED).items():
             first.setdefault(name, array)
     name = f"{rule}-{net.name}-{policy}"
     return net, Program(name, tuple(map(lower, emitted)), lower(forward), first, lr, SEED)
@@ -55,7 +55,7 @@ class Pair:
     t: int = 0
 
     def __post_init__(self) -> None:
-        self.plain = {name: np.array(a) for name, a in self.program.first.items()}
+        self.plain = {name: np.array(a) for name, a in self.program.initial_state.items()}
 
     def batch(self) -> tuple[int, np.ndarray, np.ndarray]:
         """Phase, integer samples and labels of the next training step."""

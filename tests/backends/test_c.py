@@ -155,6 +155,6 @@ def test_frozen_layers_equal_the_reference_and_stay(
     mine, theirs = both.scores(2)
     assert np.array_equal(mine, theirs)
     for name in net.frozen & both.plain.keys():
-        assert np.array_equal(both.plain[name], both.program.first[name])
+        assert np.array_equal(both.plain[name], both.program.initial_state[name])
     moved = set(net.trainable) & both.plain.keys()
-    assert any(not np.array_equal(both.plain[n], both.program.first[n]) for n in moved)
+    assert any(not np.array_equal(both.plain[n], both.program.initial_state[n]) for n in moved)

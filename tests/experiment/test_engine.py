@@ -286,13 +286,13 @@ def test_labels_are_their_own_words() -> None:
 def test_the_program_of_a_run() -> None:
     setup = Setup.of(config(rule="drtp", batch=4))
     program = executable(setup, 4)
-    assert program.residents.keys() == program.first.keys()
+    assert program.residents.keys() == program.initial_state.keys()
     memory = Memory(program)
-    block = np.frombuffer(memory.block("state", program.first), np.uint8)
+    block = np.frombuffer(memory.block("state", program.initial_state), np.uint8)
     for name, place in memory.places.items():
         value = program.residents[name]
         if place.region == "state":
-            assert np.array_equal(unpacked(value, block[place.offset :]), program.first[name])
+            assert np.array_equal(unpacked(value, block[place.offset :]), program.initial_state[name])
     batches = integer_batches(setup, program, 3)
     assert [(x.shape, y.shape) for x, y in batches] == [((4, 64), (4,))] * 3
     assert np.array_equal(batches[1][1], setup.data.train.y[4:8])

@@ -13,7 +13,7 @@ from insitu.numbers.initial import KINDS, Kind, draw, kind_of
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
-from insitu.run.first import first_arrays
+from insitu.run.initial import initial_state
 from insitu.step.ir import Init, Role, Step
 
 NET = zoo.build("mlp-6-5-4")
@@ -49,7 +49,7 @@ def integers(init: Init, feedback: str) -> np.ndarray:
     policy = replace(make("edge-latent-free-8"), feedback=feedback)
     lowered = quantize(step, policy, NET.params)
     (made,) = (v for v in lowered.residents if v.role == Role.FEEDBACK)
-    return first_arrays(lowered, NET.params, 3)[made.name]
+    return initial_state(lowered, NET.params, 3)[made.name]
 
 
 def with_feedback(step: Step, init: Init) -> Step:

@@ -15,7 +15,7 @@ from insitu.passes import lower, plan
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_step, make_rule
-from insitu.run.first import first_arrays
+from insitu.run.initial import initial_state
 from insitu.run.integer import Clock, run
 from insitu.step.ir import Role, Step
 from tests.helpers import batch, gradients, largest_difference, one_step, small
@@ -90,7 +90,7 @@ def integer_step(network: str, **options: object) -> tuple[Network, Step]:
 
 def test_without_a_violation_no_word_moves() -> None:
     net, step = integer_step("mlp-20-15-12-5", margin=0.0)
-    state = first_arrays(step, net.params, 1)
+    state = initial_state(step, net.params, 1)
     x = np.zeros((1, 20), np.int64)  # every head is silent: all scores are the bias, which is zero
     for name in ("fc1.head.bias", "fc2.head.bias", "fc3.bias"):
         state[name][...] = 0

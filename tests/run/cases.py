@@ -15,7 +15,7 @@ from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule
 from insitu.run import integer
 from insitu.run.integer import Clock
-from insitu.run.state import State, extend_state, first_arrays
+from insitu.run.state import State, extend_state, initial_state
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
@@ -71,7 +71,7 @@ class Twin:
         self.lowered = [lower(step) for step in self.steps]
         for step in self.steps:
             extend_state(self.torch, step, self.net.params, SEED)
-            for name, array in first_arrays(step, self.net.params, SEED).items():
+            for name, array in initial_state(step, self.net.params, SEED).items():
                 self.plain.setdefault(name, array.copy())
         self.executors = [TorchExecutor(step, self.torch, seed=SEED) for step in self.lowered]
 
@@ -100,7 +100,7 @@ class Twin:
         """Residents that changed since the start."""
         first: dict[str, np.ndarray] = {}
         for step in self.steps:
-            first = first_arrays(step, self.net.params, SEED) | first
+            first = initial_state(step, self.net.params, SEED) | first
         return {n for n, array in self.plain.items() if not np.array_equal(first[n], array)}
 
 

@@ -15,7 +15,7 @@ from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import RULES
 from insitu.run import integer
 from insitu.run.integer import Clock
-from insitu.run.state import first_arrays
+from insitu.run.state import initial_state
 
 from .cases import NETWORKS, OPTIONS, twin
 
@@ -175,7 +175,7 @@ def test_first_integers_are_those_of_the_formats() -> None:
     for value in step.residents:
         assert value.unit is not None
         real = run.net.params[value.name]
-        first = first_arrays(step, run.net.params, 1)[value.name]
+        first = initial_state(step, run.net.params, 1)[value.name]
         assert np.abs(first * value.unit - real).max() <= value.unit / 2
 
 

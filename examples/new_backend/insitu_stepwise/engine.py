@@ -19,7 +19,7 @@ class ReferenceEngine:
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.arrays = {name: np.array(array) for name, array in program.first.items()}
+        self.arrays = {name: np.array(array) for name, array in program.initial_state.items()}
 
     @property
     def state(self) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from insitu.network.graph import Network
 from insitu.numbers.formats import F64
 from insitu.passes import lower
 from insitu.run import integer
-from insitu.run.state import extend_state, first_arrays
+from insitu.run.state import extend_state, initial_state
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
@@ -76,7 +76,7 @@ def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tu
 def as_read(net: Network, step: Step) -> Network:
     """The network with the weights that a quantized step reads: rounded, in few bits."""
     params = dict(net.params)
-    arrays = first_arrays(step, net.params, 0)
+    arrays = initial_state(step, net.params, 0)
     for op in step.ops:
         if op.record.error_below is not None:
             weight, read = op.inputs[1], op.attrs.read

@@ -34,7 +34,7 @@ def export(
     data_dir: str | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Writes a run (its last checkpoint), or a configuration (first values), as a project of a backend.
+    """Writes a run (its last checkpoint), or a configuration (initial values), as a project of a backend.
 
     Args:
         backend: its name.
@@ -66,7 +66,7 @@ def exportable(
     lr: float | None = None,
     data_dir: str | None = None,
 ) -> Program:
-    """The program of a run folder (with its last checkpoint), or of a configuration (with its first values).
+    """The program of a run folder (with its last checkpoint), or of a configuration (with its initial values).
 
     Args:
         batch: samples per training step of the program; ``None``: the run's.
@@ -103,10 +103,10 @@ def _trained(folder: Path, program: Program, setup: Setup) -> Program:
         name: state[name].double().numpy().reshape(first.shape).astype(first.dtype)
         if name in state
         else first
-        for name, first in program.first.items()
+        for name, first in program.initial_state.items()
     }
     steps, rate = progress.step - progress.phase_start, program.lr * _last_factor(progress, setup)
-    return replace(program, first=found, t=steps, phase=progress.phase, lr=rate)
+    return replace(program, initial_state=found, t=steps, phase=progress.phase, lr=rate)
 
 
 def _last_factor(progress: Progress, setup: Setup) -> float:

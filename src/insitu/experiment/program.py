@@ -1,4 +1,4 @@
-"""From a run's configuration to the program that a backend runs: its steps, first values, and samples as integers.
+"""From a run's configuration to the program that a backend runs: its steps, initial values, and samples as integers.
 
 Nothing here needs torch.
 """
@@ -12,18 +12,18 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.experiment.resolve import Setup
-from insitu.run.first import first_arrays
+from insitu.run.initial import initial_state
 from insitu.run.program import Program
 from insitu.run.samples import Ints, as_integers
 
 
 def executable(setup: Setup, batch: int) -> Program:
-    """The lowered steps of all phases at a batch size, the prediction of one sample, and the first values."""
+    """The lowered steps of all phases at a batch size, the prediction of one sample, and the initial values."""
     config, first = setup.config, dict[str, npt.NDArray[Any]]()
     steps, inference = setup.executed(batch), setup.prediction(1)
     for step in (*steps, inference):
         missing = replace(step, residents=tuple(v for v in step.residents if v.name not in first))
-        first |= first_arrays(missing, setup.net.values, config.seed)
+        first |= initial_state(missing, setup.net.values, config.seed)
     name = f"{config.rule}-{setup.net.name}"
     return Program(name, steps, inference, first, config.optimizer.lr, config.seed)
 

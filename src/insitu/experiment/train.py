@@ -229,7 +229,7 @@ def _baseline(
 
     if config.rule != "bp" or config.start is not None or config.brevitas is None:
         raise ConfigError(
-            f"precision {config.precision!r} is the baseline of back-propagation from first values; use rule bp "
+            f"precision {config.precision!r} is the baseline of back-propagation from initial values; use rule bp "
             "without start, or a policy of 'insitu list precisions'"
         )
     weight_bits, act_bits = config.brevitas

@@ -1,6 +1,6 @@
 """Precision policies: in which numbers every part of a step is kept, and how it is rounded.
 
-A policy says *how many bits*; where the binary point of a tensor lies follows from its first values, from measured
+A policy says *how many bits*; where the binary point of a tensor lies follows from its initial values, from measured
 ranges or from a run-time exponent (see :mod:`insitu.passes.quantize`). Numbers are named by tokens:
 
 =========  =========================================================================
@@ -64,7 +64,7 @@ class Precision:
         rounding: of activations; ``error_rounding`` of errors.
         scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
         per_channel: weights have a power of two of their own per output channel, up to 4 bits below the largest one's.
-        headroom: doublings that weights and activations may grow beyond their first values.
+        headroom: doublings that weights and activations may grow beyond their initial values.
         activation_headroom: of activations alone; as ``headroom`` where ``None``.
         accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
             end) instead of being refused.

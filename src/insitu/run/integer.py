@@ -477,8 +477,8 @@ FUNCTIONS |= {
 # --- a whole step ----------------------------------------------------------------------------------------------
 
 
-def first_integers(value: Value, real: Array, seed: int) -> Array:
-    """What a resident of integers starts with: nearest to its real first value, in its units."""
+def initial_integers(value: Value, real: Array, seed: int) -> Array:
+    """The initial integers of a resident: nearest to its real initial value, in its units."""
     fmt, init = value.format, value.init
     assert init is not None
     if isinstance(fmt, Float):
@@ -545,7 +545,7 @@ __all__ = [
     "Array",
     "Clock",
     "Ints",
-    "first_integers",
+    "initial_integers",
     "nearest",
     "read",
     "run",

@@ -1,8 +1,8 @@
 """The one program of a run: what is costed, trained in an engine, and exported by a backend. No torch.
 
-    steps       the lowered training step of every phase of the rule
-    inference   the lowered forward pass
-    first       first values of all residents, as the integers that the steps compute with
+    steps          the lowered training step of every phase of the rule
+    inference      the lowered forward pass
+    initial_state  values of all residents, as the integers that the steps compute with
 
 The steps are made by :mod:`insitu.passes`; what they mean is :mod:`insitu.run.integer`, which also gives the golden
 values that an exported project or an engine is checked against.
@@ -36,7 +36,7 @@ class Program:
         name: for files and messages.
         steps: the lowered training step of every phase of the rule.
         inference: the lowered forward pass; of one sample where it is run, of the training batch where it is costed.
-        first: first values of all residents: integers, or float32 for real ones. A cost needs none.
+        initial_state: initial values of all residents: integers, or float32 for real ones. A cost needs none.
         lr, seed: the learning rate and the seed of the run.
         t, phase: training steps done before (in the phase), and the phase that training goes on with.
         classes: their names, if the data have some.
@@ -49,7 +49,7 @@ class Program:
     name: str
     steps: tuple[Step, ...]
     inference: Step
-    first: Arrays = field(default_factory=dict, repr=False)
+    initial_state: Arrays = field(default_factory=dict, repr=False)
     lr: float = 0.0
     seed: int = 0
     t: int = 0
@@ -118,7 +118,7 @@ class Program:
 
 @dataclass(frozen=True)
 class Golden:
-    """What the integer reference computes from a program's first values and batches.
+    """What the integer reference computes from a program's initial values and batches.
 
     Attributes:
         states: the residents after each training step, by name.
@@ -138,7 +138,7 @@ def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _golden(program: Program) -> Golden:
-    arrays = {name: np.array(a) for name, a in program.first.items()}
+    arrays = {name: np.array(a) for name, a in program.initial_state.items()}
     states = []
     for n, (x, label) in enumerate(program.batches):
         step = program.steps[n % len(program.steps)]

@@ -1,4 +1,4 @@
-"""A step's residents as torch tensors: first values, carriers, and back to reals."""
+"""A step's residents as torch tensors: initial values, carriers, and back to reals."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import torch
 
 from insitu.numbers.formats import Quantized
 from insitu.ops.quant import EXACT
-from insitu.run.first import first, first_arrays
-from insitu.run.integer import channel_gain, first_integers
+from insitu.run.initial import initial_state, initial_value
+from insitu.run.integer import channel_gain, initial_integers
 from insitu.step.ir import Step, Value
 
-__all__ = ["State", "carrier", "extend_state", "first_arrays", "integer_samples", "real_value"]
+__all__ = ["State", "carrier", "extend_state", "initial_state", "integer_samples", "real_value"]
 
 State = dict[str, torch.Tensor]
 """Resident tensors by name; the executors of one run share it and change it in place."""
@@ -45,9 +45,9 @@ def extend_state(
     """
     for value in step.residents:
         if value.name not in state:
-            array = first(value, params, seed)
+            array = initial_value(value, params, seed)
             if isinstance(value.format, Quantized):
-                array = first_integers(value, array, seed)
+                array = initial_integers(value, array, seed)
             tensor = torch.from_numpy(np.ascontiguousarray(array).copy())
             state[value.name] = tensor.to(device=device, dtype=carrier(value, dtype))
     return state

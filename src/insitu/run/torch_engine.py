@@ -106,7 +106,7 @@ class TorchEngine:
         return self.prefix(batch, part)
 
     def hold(self, step: Step) -> None:
-        """Adds the residents of a step that the state lacks, with their first values."""
+        """Adds the residents of a step that the state lacks, with their initial values."""
         t = self.tensors
         extend_state(self._state, step, self.params, self.seed, dtype=t.dtype, device=t.device)
 

@@ -123,7 +123,7 @@ class Trainer:
         return self.torch.state
 
     def hold(self, steps: Iterable[Step]) -> None:
-        """Gives the state all residents of a program's steps, with their first values: a checkpoint has them all."""
+        """Gives the state all residents of a program's steps, with their initial values: a checkpoint has them all."""
         for step in steps:
             self._hold(step)
 

@@ -19,7 +19,7 @@ from insitu.passes import lower, plan
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
-from insitu.run.state import first_arrays, real_value
+from insitu.run.state import initial_state, real_value
 from insitu.step.ir import Op, Role, Step, Value
 
 NET = zoo.build("mlp-20-16-8-4", activation="relu")
@@ -162,7 +162,7 @@ def test_a_scale_per_channel_keeps_small_channels() -> None:
     for text in ("edge-latent-free-4:headroom=0", "edge-latent-free-4:headroom=0,per_channel=true"):
         step = quantized(policy=text, net=net)
         weight = values(step)["fc1.weight"]
-        first = first_arrays(step, net.params, 1)["fc1.weight"]
+        first = initial_state(step, net.params, 1)["fc1.weight"]
         errors.append(np.abs(real_value(weight, torch.from_numpy(first)) - small)[::2].max())
     assert errors[1] < errors[0] / 3
 

@@ -119,10 +119,10 @@ class Emitter:
 
     def end(self, op: Op) -> Text:
         """What happens to an exact sum: requantized, saturated, or nothing."""
-        epilogue, fmt = epilogue(op.attrs), saturates_to(op.attrs)
+        last, fmt = epilogue(op.attrs), saturates_to(op.attrs)
         limit = None if fmt is None else (fmt.least, fmt.greatest)
-        if epilogue is not None:
-            return self.fit(then, op.outputs[0], limit)
+        if last is not None:
+            return self.fit(last, op.outputs[0], limit)
         return self._fit(1, LEAST, MOST, None, 0, "INSITU_EXACT", limit)
 
     def fit(self, how: Requant | Epilogue, out: Value, limit: tuple[int, int] | None = None) -> Text:

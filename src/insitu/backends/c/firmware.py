@@ -21,7 +21,7 @@ class OnBoard:
         text, rodata, data, bss: bytes of the program with its self-test, by section.
         memory: bytes of arena and state in ``bss``; ``planned``: the same by the plan.
         inference_memory: of a build without learning.
-        network_text: bytes of code and constants of training and inference, without the self-test and the first state.
+        network_text: bytes of code and constants of learning and inference, without self-test and initial state.
         stack: bytes that a training step or a forward pass takes at most, with all calls; ``None``: not bounded.
         equal: the self-test ended with all bits equal; ``None``: it was not run.
         per_step, per_inference: instructions, of one training step (forward pass included) and of one forward pass.
@@ -79,7 +79,7 @@ TEST = (
     "wrong",
     "print",
     "golden_",
-    "insitu_first_state",
+    "insitu_initial_state",
     "insitu_rom",
     "insitu_start",
     "insitu_exit",
@@ -92,7 +92,7 @@ ENTRIES = ("insitu_learn", "insitu_learn_phase", "insitu_infer")
 """What firmware calls."""
 
 OUTSIDE = ("insitu_start", "insitu_exit", "insitu_init", "insitu_copy_bytes", "insitu_crc", "main", "print")
-"""Functions whose instructions are those of start-up, first state and self-test (the copies of a sample are few)."""
+"""Functions whose instructions are those of start-up, initial state and self-test (the copies of a sample are few)."""
 
 
 def _of_test(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Writes the C project of a program: the list of kernel calls, the first state, the kernels that it needs, a self-test.
+"""Writes the C project of a program: kernel calls, the initial state, the kernels that it needs, a self-test.
 
 The memory of the program is the plan's: one arena for everything transient, one block for what learning changes, and a
 constant block for what it only reads (feedback matrices). Nothing else lives in RAM but a small structure.
@@ -84,7 +84,7 @@ class Source:
         ]
         given = [f"{v.name} {v.shape} {v.format} {v.unit} {v.zero}" for v in p.given.values()]
         text = "\n".join([*calls, *self.constants.lines(), *facts, *given])
-        digest = sha256(text.encode() + memory.block("rom", p.first)).digest()
+        digest = sha256(text.encode() + memory.block("rom", p.initial_state)).digest()
         return int.from_bytes(digest[:4], "little") or 1
 
 
@@ -171,11 +171,11 @@ def _root(step: Step, value: Value) -> str:
 
 
 def data_source(source: Source) -> str:
-    """``insitu_data.c``: the first state and what is only read."""
+    """``insitu_data.c``: the initial state and what is only read."""
     p, memory = source.program, source.memory
     blocks = {
-        "insitu_first_state": memory.block("state", p.first),
-        "insitu_rom": memory.block("rom", p.first),
+        "insitu_initial_state": memory.block("state", p.initial_state),
+        "insitu_rom": memory.block("rom", p.initial_state),
     }
     text = "\n".join(
         f"const uint8_t {name}[{max(len(data), 1)}] = {{{_numbers(data)}}};" for name, data in blocks.items()

@@ -40,9 +40,9 @@ def quantize(
 
     Args:
         step: as emitted, on reals.
-        params: the network's first values, which weights take their units from.
+        params: the network's initial values, which weights take their units from.
         ranges: measured ranges of activations; :data:`WIDEST` where there is none, the samples in [0, 1].
-        fresh: the network was not trained: weights of one and two bits may start from its first values times a factor.
+        fresh: the network was not trained: weights of one and two bits may start from a multiple of its initial values.
 
     Raises:
         StepError: for an op without an integer form, or a sum that the accumulator cannot hold, with the layer, the

@@ -1,4 +1,4 @@
-"""First values of a step's residents; no torch."""
+"""Initial values of a step's residents; no torch."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from insitu.errors import StepError
 from insitu.numbers.initial import draw, kind_of
-from insitu.run.integer import first_integers
+from insitu.run.integer import initial_integers
 from insitu.step.ir import Step, Value
 
 
-def first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
-    """The real first value of a resident.
+def initial_value(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarray:
+    """The real initial value of a resident.
 
     Raises:
         StepError: the network lacks the parameter, or the kind of initial values is unknown.
@@ -27,6 +27,6 @@ def first(value: Value, params: Mapping[str, np.ndarray], seed: int) -> np.ndarr
     return first if init.times == 1.0 else first * np.float32(init.times)
 
 
-def first_arrays(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
-    """The residents' first values for :mod:`insitu.run.integer`: int64, or float32 for reals."""
-    return {v.name: first_integers(v, first(v, params, seed), seed) for v in step.residents}
+def initial_state(step: Step, params: Mapping[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+    """The residents' initial values for :mod:`insitu.run.integer`: int64, or float32 for reals."""
+    return {v.name: initial_integers(v, initial_value(v, params, seed), seed) for v in step.residents}
