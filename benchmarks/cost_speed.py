@@ -13,7 +13,8 @@ from itertools import product
 from pathlib import Path
 from time import perf_counter
 
-from insitu.experiment.impact import DesignPoint, sweep
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact_table import sweep
 from insitu.hardware.target import names
 from insitu.passes.precision import NAMED
 from insitu.rules import RULES

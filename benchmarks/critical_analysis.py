@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from insitu.errors import InsituError
-from insitu.experiment.impact import BASELINES, DesignPoint, Impact, assess, summary_of
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import BASELINES, Impact, assess
+from insitu.experiment.impact_table import summary_of
 from insitu.experiment.record import Results
 from insitu.experiment.to_accuracy import to_accuracy
 from insitu.experiment.workers import completed, workers

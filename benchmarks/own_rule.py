@@ -22,7 +22,8 @@ from boards import exported
 from insitu.backends.c.firmware import on_board
 from insitu.experiment import recipes
 from insitu.experiment import to_accuracy as reached
-from insitu.experiment.impact import DesignPoint, assess
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import assess
 from insitu.hardware.stability import claim
 from insitu.hardware.target import find
 

@@ -25,7 +25,7 @@ from itertools import pairwise, product
 from math import prod
 from pathlib import Path
 
-from insitu.experiment.impact import program_of
+from insitu.experiment.design_program import program_of
 from insitu.hardware.bill import Band, Bill, Row, Use
 from insitu.hardware.cost import cost
 from insitu.hardware.target import Array, Entry, find

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from insitu.cli import main
-from insitu.experiment.impact import COLUMNS, DesignPoint, assess, summary, summary_of
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import assess
+from insitu.experiment.impact_table import COLUMNS, summary, summary_of
 from insitu.hardware.target import names
 from tests.report import factory
 

@@ -11,7 +11,8 @@ from insitu.errors import ConfigError, NetworkError
 from insitu.experiment.check import Found, check
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RunConfig, dump, parse
-from insitu.experiment.impact import DesignPoint, program
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import program
 from insitu.experiment.record import Results
 
 EDGE = "edge-latent-free-8"

@@ -11,23 +11,10 @@ import pytest
 
 import insitu
 from insitu.errors import ConfigError, InsituError, StepError
-from insitu.experiment.impact import (
-    BASELINES,
-    COLUMNS,
-    DesignPoint,
-    Impact,
-    ask_names,
-    assess,
-    cost,
-    plain,
-    program,
-    references,
-    refusal,
-    summary,
-    summary_of,
-    sweep,
-    timelines,
-)
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import ask_names, program
+from insitu.experiment.impact import BASELINES, Impact, assess, cost, references, refusal, timelines
+from insitu.experiment.impact_table import COLUMNS, plain, summary, summary_of, sweep
 from insitu.hardware.bill import Band
 from insitu.passes import plan
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from insitu.errors import CheckpointError, ConfigError
-from insitu.experiment.impact import DesignPoint, assess
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import assess
 from insitu.experiment.record import Curve, Results, Row
 from insitu.experiment.to_accuracy import (
     CostToAccuracy,

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from insitu.errors import StepError
-from insitu.experiment.impact import DesignPoint, Impact, assess, network, program
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import network, program
+from insitu.experiment.impact import Impact, assess
 from insitu.hardware.bill import ZERO, Band, Bill, Row, fields, level, total
 from insitu.hardware.cost import OMITS, capacity_bytes, cost
 from insitu.hardware.target import Array, Processor, Target, find, names

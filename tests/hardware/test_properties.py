@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from insitu.experiment.impact import DesignPoint, program
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import program
 from insitu.hardware.array import Choice, mapped, unit_costs
 from insitu.hardware.bill import Band, Bill, total
 from insitu.hardware.cost import cost

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from insitu.experiment.impact import DesignPoint, assess
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import assess
 from insitu.hardware.bill import Use
 from insitu.hardware.stability import DRAWS, HEADLINE, Claim, claim, draw, energies, ranking
 from insitu.hardware.target import Array, Entry, Target, find

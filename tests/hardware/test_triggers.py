@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from insitu.errors import ConfigError
-from insitu.experiment.impact import DesignPoint, Impact, assess, network, program
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import network, program
+from insitu.experiment.impact import Impact, assess
 from insitu.hardware.bill import Bill, Row
 from insitu.hardware.work import PHASES
 from insitu.rules import RULES

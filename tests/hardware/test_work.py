@@ -9,7 +9,7 @@ from functools import cache
 import pytest
 
 from insitu.errors import StepError
-from insitu.experiment.impact import network
+from insitu.experiment.design_program import network
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
 from insitu.hardware.work import PHASES, Work, macs_by_phase, works

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from insitu.errors import ConfigError
-from insitu.experiment.impact import DesignPoint, assess
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import assess
 from insitu.inputs import bounds
 from insitu.passes.precision import make
 from insitu.rules.protocol import make_rule

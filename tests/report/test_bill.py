@@ -13,7 +13,9 @@ import pytest
 from matplotlib.image import imread
 
 from insitu.errors import ConfigError
-from insitu.experiment.impact import COLUMNS, DesignPoint, Impact, assess, references, summary, sweep
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import Impact, assess, references
+from insitu.experiment.impact_table import COLUMNS, summary, sweep
 from insitu.experiment.to_accuracy import CostToAccuracy
 from insitu.hardware.bill import Band
 from insitu.hardware.stability import Claim

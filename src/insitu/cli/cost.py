@@ -30,7 +30,8 @@ from insitu.errors import ConfigError
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
-    from insitu.experiment.impact import DesignPoint, Impact, Shares
+    from insitu.experiment.design_point import DesignPoint, Shares
+    from insitu.experiment.impact import Impact
     from insitu.hardware.stability import Claim
 
 Network = Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")]
@@ -112,7 +113,7 @@ def cost(
 
     Example: insitu cost mlp-784-1000-10 --rule drtp --precision edge-latent-free-8 --target stm32l4r5
     """
-    from insitu.experiment.impact import ask_names, with_triggers
+    from insitu.experiment.design_program import ask_names, with_triggers
 
     points = _points(
         network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
@@ -137,7 +138,7 @@ def _points(
     option: list[str] | None, optimizer: str, loss: str, activation: str | None, sweep: bool,
 ) -> list[DesignPoint]:  # fmt: skip
     from insitu.cli.recipe import words
-    from insitu.experiment.impact import DesignPoint
+    from insitu.experiment.design_point import DesignPoint
     from insitu.hardware.target import names
     from insitu.passes.precision import NAMED
     from insitu.rules import RULES
@@ -181,7 +182,8 @@ def _shares(text: str) -> Shares:
 
 
 def _one(point: DesignPoint, explain: bool, out: Path | None, as_json: bool, quiet: bool) -> None:
-    from insitu.experiment.impact import assess, plain, references
+    from insitu.experiment.impact import assess, references
+    from insitu.experiment.impact_table import plain
     from insitu.report.bill import explain_text, summary_text
 
     found = assess(point)
@@ -197,7 +199,7 @@ def _one(point: DesignPoint, explain: bool, out: Path | None, as_json: bool, qui
 
 
 def _write_one(found: Impact, others: dict[str, Impact], out: Path, quiet: bool) -> None:
-    from insitu.experiment.impact import plain
+    from insitu.experiment.impact_table import plain
     from insitu.report.impact import save_memory_views
     from insitu.run.files import make_folder, write_atomic
 
@@ -211,7 +213,7 @@ def _write_one(found: Impact, others: dict[str, Impact], out: Path, quiet: bool)
 def _many(
     points: Sequence[DesignPoint], jobs: int, out: Path | None, as_json: bool, quiet: bool, *, claims: bool
 ) -> None:
-    from insitu.experiment.impact import sweep
+    from insitu.experiment.impact_table import sweep
     from insitu.report.bill import points_text
     from insitu.report.impact import save_sweep, sweep_csv
     from insitu.run.files import make_folder, write_atomic

@@ -143,7 +143,7 @@ def show_step(
 
     Example: insitu show step mlp-784-1000-10 --rule drtp --eager
     """
-    from insitu.experiment.impact import network as find_network
+    from insitu.experiment.design_program import network as find_network
     from insitu.ops.optimizers import Optimizer
     from insitu.passes import lower
     from insitu.passes.precision import make

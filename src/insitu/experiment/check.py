@@ -11,7 +11,9 @@ from typing import Any
 from insitu.backends.protocol import find, names, on_reals
 from insitu.errors import ConfigError, InsituError
 from insitu.experiment.config import RunConfig, load
-from insitu.experiment.impact import DesignPoint, Impact, ask_names, assess, program, references
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import ask_names, program
+from insitu.experiment.impact import Impact, assess, references
 from insitu.hardware.cost import capacity_bytes
 from insitu.network import zoo
 from insitu.rules.facts import unready

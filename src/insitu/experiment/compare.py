@@ -16,8 +16,9 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
+from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.identity import named
-from insitu.experiment.impact import DesignPoint, Impact, impact_of
+from insitu.experiment.impact import Impact, impact_of
 from insitu.experiment.memory import both, by_role, moments
 from insitu.experiment.record import Bytes, Hardware, Macs, Moment, Rejected, Results, Row, Spread
 from insitu.experiment.resolve import Setup, load_data

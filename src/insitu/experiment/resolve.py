@@ -16,8 +16,8 @@ from insitu.errors import ConfigError, DataError, NetworkError
 from insitu.experiment.batches import check_last, last_sizes
 from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
+from insitu.experiment.design_program import program_of
 from insitu.experiment.engines import check_engine, check_steps
-from insitu.experiment.impact import program_of
 from insitu.experiment.pretrained import started
 from insitu.inputs.foreign import is_file
 from insitu.inputs.values import fit_all

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.config import CompareConfig
-from insitu.experiment.impact import DesignPoint, Impact, assess
+from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.impact import Impact, assess
 from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find

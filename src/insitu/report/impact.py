@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from insitu.errors import ConfigError
 from insitu.escape import csv_cell
-from insitu.experiment.impact import COLUMNS, Impact, timelines
+from insitu.experiment.impact import Impact, timelines
+from insitu.experiment.impact_table import COLUMNS
 from insitu.report.palette import RULE_COLOURS
 from insitu.report.plots import STYLE, draw_memory, figure_of, write_figure
 
