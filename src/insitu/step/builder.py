@@ -6,6 +6,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,26 @@ def rule_line() -> str | None:
     """
     frame = sys._getframe(1)
     while frame is not None:
-        path = Path(frame.f_code.co_filename)
-        if _RULES in path.parents and path != _PROTOCOL:
-            return f"rules/{path.name}:{frame.f_lineno}"
-        if _PACKAGE not in path.parents:
-            return None if _LIBRARY in path.parents else f"{path.name}:{frame.f_lineno}"
-        if path == _PROTOCOL or path.relative_to(_PACKAGE).parts[0] not in _EMIT:
-            return None
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        origin = _origin(file)
+        if origin != "emits":
+            return {"rule": f"rules/{Path(file).name}:{line}", "user": f"{Path(file).name}:{line}"}.get(
+                origin
+            )
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+@cache
+def _origin(file: str) -> str:
+    """What a source file is to a step: a ``rule``, a ``user``'s, what a rule calls (``emits``), or ``other``."""
+    path = Path(file)
+    if _RULES in path.parents and path != _PROTOCOL:
+        return "rule"
+    if _PACKAGE not in path.parents:
+        return "other" if _LIBRARY in path.parents else "user"
+    emits = path != _PROTOCOL and path.relative_to(_PACKAGE).parts[0] in _EMIT
+    return "emits" if emits else "other"
 
 
 def checked(
