@@ -34,9 +34,9 @@ from insitu.run.program import Program  # noqa: E402
 
 NETWORKS = ("mlp", "lenet", "separable")
 UPDATES = (
-    "edge-latent-free-4:update=carry",
-    "edge-latent-free-8:update=carry,carry=1,remainder=2,band=4",
-    "edge-latent-free-8:update=rotating,slices=3,window=4",
+    "edge-latent-free-4:update=error-feedback",
+    "edge-latent-free-8:update=error-feedback,group_size=1,residual_bits=2,threshold=4",
+    "edge-latent-free-8:update=round-robin,slices=3,window=4",
     "edge-latent-free-4:hidden=4,update=threshold",
 )
 """Beside stochastic rounding, a latent copy and NITI's and NITRO's."""

@@ -210,7 +210,7 @@ class Flips:
 UPDATES = {
     "stochastic, 8 bits": "",
     "nearest, 8 of 14 bits": ",hidden=6,update=threshold",
-    "rotating, 8 bits": ",update=rotating,slices=2,window=16,evidence=6",
+    "rotating, 8 bits": ",update=round-robin,slices=2,window=16,evidence=6",
 }
 RATES = {"constant": ScheduleConfig(), "cosine to 5 %": ScheduleConfig(kind="cosine", final=0.05)}
 
@@ -278,7 +278,7 @@ def rotating() -> list[dict[str, Any]]:
             for _ in range(epochs):
                 for i in order.permutation(len(first.x)):
                     first.learn(i)
-            words += f",update=rotating,slices=8,window={window},evidence={evidence}"
+            words += f",update=round-robin,slices=8,window={window},evidence={evidence}"
             one = Learner("mlp-64-64-10", seed, words, 2.0**-6, 1000, biases=False, rule=rule)
             for k, a in first.state.items():
                 one.state[k][...] = a
@@ -417,7 +417,7 @@ def main() -> None:
         "nearest": lambda: head(hidden=10),
         "layers": layers,
         "rounding": rounding,
-        "rotating": rotating,
+        "round-robin": rotating,
         "moments": moments,
     }
     parser.add_argument("--part", choices=[*made, "none"], help="renew only this part; none: draw only")

@@ -130,7 +130,7 @@ def test_evidence_beyond_its_mean_is_as_rare_as_lemma_1_says(q: float, window: i
 
 def test_a_window_at_once_is_a_window_of_steps() -> None:
     """What the benchmark runs is what the reference does: the words stand still within a window."""
-    extra = ",update=rotating,slices=8,window=16,evidence=3"
+    extra = ",update=round-robin,slices=8,window=16,evidence=3"
     one, two = learner(extra, epochs=1), learner(extra, epochs=1)
     moves = {op.inputs[2].name: op for op in two.step.ops if op.kind == "matmul_dw_update"}
     draw, steps = np.random.default_rng(3), 0
@@ -166,7 +166,7 @@ def test_moments_are_those_of_the_emitted_updates() -> None:
 
 def test_steps_stay_below_theorem_4_on_a_small_run() -> None:
     """Steps and bad steps within the bound; the loss falls, and by less curvature than λ allows."""
-    one = learner(",update=rotating,slices=4,window=128,evidence=24", epochs=3)
+    one = learner(",update=round-robin,slices=4,window=128,evidence=24", epochs=3)
     rows = windows.windows(one, 20, lambda _: 2.0**-6, 2.0**-6)
     grid = one.unit["fc1.weight"]
     curve, _ = windows.curvature(rows)

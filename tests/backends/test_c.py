@@ -36,8 +36,8 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
 CONV_POLICIES = (
     "edge-latent-free-8",
     "edge-latent-free-2",
-    "edge-latent-free-4:update=carry",
-    "edge-latent-free-8:update=carry,carry=1,remainder=2,band=4",
+    "edge-latent-free-4:update=error-feedback",
+    "edge-latent-free-8:update=error-feedback,group_size=1,residual_bits=2,threshold=4",
     "w4a8",
     "nitro",
 )

@@ -33,7 +33,7 @@ NETWORKS = [
     ("dfa", "rms", "edge-latent-free-8"),
     ("bp", "mlp-tanh", "edge-latent-free-8"),
     ("bp", "separable", "edge-latent-free-8:per_channel=true"),
-    ("etch", "mlp", "edge-latent-free-4:error_exponent=static,gather=3"),
+    ("etch", "mlp", "edge-latent-free-4:error_exponent=static,defer=3"),
 ]
 PROGRAMS = [
     *((rule, "mlp", "edge-latent-free-8") for rule in READY),

@@ -54,18 +54,20 @@ def policy(draw: Random) -> str:
         fields.append(f"rounding={draw.choice(['floor', 'half-up', 'stochastic'])}")
     if free and draw.random() < 0.4:
         fields.append(
-            f"update={draw.choice(['threshold', 'dst', 'niti', 'integer-sgd', 'rotating', 'carry'])}"
+            f"update={draw.choice(['threshold', 'dst', 'niti', 'integer-sgd', 'round-robin', 'error-feedback'])}"
         )
-    if "update=carry" in fields:
-        fields.append(f"carry={draw.choice([1, 3, 9])}")
-        band = draw.randint(4, 8)
-        fields.append(f"remainder={draw.randint(2 if band in (4, 8) else 4, 16)},band={band}")
+    if "update=error-feedback" in fields:
+        fields.append(f"group_size={draw.choice([1, 3, 9])}")
+        threshold = draw.randint(4, 8)
+        fields.append(
+            f"residual_bits={draw.randint(2 if threshold in (4, 8) else 4, 16)},threshold={threshold}"
+        )
     if draw.random() < 0.2:
         fields.append("generator=lfsr")
     if draw.random() < 0.2:
         fields.append("error_exponent=static")
         if draw.random() < 0.7:
-            fields.append(f"gather={draw.randint(2, 3)}")  # refused for updates that do not gather
+            fields.append(f"defer={draw.randint(2, 3)}")  # refused for updates that do not defer
     return f"{name}:{','.join(fields)}"
 
 

@@ -16,7 +16,7 @@ def test_the_list_of_the_runtime_is_current() -> None:
 def test_a_program_has_the_kernels_of_its_updates_alone() -> None:
     for policy, wanted in (
         ("edge-latent-free-8", []),
-        ("edge-latent-free-8:update=carry,carry=1,band=4", ["error_feedback"]),
+        ("edge-latent-free-8:update=error-feedback,group_size=1,threshold=4", ["error_feedback"]),
         ("w1a8-free:update=bop", ["bop"]),
         ("w8a8", ["master"]),
     ):

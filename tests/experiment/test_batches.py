@@ -17,7 +17,7 @@ from insitu.experiment.export import export
 from insitu.experiment.resolve import Setup
 from insitu.experiment.train import train
 
-GATHER = "edge-latent-free-8:gather=3,error_exponent=static"
+DEFER = "edge-latent-free-8:defer=3,error_exponent=static"
 
 
 def config(**more: Any) -> RunConfig:
@@ -54,25 +54,25 @@ def test_sizes_of_last_batches(count: int, total: int, batch: int, sizes: set[in
 
 
 @pytest.mark.parametrize("rule", ["bp", "drtp"])
-def test_gathered_samples_of_unlike_batches_are_refused_with_a_batch_that_works(rule: str) -> None:
+def test_deferred_samples_of_unlike_batches_are_refused_with_a_batch_that_works(rule: str) -> None:
     with pytest.raises(
-        ConfigError, match=r"errors for batches of 4 samples.*a batch of 2; use --batch 2, or gather=1"
+        ConfigError, match=r"errors for batches of 4 samples.*a batch of 2; use --batch 2, or defer=1"
     ):
-        Setup.of(config(rule=rule, precision=GATHER))
-    assert Setup.of(config(rule=rule, precision=GATHER, batch=2)).config.batch == 2
-    assert Setup.of(config(rule=rule, precision=GATHER, limit_train=8)).config.batch == 4
+        Setup.of(config(rule=rule, precision=DEFER))
+    assert Setup.of(config(rule=rule, precision=DEFER, batch=2)).config.batch == 2
+    assert Setup.of(config(rule=rule, precision=DEFER, limit_train=8)).config.batch == 4
 
 
 def test_a_run_that_ends_inside_a_batch_is_refused_too() -> None:
-    with pytest.raises(ConfigError, match="a batch of 3; use --batch 1, or gather=1"):
-        Setup.of(config(precision=GATHER, limit_train=8, samples=11))
+    with pytest.raises(ConfigError, match="a batch of 3; use --batch 1, or defer=1"):
+        Setup.of(config(precision=DEFER, limit_train=8, samples=11))
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 def test_an_export_for_another_batch_is_refused_where_its_state_does_not_fit(tmp_path: Path) -> None:
-    train(config(precision=GATHER, batch=2, engine="c"), tmp_path / "run")
+    train(config(precision=DEFER, batch=2, engine="c"), tmp_path / "run")
     with pytest.raises(
-        ConfigError, match="cannot be exported for batches of 1; use --batch 2, or train with gather=1"
+        ConfigError, match="cannot be exported for batches of 1; use --batch 2, or train with defer=1"
     ):
         export("c", tmp_path / "run", tmp_path / "project", batch=1, steps=2)
     export("c", tmp_path / "run", tmp_path / "project", batch=2, steps=2)
@@ -82,8 +82,8 @@ def test_an_export_for_another_batch_is_refused_where_its_state_does_not_fit(tmp
 
 POLICIES = [
     "edge-latent-free-8",
-    "edge-latent-free-8:update=carry",
-    "edge-latent-free-8:update=rotating,window=2",
+    "edge-latent-free-8:update=error-feedback",
+    "edge-latent-free-8:update=round-robin,window=2",
     "edge-latent-free-8:update=threshold,hidden=8",
     "edge-latent-free-8:error_exponent=static",
     "edge-latent-free-8:update=bop,weight=1",

@@ -104,11 +104,11 @@ CASES: list[dict[str, Any]] = [
     {"rule": "bp", "precision": "w4a4-free"},
     {"rule": "bp", "precision": "niti-int8"},
     {"rule": "bp", "precision": "w1a8-free:update=bop"},
-    {"rule": "bp", "precision": "w8a8-free:update=rotating,window=4"},
-    {"rule": "bp", "precision": "w4a8-free:update=carry,carry=4"},
+    {"rule": "bp", "precision": "w8a8-free:update=round-robin,window=4"},
+    {"rule": "bp", "precision": "w4a8-free:update=error-feedback,group_size=4"},
     {"rule": "bp", "precision": "w8a8:activation_exponent=dynamic"},
     {"rule": "bp", "precision": "w8a8-free:rounding=stochastic"},
-    {"rule": "etch", "batch": 1, "precision": "edge-latent-free-4:error_exponent=static,gather=7"},
+    {"rule": "etch", "batch": 1, "precision": "edge-latent-free-4:error_exponent=static,defer=7"},
     {"rule": "dfa"},
     {"rule": "drtp", "precision": LATENT},
     {"rule": "pred", "batch": 1},
@@ -168,7 +168,7 @@ def test_samples_in_all_end_inside_an_epoch(tmp_path: Path) -> None:
     both(tmp_path, samples=203, eval_epochs=2)
 
 
-@pytest.mark.parametrize("precision", [FREE, LATENT, "w8a8-free:update=rotating,window=4"])
+@pytest.mark.parametrize("precision", [FREE, LATENT, "w8a8-free:update=round-robin,window=4"])
 @pytest.mark.parametrize("order", [("torch", "c"), ("c", "torch"), ("c", "c")])
 def test_a_run_goes_on_with_either_engine(order: tuple[str, str], precision: str, tmp_path: Path) -> None:
     plain = {"checkpoint_steps": 5, "precision": precision}

@@ -189,9 +189,9 @@ def test_the_boards_have_the_same_bits_and_the_planned_memory(run: Path, tmp_pat
 
 
 @on_boards
-def test_a_build_without_learning_has_no_room_for_heads_or_gathered_samples(tmp_path: Path) -> None:
+def test_a_build_without_learning_has_no_room_for_heads_or_deferred_samples(tmp_path: Path) -> None:
     built = {}
-    for rule, precision in (("bp", ""), ("etch", ":error_exponent=static,gather=4")):
+    for rule, precision in (("bp", ""), ("etch", ":error_exponent=static,defer=4")):
         config = tmp_path / f"{rule}.yaml"
         config.write_text(
             f"{{data: digits, network: mlp-64-12-10, rule: {rule}, batch: 1, limit_train: 20, limit_test: 10,"

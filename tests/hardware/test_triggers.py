@@ -26,7 +26,7 @@ from tests.helpers import serves
 MLP, CNN = "mlp-20-15-12-5", "cnn-8-16"
 EDGE = "edge-latent-free-8:error_exponent=static"
 CORE, ARRAY = "stm32l4r5", "accelerator-22nm"
-PRECISIONS = ("float32", EDGE, "edge-latent-free-4:error_exponent=static,gather=4")
+PRECISIONS = ("float32", EDGE, "edge-latent-free-4:error_exponent=static,defer=4")
 
 
 @cache
@@ -115,7 +115,7 @@ def test_what_moves_without_a_gradient_is_not_silent() -> None:
     for optimizer in ("momentum", "adam"):
         step = step_of(MLP, "bp", loss="hinge", optimizer=optimizer)
         assert silences(step) and not any(op.written for op in silences(step))
-    rotating = step_of(MLP, "etch", "edge-latent-free-8:error_exponent=static,update=rotating")
+    rotating = step_of(MLP, "etch", "edge-latent-free-8:error_exponent=static,update=round-robin")
     moved = {v.name for op in silences(rotating) for v in op.written}
     assert moved and not any(name.endswith("weight") for name in moved)  # biases move by themselves
 
@@ -185,18 +185,18 @@ def test_a_batch_is_silent_only_as_a_whole() -> None:
 
 
 @pytest.mark.parametrize("target", [CORE, ARRAY])
-def test_gathered_weights_move_once_in_so_many_triggers(target: str) -> None:
-    once, gathered = (
+def test_deferred_weights_move_once_in_so_many_triggers(target: str) -> None:
+    once, deferred = (
         costed(
             0.5,
             net="mlp-784-100-10",
             target=target,
             precision=f"edge-latent-free-4:error_exponent=static{more}",
         )
-        for more in ("", ",gather=8")
+        for more in ("", ",defer=8")
     )
     name = "fc1.weight"
-    assert once.bill.writes_per_weight[name] == 0.5 and gathered.bill.writes_per_weight[name] == 0.5 / 8
+    assert once.bill.writes_per_weight[name] == 0.5 and deferred.bill.writes_per_weight[name] == 0.5 / 8
     bits = 784 * 100 * 4
     kept = 784 * 8 + 100 * 8 + 4
 
@@ -209,9 +209,9 @@ def test_gathered_weights_move_once_in_so_many_triggers(target: str) -> None:
         )
 
     assert written(once) == pytest.approx(bits * 0.5)
-    assert written(gathered) == pytest.approx(0.5 * (bits / 8 + kept), rel=0.01)
-    assert once.macs == pytest.approx(gathered.macs)
-    assert central(gathered.bill) < central(once.bill)
+    assert written(deferred) == pytest.approx(0.5 * (bits / 8 + kept), rel=0.01)
+    assert once.macs == pytest.approx(deferred.macs)
+    assert central(deferred.bill) < central(once.bill)
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,11 @@ def test_a_picked_row_costs_its_own_elements() -> None:
         assert read[op.inputs[1]] == 2  # one label a sample
 
 
-def test_gathered_steps_cost_their_share() -> None:
+def test_deferred_steps_cost_their_share() -> None:
     """An execution keeps its error and its input; the weights move once in so many, by the operands of them all."""
     net, found = net_for("mlp-20-15-12-5", "bp"), []
-    for gather in (1, 4):
-        policy = make(f"edge-latent-free-8:error_exponent=static,gather={gather}")
+    for defer in (1, 4):
+        policy = make(f"edge-latent-free-8:error_exponent=static,defer={defer}")
         assert policy is not None
         (emitted,) = emit_phases(make_rule("bp"), net, 2)
         step = lower(quantize(emitted, policy, net.params))
@@ -179,8 +179,8 @@ def test_gathered_steps_cost_their_share() -> None:
             op for op in step.ops if op.kind.startswith("matmul_dw_") and op.written[0].name == "fc1.weight"
         )
         found.append((op, works(op)))
-    (plain, once), (gathered, (kept, *moves)) = found
-    d, x = gathered.inputs[:2]
+    (plain, once), (deferred, (kept, *moves)) = found
+    d, x = deferred.inputs[:2]
     assert kept.every == 1 and [n for _, n in kept.writes] == [d.size, x.size, 1]
     assert [n for _, n in kept.reads] == [d.size, x.size, 1] and kept.phase == "gradient"
     assert [w.every for w in once] == [1] * 3 and [w.every for w in moves] == [4] * 3
@@ -190,7 +190,7 @@ def test_gathered_steps_cost_their_share() -> None:
         assert product.product is not None and product.product.added
         assert product.product.made.elements == update.amount == weight
         assert product.macs == products * once[0].macs and words.amount == sum(plain.inputs[2].shape)
-    (all_d, n), (all_x, m) = ((v, v.size) for v in gathered.inputs[3:5])
+    (all_d, n), (all_x, m) = ((v, v.size) for v in deferred.inputs[3:5])
     assert moves[0].product is not None and (n, m) == (4 * d.size, 4 * x.size)
     assert (moves[0].product.stationary.value, moves[0].product.streamed.value) == (all_d, all_x)
 

@@ -11,7 +11,7 @@ import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
 from insitu.ops.quant import EXPONENT, FixedRandom, Requant, WeightView
-from insitu.ops.update import Gather
+from insitu.ops.update import Deferred
 from insitu.ops.updates import BoundUpdate, Stochastic
 from insitu.run import integer, integer_updates
 from insitu.run.integer import Clock
@@ -50,10 +50,10 @@ def _with_bias(chunks: int) -> dict[str, Any]:
     return {"format": WIDE, "chunks": chunks, "bias_shift": 6}
 
 
-GATHER = {
+DEFER = {
     "optimizer": BoundUpdate(Stochastic(), S8, 0.5, "w"),
     "operands": 2,
-    "gather": 2,
+    "defer": 2,
     "format": WIDE,
     "chunks": 1,
 }
@@ -224,7 +224,7 @@ ROWS = [
     Row(
         "sum_to_channels", "limit", ((S8, (9, 4)),), {"format": Fixed(True, 7, 0), "chunks": 1, "limit": True}
     ),
-    Row("matmul_dw_gather", "", (*KEPT, (Fixed(False, 1, 0), (1,))), GATHER),
+    Row("matmul_dw_deferred", "", (*KEPT, (Fixed(False, 1, 0), (1,))), DEFER),
     Row("row_squares", "", ((U8, (4, 3, 5)),), {"format": WIDE, "by": 1.0}),
     Row("dropout", "", ((S8, (4, 6)),), {"p": 0.3, "stream": "s"}),
     Row("wrong_labels", "", ((LABEL, (40,)),), {"classes": 5, "stream": "s"}),
@@ -320,8 +320,8 @@ def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
     assert abs(mean.std() - sigma) < 0.15 * sigma  # as independent errors would give
 
 
-def test_gathered_steps_move_weights_as_one_batch() -> None:
-    """Steps without an error are not counted; the gathered ones give one rounding of their summed gradient."""
+def test_deferred_steps_move_weights_as_one_batch() -> None:
+    """Steps without an error are not counted; the deferred ones give one rounding of their summed gradient."""
     rng = np.random.default_rng(2)
     d, x = (np.asarray(rng.integers(-9, 10, shape)) for shape in ((4, 1, 5), (4, 1, 7)))
     d[2] = 0
@@ -329,10 +329,10 @@ def test_gathered_steps_move_weights_as_one_batch() -> None:
     wanted, kept = w.copy(), [np.zeros((3, 5), np.int64), np.zeros((3, 7), np.int64), np.zeros(1, np.int64)]
     shapes = ((1, 5), (1, 7), (5, 7), (3, 5), (3, 7), (1,))
     values = tuple(_value(f"v{i}", (S8, shape)) for i, shape in enumerate(shapes))
-    op = Op("matmul_dw_gather", values, (), Gather(**(GATHER | {"gather": 3})), Phase.GRADIENT)
+    op = Op("matmul_dw_deferred", values, (), Deferred(**(DEFER | {"defer": 3})), Phase.GRADIENT)
     for t in range(4):
         assert t == 0 or np.array_equal(w, wanted)
-        integer.FUNCTIONS["matmul_dw_gather"](op, Clock(LR, SEED, t), d[t], x[t], w, *kept)
+        integer.FUNCTIONS["matmul_dw_deferred"](op, Clock(LR, SEED, t), d[t], x[t], w, *kept)
     at_once = replace(op, kind="matmul_dw_update", inputs=(values[3], values[4], values[2]))
     integer.FUNCTIONS["matmul_dw_update"](
         at_once, Clock(LR, SEED, 3), d[[0, 1, 3], 0], x[[0, 1, 3], 0], wanted

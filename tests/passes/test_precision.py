@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, InsituWarning
 from insitu.numbers.formats import B1, T2, Fixed, PowerOfTwo
-from insitu.ops.updates import Dst, Threshold
+from insitu.ops.updates import Dst, ErrorFeedback, Threshold
 from insitu.passes.precision import COMMON, NAMED, describe, kind, make, named
 
 
@@ -93,8 +93,8 @@ def test_layers_override() -> None:
         ("edge-latent-free-8:update=adam", "update='adam' is unknown; use one of stochastic"),
         ("edge-latent-free-8:update=niti,per_channel=true", "update 'niti' has no scale per channel"),
         ("edge-latent-free-8:update=bop", "flips binary weights; use weight: '1'"),
-        ("edge-latent-free-8:update=niti,gather=4", "gather=4 is not for update 'niti'; use gather: 1"),
-        ("w4a8:gather=4", "gather=4 is not for a latent copy"),
+        ("edge-latent-free-8:update=niti,defer=4", "defer=4 is not for update 'niti'; use defer: 1"),
+        ("w4a8:defer=4", "defer=4 is not for a latent copy"),
         ("edge-latent-free-8:rounding=up", "rounding='up' is unknown; use one of half-up, floor, stochastic"),
         ("float32:hidden=2", "a float has no fields to change"),
         ({"layers": {"fc1": {"error": "8"}}}, "layers.*'error' is unknown; use one of weight"),
@@ -148,3 +148,32 @@ def test_every_named_policy_is_described() -> None:
     rows = {row["name"]: row for row in describe()}
     assert set(rows) == {"float32", "float64", *COMMON, *NAMED}
     assert all(row["what"] for row in rows.values())
+
+
+def test_names_of_version_0_1_are_read_and_told() -> None:
+    new = "edge-latent-free-8:update=error-feedback,group_size=1,residual_bits=2,threshold=4"
+    with pytest.warns(
+        InsituWarning, match="update=carry is now update=error-feedback.*band is now threshold"
+    ):
+        old = make("edge-latent-free-8:update=carry,carry=1,remainder=2,band=4")
+    assert old == make(new) and str(old) == new
+    with pytest.warns(InsituWarning, match="update=rotating is now update=round-robin"):
+        assert make("edge-latent-free-8:update=rotating,slices=3") == make(
+            "edge-latent-free-8:update=round-robin,slices=3"
+        )
+    with pytest.warns(InsituWarning, match="gather is now defer"):
+        deferred = make("edge-latent-free-4:error_exponent=static,gather=8")
+    assert deferred is not None and deferred.defer == 8
+
+
+def test_stored_policies_of_version_0_1_are_read_in_silence(recwarn: pytest.WarningsRecorder) -> None:
+    old = {
+        "base": "edge-latent-free-8",
+        "layers": {"conv1": {"update": "carry", "remainder": 8}},
+        "gather": 1,
+    }
+    policy = make(old)
+    assert policy is not None and policy.at("conv1").update == ErrorFeedback(residual_bits=8)
+    assert not recwarn.list
+    with pytest.raises(ConfigError, match="'carry' and 'group_size' are one field"):
+        make({"base": "edge-latent-free-8", "group_size": 1, "carry": 9})

@@ -40,7 +40,7 @@ def check_last(setup: Setup) -> None:
             whole = gcd(batch, count, setup.total_samples)
             raise ConfigError(
                 f"precision {setup.config.precision_name} keeps %{name} for batches of {batch} samples, but {count} "
-                f"training samples leave a batch of {size}; use --batch {whole}, or gather=1"
+                f"training samples leave a batch of {size}; use --batch {whole}, or defer=1"
             )
 
 
@@ -54,7 +54,7 @@ def check_other(setup: Setup, batch: int) -> None:
         raise ConfigError(
             f"{setup.config.rule} in precision {setup.config.precision_name} keeps %{name} for batches of "
             f"{setup.config.batch} samples, so it cannot be exported for batches of {batch}; use --batch "
-            f"{setup.config.batch}, or train with gather=1"
+            f"{setup.config.batch}, or train with defer=1"
         )
 
 

@@ -52,7 +52,7 @@ def cost(
     triggers: Sequence[float] = (),
     first: str = "energy",
 ) -> Bill:
-    """What one execution of a step costs, on average where learning waits for a trigger or gathers.
+    """What one execution of a step costs, on average where learning waits for a trigger or defers an update.
 
     Args:
         step: as executed: quantized and lowered.

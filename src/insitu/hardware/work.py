@@ -37,7 +37,7 @@ class Work:
         product: the loop nest, of products.
         reads, writes: values that are streamed and how many elements of each; of a product, what it reads beside its
             operands (biases, magnitudes of a sign view, run-time exponents).
-        every: it is done once in so many executions of the op (gathered updates).
+        every: it is done once in so many executions of the op (deferred updates).
     """
 
     phase: str
@@ -152,7 +152,7 @@ def period(op: Op) -> int:
 
 
 def _kept(op: Op) -> Work:
-    """What every execution of a gathered update does: its error and its input are copied to their place."""
+    """What every execution of a deferred update does: its error and its input are copied to their place."""
     d, x, _, errors, inputs, count = op.inputs
     bits, amount = max(d.format.bits, x.format.bits), d.size + x.size
     reads, writes = whole(d, x, count), ((errors, d.size), (inputs, x.size), (count, 1))

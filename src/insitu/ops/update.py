@@ -76,13 +76,13 @@ class NormUpdate(Applied, Epsilon):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gather(SumsUpdate):
+class Deferred(SumsUpdate):
     """
     Attributes:
-        gather: steps whose errors and inputs are kept before the weights move.
+        defer: steps whose errors and inputs are kept before the weights move.
     """
 
-    gather: Annotated[int, Range(1)]
+    defer: Annotated[int, Range(1)]
 
 
 def _update_torch(op: Op[Update], rt: StepContext) -> Run:
@@ -218,9 +218,9 @@ _register_fused("sum_to_channels", SumsUpdate, _whole_update_torch("sum_to_chann
 _register_fused("bn_dgamma", NormUpdate, _whole_update_torch("bn_dgamma"))
 
 
-def _gather_counts(op: Op[Gather]) -> Counts:
+def _deferred_counts(op: Op[Deferred]) -> Counts:
     """On average: a step's share of the gradient and of the weights that move, and what is kept of it."""
-    k = op.attrs.gather
+    k = op.attrs.defer
     made = _fused_counts("matmul_dw")(executor.deferred(op))
     other = {phase: -(-n // k) for phase, n in made.other.items()}
     other[Phase.GRADIENT] = op.inputs[0].size + op.inputs[1].size
@@ -229,16 +229,16 @@ def _gather_counts(op: Op[Gather]) -> Counts:
 
 register(
     OpRecord(
-        kind="matmul_dw_gather",
-        doc="keeps d_BO and x_BI of a step with an error; those of every ``gather`` steps move the weights at once: "
-        "matmul_dw_gather(d, x, w, errors, inputs, count)",
-        attrs=Gather,
+        kind="matmul_dw_deferred",
+        doc="keeps d_BO and x_BI of a step with an error; those of every ``defer`` steps move the weights at once: "
+        "matmul_dw_deferred(d, x, w, errors, inputs, count)",
+        attrs=Deferred,
         infer=no_outputs,
         torch=lambda op, rt: executor.defer(op, rt, OPS["matmul_dw"].torch(executor.deferred(op), rt)),
-        counts=_gather_counts,
+        counts=_deferred_counts,
         writes=lambda n, attrs: (2, 3, 4, 5),
         level=Level.INTEGER,
         mixes_samples=over_batch,
-        deferred=lambda op: (executor.deferred(op), op.attrs.gather),
+        deferred=lambda op: (executor.deferred(op), op.attrs.defer),
     )
 )

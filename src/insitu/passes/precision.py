@@ -30,6 +30,7 @@ from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, PowerOfTwo
 from insitu.numbers.rounding import Rounding
 from insitu.ops import updates
 from insitu.ops.updates import IntegerSgd, Niti, Stochastic, WeightUpdate
+from insitu.passes import former
 
 MASTERS = ("f32", "f16")
 STOCHASTIC = Stochastic()
@@ -50,12 +51,12 @@ class Precision:
         master: the copy's format in the latent regime, ``f32`` or ``f16``.
         update: how a stored word moves (latent-free), an object of :mod:`insitu.ops.updates` with options of its own.
             In texts and mappings ``update`` is its name, and its options are fields of the policy:
-            ``edge-latent-free-8:update=carry,carry=1,remainder=2,band=4``.
+            ``edge-latent-free-8:update=error-feedback,group_size=1,residual_bits=2,threshold=4``.
         others: updates with other options than usual that a layer may switch to.
         hidden: low bits of the stored word that the forward pass does not read.
         generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
             anew for every tensor and step): less hardware.
-        gather: errors and inputs of so many steps with an error are kept, then a dense layer's weights move by their
+        defer: errors and inputs of so many steps with an error are kept, then a dense layer's weights move by their
             gradient at once: one rounding in place of many (updates that support deferral; heads move at once).
         error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
             hand; ``static``: one binary point for the whole run.
@@ -86,7 +87,7 @@ class Precision:
     others: tuple[WeightUpdate, ...] = ()
     hidden: int = 0
     generator: str = "counter"
-    gather: int = 1
+    defer: int = 1
     error_exponent: str = "dynamic"
     activation_exponent: str = "static"
     error_clip: int = 0
@@ -130,11 +131,11 @@ class Precision:
         if self.per_channel and not self.update.supports_channels:
             fit = _either(m.name for m in updates.METHODS.values() if m.supports_channels)
             raise ConfigError(f"precision: update {name!r} has no scale per channel; use {fit}")
-        if self.gather > 1 and (self.latent or not self.update.supports_deferral):
+        if self.defer > 1 and (self.latent or not self.update.supports_deferral):
             how = "a latent copy" if self.latent else f"update {name!r}"
             fit = _either(m.name for m in updates.METHODS.values() if m.supports_deferral)
             raise ConfigError(
-                f"precision: gather={self.gather} is not for {how}; use gather: 1, or a stored word that moves by {fit}"
+                f"precision: defer={self.defer} is not for {how}; use defer: 1, or a stored word that moves by {fit}"
             )
         if reason := self.update.refuse_weights(kind(self.weight, "weight")):
             raise ConfigError(f"precision: {reason}")
@@ -196,7 +197,7 @@ class Precision:
         return found | self.update.options() | {"update": self.update.name, "layers": layers}
 
 
-OVERRIDES = ("weight", "activation", "hidden", "headroom", "gather", "update")
+OVERRIDES = ("weight", "activation", "hidden", "headroom", "defer", "update")
 """Fields that layers may override, beside the options of updates."""
 
 
@@ -229,7 +230,7 @@ def _either(names: Iterable[str]) -> str:
 
 _RANGES = (
     ("hidden", 0, 24),
-    ("gather", 1, 1024),
+    ("defer", 1, 1024),
     ("error_clip", 0, 4),
     ("headroom", 0, 8),
     ("activation_headroom", 0, 8),
@@ -356,8 +357,9 @@ def make(given: str | Mapping[str, Any]) -> Precision | None:
             raise ConfigError(
                 f"precision {given!r}: the base is in front of the colon, and the name follows from both"
             )
+        former.tell(changes, given)
         given = {"base": name, **changes}
-    changes = dict(given)
+    changes = former.present(given)
     base = named(str(changes.pop("base", "edge-latent-free-8")))
     if base is None:
         raise ConfigError("precision: a float has no fields to change; use a quantized policy as base")

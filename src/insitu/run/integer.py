@@ -467,7 +467,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 """The function of every op by its kind."""
 
-FUNCTIONS |= {"less_label": less_label, "update": update, "matmul_dw_gather": deferred(matmul_dw)}
+FUNCTIONS |= {"less_label": less_label, "update": update, "matmul_dw_deferred": deferred(matmul_dw)}
 FUNCTIONS |= {
     f"{gradient.__name__}_update": fused(gradient, operands)
     for gradient, operands in ((matmul_dw, 2), (conv2d_dw, 2), (sum_to_channels, 1))

@@ -43,7 +43,7 @@ def fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
 
 
 def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
-    """``<gradient op>_gather``: operands of steps with an error are kept; every ``gather`` of them move the weights."""
+    """``&_``: operands of steps with an error are kept; every ``defer`` of them move the weights."""
 
     def run(
         op: Op, clock: Clock, d: Ints, x: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints
@@ -52,7 +52,7 @@ def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
             return
         rows = slice(int(count[0]) * len(d), (int(count[0]) + 1) * len(d))
         errors[rows], inputs[rows] = d, x
-        count[0] = (count[0] + 1) % op.attrs.gather
+        count[0] = (count[0] + 1) % op.attrs.defer
         if count[0] == 0:
             apply(op.attrs.optimizer, clock, w, gradient(op, clock, errors, inputs), 0, ())
 
@@ -227,8 +227,8 @@ def niti(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, _e: int, _state: Any) -
 MEANINGS: dict[str, Callable[..., None]] = {
     "stochastic": stochastic,
     "threshold": threshold,
-    "carry": error_feedback,
-    "rotating": round_robin,
+    "error-feedback": error_feedback,
+    "round-robin": round_robin,
     "bop": bop,
     "dst": dst,
     "integer-sgd": integer_sgd,

@@ -115,8 +115,8 @@ def test_a_latent_policy_keeps_real_weights() -> None:
     [
         ("stochastic", 0),
         ("bop,gamma=2", 16 * (20 * 16 + 16 * 8 + 8 * 4)),
-        ("carry,carry=9,remainder=12", 12 * (16 * 3 + 8 * 2 + 4)),
-        ("rotating,slices=4", 8 * (4 * 20 + 2 * 16 + 8)),
+        ("error-feedback,group_size=9,residual_bits=12", 12 * (16 * 3 + 8 * 2 + 4)),
+        ("round-robin,slices=4", 8 * (4 * 20 + 2 * 16 + 8)),
     ],
 )
 def test_the_state_of_an_update_is_counted(update: str, state_bits: int) -> None:
@@ -125,15 +125,15 @@ def test_the_state_of_an_update_is_counted(update: str, state_bits: int) -> None
     assert 8 * sum(v.bytes for v in step.residents if v.role == Role.STATE) == state_bits
 
 
-def test_gathering_keeps_errors_and_inputs_of_dense_layers() -> None:
-    step = quantized(policy="edge-latent-free-8:error_exponent=static,gather=4")
+def test_deferring_keeps_errors_and_inputs_of_dense_layers() -> None:
+    step = quantized(policy="edge-latent-free-8:error_exponent=static,defer=4")
     kept = [v.bytes for v in step.residents if v.role == Role.STATE]
     assert sum(kept) == 4 * 4 * (16 + 20 + 8 + 16 + 4 + 8) + 3
 
 
-def test_gathered_errors_need_one_exponent() -> None:
-    with pytest.raises(StepError, match=r"gathers 4 steps.*use error_exponent: static, or gather: 1"):
-        quantized(policy="edge-latent-free-8:gather=4")
+def test_deferred_errors_need_one_exponent() -> None:
+    with pytest.raises(StepError, match=r"defers 4 steps.*use error_exponent: static, or defer: 1"):
+        quantized(policy="edge-latent-free-8:defer=4")
 
 
 def test_errors_take_a_run_time_exponent_unless_the_policy_is_static() -> None:

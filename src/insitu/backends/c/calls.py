@@ -198,11 +198,11 @@ def _matmul_dw_update(em: Emitter, op: Op) -> Calls:
     return _call("matmul_dw_update", em.array(d), em.array(x), *rest, n, move, CLOCK)
 
 
-def _matmul_dw_gather(em: Emitter, op: Op) -> Calls:
+def _matmul_dw_deferred(em: Emitter, op: Op) -> Calls:
     d, x, w, *kept = op.inputs
     n = em.dense(d.shape[0], d.shape[1], x.shape[1])
-    gather = f"{op.attrs.gather}u"
-    return _call("matmul_dw_gather", *em.arrays((d, x, w, *kept)), n, gather, em.move(op, w), CLOCK)
+    defer = f"{op.attrs.defer}u"
+    return _call("matmul_dw_deferred", *em.arrays((d, x, w, *kept)), n, defer, em.move(op, w), CLOCK)
 
 
 def _conv2d_dw_update(em: Emitter, op: Op) -> Calls:
@@ -397,7 +397,7 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "conv2d_dw": _conv2d_dw,
     "sum_to_channels": _sum_to_channels,
     "update": _update,
-    "matmul_dw_gather": _matmul_dw_gather,
+    "matmul_dw_deferred": _matmul_dw_deferred,
     "matmul_dw_update": _matmul_dw_update,
     "conv2d_dw_update": _conv2d_dw_update,
     "sum_to_channels_update": _sum_to_channels_update,

@@ -2,7 +2,7 @@
 
 A *method* is one file here and one frozen dataclass: its options, the state that it keeps beside the weights, the
 random words that it draws, its torch form, its counts and its fields for C. A precision policy names one
-(``update=carry``), and the quantize pass binds it to every weight of a latent-free policy (:class:`BoundUpdate`).
+(``update=error-feedback``), and the quantize pass binds it to each latent-free weight (:class:`BoundUpdate`).
 
 A stored integer w is to change by  -lr · g · ratio · 2**e:  g is the gradient's integer, ratio its unit over w's
 unit, e its run-time exponent (0 if it has none). With ``k = nearest_shift(lr · ratio) - e`` that is minus the *step*
@@ -71,7 +71,7 @@ class WeightUpdate:
         zero_grad_is_noop: a gradient of zeros changes neither weights nor state, so C returns at once.
         moves_vectors: it moves biases too; else they move by ``stochastic``.
         supports_channels: weights may have a unit per output channel.
-        supports_deferral: the gradient of several steps may be applied at once (``gather``).
+        supports_deferral: the gradient of several steps may be applied at once (``defer``).
         c_rounding: of C, the rounding of x where a weight moves by that alone; then no hook ``change`` is needed.
         kernel: of C, the name in ``kernels/update_<name>.c`` and in its functions ``insitu_<name>_<hook>``.
         c_hooks: of C, the hooks that the kernel has (``kernels/internal.h``).

@@ -41,14 +41,14 @@ class ErrorFeedback(WeightUpdate):
             towards zero).
     """
 
-    name: ClassVar[str] = "carry"
+    name: ClassVar[str] = "error-feedback"
     summary: ClassVar[str] = (
-        "kept, and with `carry` above 1 carried on to the next weight of a group (parts of a convolution's kernel, or "
-        "whole kernels); a weight moves where the remainder leaves ± `band` / 8 of its step "
-        "([why](own-rule.md#remainders-convolutions))"
+        "kept as the residual r of a group of weights: t = x + r; the change is 0 if \\|t\\| < `threshold` / 8, "
+        "else the smallest integer n with \\|t - n\\| < `threshold` / 8; then r = t - n "
+        "([why](own-rule.md#error-feedback-convolutions))"
     )
     state_summary: ClassVar[str] = (
-        "`remainder` bits per group of `carry` weights (at least 3 or 4 where `band` is 5 to 7)"
+        "`residual_bits` bits per group of `group_size` weights (at least 3 or 4 where `threshold` is 5 to 7)"
     )
     random: ClassVar[bool] = True
     zero_grad_is_noop: ClassVar[bool] = True
@@ -56,16 +56,16 @@ class ErrorFeedback(WeightUpdate):
     c_hooks: ClassVar[tuple[str, ...]] = ("row", "change", "sums")
     c_struct: ClassVar[str] = "uint8_t group_size, fraction_bits, threshold;"
 
-    group_size: int = option(9, 1, 32, spelled="carry")
-    residual_bits: int = option(16, 2, 16, spelled="remainder")
-    threshold: int = option(8, 4, 8, spelled="band")
+    group_size: int = option(9, 1, 32)
+    residual_bits: int = option(16, 2, 16)
+    threshold: int = option(8, 4, 8)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.residual_bits < (least := {5: 4, 6: 3, 7: 4}.get(self.threshold, 2)):
             raise ConfigError(
-                f"precision: a remainder of {self.residual_bits} bits cannot hold a band of {self.threshold} eighths, "
-                f"and weights would move without a gradient; use remainder: {least} or more, or band: 4 or 8"
+                f"precision: {self.residual_bits} residual bits cannot hold a threshold of {self.threshold} eighths, "
+                f"and weights would move without a gradient; use residual_bits: {least} or more, or threshold: 4 or 8"
             )
 
     def for_weight(self, shape: Shape) -> FittedErrorFeedback:
@@ -74,8 +74,8 @@ class ErrorFeedback(WeightUpdate):
         size = size if kernel % size == 0 else -(-size // kernel) * kernel
         if size > LARGEST_GROUP:
             raise ConfigError(
-                f"a group of {size} weights (whole kernels of {kernel}) shares a remainder, {LARGEST_GROUP} at most "
-                "can; use update: stochastic, or a smaller carry"
+                f"a group of {size} weights (whole kernels of {kernel}) shares a residual, {LARGEST_GROUP} at most "
+                "can; use update: stochastic, or a smaller group_size"
             )
         return FittedErrorFeedback(size, self.residual_bits, self.threshold)
 
@@ -89,13 +89,13 @@ class ErrorFeedback(WeightUpdate):
         return -(-prod(shape[1:]) // self.group_size)
 
     def states(self, shape: Shape) -> tuple[tuple[str, Shape, Format], ...]:
-        return (("remainder", (shape[0], self.groups(shape)), Fixed(True, self.residual_bits - 1, 0)),)
+        return (("residual", (shape[0], self.groups(shape)), Fixed(True, self.residual_bits - 1, 0)),)
 
     def words_drawn(self, shape: Shape) -> int:
         return shape[0] + (self.groups(shape) if len(shape) > 1 else 0)
 
     def printed(self) -> str:
-        return f" {self.group_size} bits={self.residual_bits} band={self.threshold}"
+        return f" group_size={self.group_size} residual_bits={self.residual_bits} threshold={self.threshold}"
 
     def move(
         self, b: BoundUpdate, rt: Any, w: Any, g: Any, e: int, words: Words, rows: Any, state: Any
@@ -126,7 +126,7 @@ class ErrorFeedback(WeightUpdate):
 class FittedErrorFeedback(ErrorFeedback):
     """The same, its groups fitted to a weight: whole kernels may be more than what a policy can ask for."""
 
-    group_size: int = option(9, 1, LARGEST_GROUP, spelled="carry")
+    group_size: int = option(9, 1, LARGEST_GROUP)
 
 
 def step_groups(o: ErrorFeedback, b: BoundUpdate, k: int, w: Any, g: Any, residual: Any, words: Any) -> None:

@@ -105,18 +105,18 @@ def _gradient_of(
 
 
 def deferred(op: Op) -> Op:
-    """The plain update that a ``matmul_dw_gather`` makes once it has gathered enough."""
+    """The plain update that a ``matmul_dw_deferred`` makes once enough steps are kept."""
     _, _, w, errors, inputs, _ = op.inputs
     return replace(op, kind="matmul_dw_update", inputs=(errors, inputs, w))
 
 
 def defer(op: Op, rt: Any, gradient: Callable[..., Any]) -> Callable[..., None]:
-    """The update by the errors and inputs of ``gather`` steps.
+    """The update by the errors and inputs of ``defer`` steps.
 
     Args:
         gradient: of errors and inputs of them all.
     """
-    gather, batch = op.attrs.gather, op.inputs[0].shape[0]
+    defer, batch = op.attrs.defer, op.inputs[0].shape[0]
     apply = move(deferred(op), rt, gradient, 2)
 
     def run(d: Any, x: Any, w: Any, errors: Any, inputs: Any, count: Any) -> None:
@@ -125,8 +125,8 @@ def defer(op: Op, rt: Any, gradient: Callable[..., Any]) -> Callable[..., None]:
         at = int(count[0])
         errors[at * batch : (at + 1) * batch].copy_(d)
         inputs[at * batch : (at + 1) * batch].copy_(x)
-        count[0] = (at + 1) % gather
-        if at + 1 == gather:
+        count[0] = (at + 1) % defer
+        if at + 1 == defer:
             apply(errors.to(d.dtype), inputs.to(x.dtype), w)
 
     return run

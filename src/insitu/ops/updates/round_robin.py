@@ -32,7 +32,7 @@ class RoundRobin(WeightUpdate):
         evidence: least |a| that moves a weight, in units of the accumulated step.
     """
 
-    name: ClassVar[str] = "rotating"
+    name: ClassVar[str] = "round-robin"
     summary: ClassVar[str] = (
         "summed for `window` steps in a bank that moves from slice to slice of the rows; then steps of one"
     )

@@ -114,20 +114,20 @@ def violators(q: Quantizer, error: Value) -> int:
     return 0 if made is None or made.record.max_l1 is None else made.record.max_l1(made)
 
 
-def gathered_steps(q: Quantizer, op: Op) -> int:
-    """The policy's ``gather`` where a gradient op moves the weights of a dense layer by itself; else 1."""
+def deferred_steps(q: Quantizer, op: Op) -> int:
+    """The policy's ``defer`` where a gradient op moves the weights of a dense layer by itself; else 1."""
     alone = [user.kind for user in q.users.get(op.outputs[0], [])] == ["update"]
     if op.kind != "matmul_dw" or not alone:
         return 1
     (update,) = q.users[op.outputs[0]]
-    return q.policy().gather if update.inputs[0].role == Role.WEIGHT else 1
+    return q.policy().defer if update.inputs[0].role == Role.WEIGHT else 1
 
 
 @lowers("matmul_dw", "conv2d_dw")
 def _gradient(q: Quantizer, op: Op) -> None:
     d, x = q.of(op.inputs[0]), q.of(op.inputs[1])
     terms, axis = _summed(op)
-    steps = gathered_steps(q, op)
+    steps = deferred_steps(q, op)
     terms, axis = terms * steps, axis * steps
     unit = d.unit * x.unit
     bound = terms * d.format.max_abs * x.format.max_abs

@@ -8,7 +8,7 @@ from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.ops.optimizers import Optimizer
 from insitu.ops.updates import BoundUpdate, MasterUpdate, Stochastic, WeightUpdate
-from insitu.passes.quantize.products import gathered_steps
+from insitu.passes.quantize.products import deferred_steps
 from insitu.passes.quantize.units import LoweredValue
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Format, Init, Op, Phase, Role, Shape, Value
@@ -26,7 +26,7 @@ def _update(q: Quantizer, op: Op) -> None:
     steps = 1 if isinstance(w.format, Float) else _steps(q)
     move = _master(q, v, g, optimizer) if isinstance(w.format, Float) else _bound(q, v, w, g, optimizer)
     if steps > 1:
-        _gather(q, v, w, g, move, steps)
+        _defer(q, v, w, g, move, steps)
         return
     states = [_state(q, v, *state) for state in move.states(v.shape)]
     operands = [w, g.value, *([g.exponent] if g.exponent is not None else []), *states]
@@ -80,16 +80,16 @@ def _state(q: Quantizer, v: Value, suffix: str, shape: Shape, fmt: Format) -> Va
 def _steps(q: Quantizer) -> int:
     """Steps whose gradient moves the weight at once."""
     made = next((op for op in q.step.ops if q.op.inputs[1] in op.outputs), None)
-    return 1 if made is None else gathered_steps(q, made)
+    return 1 if made is None else deferred_steps(q, made)
 
 
-def _gather(
+def _defer(
     q: Quantizer, v: Value, w: Value, g: LoweredValue, move: BoundUpdate | MasterUpdate, steps: int
 ) -> None:
     """The gradient's op and the update become one that keeps the gradient's operands."""
     if g.exponent is not None:
         raise q.refuse(
-            f"it gathers {steps} steps, whose errors need one exponent; use error_exponent: static, or gather: 1"
+            f"it defers {steps} steps, whose errors need one exponent; use error_exponent: static, or defer: 1"
         )
     made = next(op for op in q.ops if g.value in op.outputs)
     q.ops.remove(made)
@@ -99,5 +99,5 @@ def _gather(
         for suffix, a in (("errors", d), ("inputs", x))
     ]
     count = _state(q, v, "count", (1,), Fixed(False, steps.bit_length(), 0))
-    attrs = made.attrs.explicit() | {"optimizer": move, "operands": 2, "gather": steps}
-    q.emit("matmul_dw_gather", d, x, w, *kept, count, phase=Phase.GRADIENT, **attrs)
+    attrs = made.attrs.explicit() | {"optimizer": move, "operands": 2, "defer": steps}
+    q.emit("matmul_dw_deferred", d, x, w, *kept, count, phase=Phase.GRADIENT, **attrs)

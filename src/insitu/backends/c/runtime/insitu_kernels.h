@@ -160,9 +160,9 @@ void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_ar
 void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_dense *n,
                              const insitu_move *move, const insitu_clock *clock);
-void insitu_matmul_dw_gather(const insitu_array *d, const insitu_array *x, const insitu_array *w,
+void insitu_matmul_dw_deferred(const insitu_array *d, const insitu_array *x, const insitu_array *w,
                              const insitu_array *errors, const insitu_array *inputs, const insitu_array *count,
-                             const insitu_dense *n, uint32_t gather, const insitu_move *move,
+                             const insitu_dense *n, uint32_t defer, const insitu_move *move,
                              const insitu_clock *clock);
 void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_conv *n,

@@ -1,4 +1,4 @@
-"""What the update ``carry`` promises of a group of weights that share a remainder."""
+"""What error feedback promises of a group of weights that share a residual."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ RNG = np.random.default_rng
 
 
 def moved(
-    gradients: list[np.ndarray], band: int, remainder: int = 16, group: int = GROUP
+    gradients: list[np.ndarray], threshold: int, residual_bits: int = 16, group: int = GROUP
 ) -> tuple[np.ndarray, int]:
     """What words of 0 have become, and how many moves that took."""
-    o = BoundUpdate(method := ErrorFeedback(group, remainder, band), WORD, 1.0, "w")
+    o = BoundUpdate(method := ErrorFeedback(group, residual_bits, threshold), WORD, 1.0, "w")
     w = np.zeros(gradients[0].shape, np.int64)
     rest = np.zeros((len(w), method.groups(w.shape)), np.int64)
     moves, draw = 0, RNG(1)
@@ -30,10 +30,10 @@ def moved(
     return w, moves
 
 
-@pytest.mark.parametrize("band", [4, 5, 8])
-def test_the_sum_of_a_group_is_followed_to_within_a_step(band: int) -> None:
+@pytest.mark.parametrize("threshold", [4, 5, 8])
+def test_the_sum_of_a_group_is_followed_to_within_a_step(threshold: int) -> None:
     gradients = [RNG(i).integers(-300, 300, (ROWS, 2 * GROUP)) for i in range(STEPS)]
-    w, _ = moved(gradients, band)
+    w, _ = moved(gradients, threshold)
     wanted = -sum(gradients).reshape(ROWS, 2, GROUP).sum(-1) / 2**SHIFT  # type: ignore[attr-defined]
     assert np.abs(wanted).max() > 10
     assert np.abs(w.reshape(ROWS, 2, GROUP).sum(-1) - wanted).max() < 1.1
@@ -74,7 +74,7 @@ def test_a_remainder_of_its_own_follows_every_weight() -> None:
     part = np.array(gradients) / 2 ** (SHIFT - 2) % 1  # of a quarter of a step
     variance = (
         part * (1 - part)
-    ).mean() * STEPS / 16 + 1 / 12  # of the remainders, and of the words' rounding
+    ).mean() * STEPS / 16 + 1 / 12  # of the residuals, and of the words' rounding
     assert few.std() == pytest.approx(variance**0.5, rel=0.1)
     assert few.std() < 0.5 * shared.std()
 
@@ -87,17 +87,17 @@ def test_a_remainder_of_half_a_step_needs_no_sign() -> None:
     assert w.tolist() == [[0, -1, 0, 1]] and rest.tolist() == [[3, -4, -4, 3]]
 
 
-@pytest.mark.parametrize("band", range(4, 9))
-@pytest.mark.parametrize("remainder", range(2, 10))
-def test_nothing_moves_without_a_gradient(band: int, remainder: int) -> None:
-    """C passes over tensors whose error is zero: a remainder may not cross its band by its random bits alone."""
-    policy = f"edge-latent-free-8:update=carry,band={band},remainder={remainder}"
+@pytest.mark.parametrize("threshold", range(4, 9))
+@pytest.mark.parametrize("residual_bits", range(2, 10))
+def test_nothing_moves_without_a_gradient(threshold: int, residual_bits: int) -> None:
+    """C passes over tensors whose error is zero: a residual may not cross its threshold by its random bits alone."""
+    policy = f"edge-latent-free-8:update=error-feedback,threshold={threshold},residual_bits={residual_bits}"
     try:
         make(policy)
     except ConfigError as error:
-        assert "remainder" in str(error) and 4 < band < 8 and remainder < 4
+        assert "residual bits" in str(error) and 4 < threshold < 8 and residual_bits < 4
         return
-    o = BoundUpdate(ErrorFeedback(1, remainder, band), WORD, 1.0, "w")
+    o = BoundUpdate(ErrorFeedback(1, residual_bits, threshold), WORD, 1.0, "w")
     w, rest = np.zeros((1, 4000), np.int64), np.zeros((1, 4000), np.int64)
     draw = RNG(1)
     for _ in range(20):
