@@ -20,9 +20,11 @@
 /* A flag that is constant where a function is called costs nothing then. */
 #if defined(__GNUC__)
 #define INSITU_INLINE static inline __attribute__((always_inline))
+#define INSITU_APART static __attribute__((noinline)) /* its arrays are on the stack while it runs alone */
 #define INSITU_RARE(x) __builtin_expect((x) != 0, 0)
 #else
 #define INSITU_INLINE static inline
+#define INSITU_APART static
 #define INSITU_RARE(x) (x)
 #endif
 

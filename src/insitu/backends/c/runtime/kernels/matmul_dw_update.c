@@ -183,70 +183,85 @@ static void put_back(const insitu_mover *m, uint32_t start, uint32_t count, cons
 }
 #endif
 
-/* Bytes at batch 1, rounded stochastically or to nearest. */
-static void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
+/* The columns of a span with an input that is not 0, with their random words. */
+static void collect_span(insitu_columns *c, insitu_mover *m, const insitu_array *x, uint32_t start, uint32_t count,
+                         uint32_t drop)
 {
-    insitu_columns c;
+    uint8_t unpacked[INSITU_BLOCK]; /* inputs of fewer than 8 bits */
+    uint32_t part, some, i;
+
+    c->count = 0;
+    for (part = 0; part < count; part += some) {
+        some = count - part < INSITU_BLOCK ? count - part : INSITU_BLOCK;
+        insitu_move_columns(m, start + part, some);
+        if (insitu_bytes(x)) {
+            take(c, m, x->data + start + part, x->form == INSITU_SIGNED, part, some, drop);
+            continue;
+        }
+        for (i = 0; i < some; i++)
+            unpacked[i] = (uint8_t)insitu_get(x, start + part + i);
+        take(c, m, unpacked, x->form != INSITU_UNSIGNED, part, some, drop);
+    }
+}
+
+/* Row after row of a span. */
+static void move_span(const insitu_columns *c, insitu_mover *m, const insitu_array *d, const insitu_dense *n,
+                      uint32_t start, uint32_t count, uint32_t drop)
+{
     const int8_t *channels = m->move->channels;
     uint8_t d_signed = d->form == INSITU_SIGNED, lfsr = m->move->lfsr, random = m->random;
-    uint32_t inputs = n->inputs, outputs = n->outputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
-    uint32_t start, count, part, some, row, k = (uint32_t)m->base, word = 0, done = 0;
-    uint32_t drop = channels == NULL ? 32u - k : 0u; /* of the words, once for all rows */
+    uint32_t inputs = n->inputs, key = random ? m->key : 0u, salt = random ? m->salt : 0u;
+    uint32_t row, k = (uint32_t)m->base, word = 0, done = 0;
     int bytes = insitu_bytes(d);
-    uint8_t few[INSITU_BLOCK];
-    uint32_t i;
     int32_t error;
-    uint8_t *w;
+    uint8_t *w = m->w->data + start;
 #if defined(INSITU_NARROW)
-    int8_t block[SPAN];
+    int8_t *block = (int8_t *)m->words; /* which are at rest while rows move */
     int narrow = m->w->bits < 8u;
 #endif
 
-    for (start = 0; start < inputs; start += count) {
-        count = inputs - start < SPAN ? inputs - start : SPAN;
-        c.count = 0;
-        for (part = 0; part < count; part += some) {
-            some = count - part < INSITU_BLOCK ? count - part : INSITU_BLOCK;
-            insitu_move_columns(m, start + part, some);
-            if (insitu_bytes(x)) {
-                take(&c, m, x->data + start + part, x->form == INSITU_SIGNED, part, some, drop);
-                continue;
-            }
-            for (i = 0; i < some; i++) /* of fewer bits */
-                few[i] = (uint8_t)insitu_get(x, start + part + i);
-            take(&c, m, few, x->form != INSITU_UNSIGNED, part, some, drop);
-        }
-        if (c.count == 0u)
+    for (row = 0; row < n->outputs; row++, w += inputs) {
+        error = bytes ? insitu_byte(d->data, row, d_signed) : insitu_get(d, row);
+        if (random && lfsr)
+            word = m->row_state = insitu_lfsr(m->row_state); /* at every row */
+        if (error == 0)
             continue;
-        w = m->w->data + start;
-        for (row = 0; row < outputs; row++, w += inputs) {
-            error = bytes ? insitu_byte(d->data, row, d_signed) : insitu_get(d, row);
-            if (random && lfsr)
-                word = m->row_state = insitu_lfsr(m->row_state); /* at every row */
-            if (error == 0)
-                continue;
-            if (random && !lfsr)
-                word = insitu_mixed(insitu_mixed(row + key) ^ salt);
-            if (channels != NULL)
-                k = (uint32_t)(m->base + channels[row]);
+        if (random && !lfsr)
+            word = insitu_mixed(insitu_mixed(row + key) ^ salt);
+        if (channels != NULL)
+            k = (uint32_t)(m->base + channels[row]);
 #if defined(INSITU_NARROW)
-            if (narrow) {
-                insitu_unpack(m->w, row * inputs + start, count, NULL, block);
-                w = (uint8_t *)block;
-            }
+        if (narrow) {
+            insitu_unpack(m->w, row * inputs + start, count, NULL, block);
+            w = (uint8_t *)block;
+        }
 #endif
 #if defined(INSITU_AVX2)
-            done = c.whole ? row_by_many(&c, w, error, word >> drop, k, drop != 0u ? 0u : 32u - k, count) : 0u;
+        done = c->whole ? row_by_many(c, w, error, word >> drop, k, drop != 0u ? 0u : 32u - k, count) : 0u;
 #endif
-            if (drop != 0u)
-                row_by_one(&c, done, w, error, word >> drop, k, 0);
-            else
-                row_by_one(&c, done, w, error, word, k, 32u - k);
+        if (drop != 0u)
+            row_by_one(c, done, w, error, word >> drop, k, 0);
+        else
+            row_by_one(c, done, w, error, word, k, 32u - k);
 #if defined(INSITU_NARROW)
-            if (narrow)
-                put_back(m, row * inputs + start, count, block);
+        if (narrow)
+            put_back(m, row * inputs + start, count, block);
 #endif
-        }
+    }
+}
+
+/* Bytes at batch 1, rounded stochastically or to nearest. */
+INSITU_APART void by_bytes(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
+{
+    insitu_columns c;
+    uint32_t start, count;
+    uint32_t drop = m->move->channels == NULL ? 32u - (uint32_t)m->base : 0u; /* of the words, once for all rows */
+
+    for (start = 0; start < n->inputs; start += count) {
+        count = n->inputs - start < SPAN ? n->inputs - start : SPAN;
+        collect_span(&c, m, x, start, count, drop);
+        if (c.count != 0u)
+            move_span(&c, m, d, n, start, count, drop);
     }
 }
 
@@ -279,7 +294,7 @@ static int fits(const insitu_mover *m, const insitu_array *d, const insitu_array
 #endif
 
 /* The general form: the gradient of a part of a row at a time. */
-static void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
+INSITU_APART void by_sums(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
 {
     int fast = insitu_bytes(d) && insitu_bytes(x) && n->batch < INSITU_DOT / 4u;
     uint32_t start, count, row, j, b;
