@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import FunctionType, ModuleType
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import RULES
-from insitu.run import integer
+from insitu.run import integer, integer_arithmetic, integer_elements, integer_products, integer_updates
 from insitu.run.integer import Clock
 from insitu.run.state import initial_state
 
@@ -194,3 +196,14 @@ def test_zeros_in_samples_and_errors_change_no_bit(batch: int) -> None:
     run.advance(STEPS, lr=0.3)
     assert run.unequal() == []
     assert run.moved()
+
+
+@pytest.mark.parametrize(
+    "page", [integer, integer_arithmetic, integer_elements, integer_products, integer_updates]
+)
+def test_the_reference_calls_nothing_of_what_it_checks(page: ModuleType) -> None:
+    """Classes that hold what an op is told, and formats, are shared; functions of ops and of the executor are not."""
+    lent = [f.__module__ for f in vars(page).values() if isinstance(f, FunctionType)]
+    assert lent and not [
+        name for name in lent if name.startswith(("insitu.ops", "insitu.run.torch", "insitu.passes"))
+    ]

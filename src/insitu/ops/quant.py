@@ -410,7 +410,7 @@ register(
 
 
 def feedback_integers(words: Tensor, fmt: Quantized) -> Any:
-    """Random 32-bit words (NumPy or torch int64) as integers, uniform over -max_abs ... max_abs of a format."""
+    """Random 32-bit words (int64) as integers, uniform over -max_abs ... max_abs of a format."""
     if isinstance(fmt, Binary):
         return 2 * (words >> 31) - 1
     max_abs = fmt.greatest
