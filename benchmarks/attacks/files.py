@@ -76,7 +76,7 @@ def run_folder(case: Case) -> str | None:
     if case.whole(2):
         return _resumed(case, name, what)
     uses = {
-        "start": [*TRAINED[name], "--start", "r", "--out", "o"],
+        "start": [*TRAINED[name], "--init-from", "r", "--out", "o"],
         "export": ["export", "c", "r", "-o", "o", "--steps", "1"],
         "check": ["check", "r"],
         "report": ["report", "r", "-o", "o.html"],
@@ -199,7 +199,7 @@ def cache(case: Case) -> str | None:
 
 @kind("start")
 def start(case: Case) -> str | None:
-    """``--start`` from a damaged file of parameters."""
+    """``--init-from`` from a damaged file of parameters."""
     data = (whole("floats")[0] / "parameters.npz").read_bytes()
     Path(case.folder / "p.npz").write_bytes(damaged(case, data))
-    return sound(case.insitu(*RUN, "--rule", "drtp", "--start", "p.npz", "--out", "r"), "start")
+    return sound(case.insitu(*RUN, "--rule", "drtp", "--init-from", "p.npz", "--out", "r"), "start")

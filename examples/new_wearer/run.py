@@ -44,7 +44,7 @@ def device(start: Path, rule: str, data_dir: str | None) -> Setup:
     config = recipes.find(RECIPE).config(data_dir=data_dir)
     (spec,) = [s for s in config.rules if s.name == rule] or [RuleSpec(rule=rule)]
     run = config.run(config.networks[0], spec, seed=1)
-    return Setup.of(run.model_copy(update={"start": str(start)}))
+    return Setup.of(run.model_copy(update={"init_from": str(start)}))
 
 
 def accuracy(engine: Engine, setup: Setup) -> float:

@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from insitu.cli import main
+from insitu.cli.train import run_config
 
 TINY = ["--set", "limit_train=100", "--set", "limit_test=50", "--epochs", "1"]
 
@@ -70,11 +72,11 @@ def test_these_are_all_the_verbs() -> None:
     from insitu.cli import app
 
     def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
-        children = getattr(command, "commands", {})
-        if not children:
+        if not hasattr(command, "list_commands"):
             yield " ".join(path)
-        for name, child in children.items():
-            yield from leaves(child, (*path, name))
+            return
+        for name in command.list_commands(None):
+            yield from leaves(command.get_command(None, name), (*path, name))
 
     assert sorted(leaves(get_command(app))) == sorted(VERBS)
 
@@ -341,3 +343,15 @@ def test_the_python_api_mirrors_the_verbs() -> None:
     assert "train" in dir(insitu)
     with pytest.raises(AttributeError, match="nothing"):
         insitu.nothing  # noqa: B018
+
+
+def test_start_is_read_as_init_from_with_a_note(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = ["train", "--data", "digits", "--network", "mlp-64-8-10", "--set", "limit_train=32"]
+    assert main([*small, "--epochs", "1", "--out", str(tmp_path / "a")]) == 0
+    assert main([*small, "--epochs", "1", "--start", str(tmp_path / "a"), "--out", str(tmp_path / "b")]) == 0
+    assert "--start is now --init-from" in capsys.readouterr().err
+    config = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text(encoding="utf-8"))
+    assert config["init_from"] == str(tmp_path / "a") and "start" not in config
+    (tmp_path / "old.yaml").write_text(f"start: {tmp_path / 'a'}\n", encoding="utf-8")
+    assert run_config(tmp_path / "old.yaml", {}, None).init_from == str(tmp_path / "a")
+    assert main([*small, "--start", "x", "--init-from", "y"]) == 2

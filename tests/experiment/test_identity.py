@@ -61,19 +61,19 @@ CHANGED = "another version of its network file.*put back the files of that run"
 
 
 def test_an_edited_network_is_refused_by_whoever_goes_on(place: Path, run: Path) -> None:
-    assert export("c", run, place / "a") and load_run(run)[2].finished
+    assert export(run, place / "a") and load_run(run)[2].finished
     edit(place)
     with pytest.raises(CheckpointError, match=CHANGED):
         train(config(place), run, resume=True)
     with pytest.raises(CheckpointError, match=CHANGED):
-        export("c", run, place / "b")
+        export(run, place / "b")
     with pytest.raises(CheckpointError, match=CHANGED):
         load_run(run)
     with pytest.raises(
         CheckpointError, match=r"trained with another version of .*pass its parameters\.npz alone"
     ):
-        train(config(place, start=str(run)))
-    assert train(config(place, start=str(run / "parameters.npz"))).params
+        train(config(place, init_from=str(run)))
+    assert train(config(place, init_from=str(run / "parameters.npz"))).params
     found = check(str(run), None, (), (), None, None)
     assert not found.clean and "another version of its network" in found.text()
     assert not (place / "b").exists()
@@ -129,7 +129,7 @@ def test_another_program_is_named(place: Path, run: Path, monkeypatch: pytest.Mo
     with pytest.raises(
         CheckpointError, match=r"is of another program .*, or start the run anew in another folder"
     ):
-        export("c", run, place / "b")
+        export(run, place / "b")
 
 
 def test_an_older_file_without_identity_is_refused() -> None:

@@ -49,7 +49,7 @@ def test_integers_learn_digits(precision: str, least: float) -> None:
 def test_the_last_evaluation_is_that_of_the_parameters(tmp_path: Path) -> None:
     """What is given back as real parameters is the network that was evaluated: no hidden state."""
     outcome = train(config(epochs=3), tmp_path / "a")
-    again = config(epochs=1, start=str(tmp_path / "a"), optimizer={"lr": 1e-9}, precision="float32")
+    again = config(epochs=1, init_from=str(tmp_path / "a"), optimizer={"lr": 1e-9}, precision="float32")
     before = train(again).before
     assert before is not None and outcome.test_accuracy is not None
     assert before["float32"] == pytest.approx(outcome.test_accuracy, abs=0.02)  # activations of 8 bits
@@ -102,7 +102,8 @@ def test_the_run_folder_holds_the_numbers(tmp_path: Path) -> None:
 def test_a_pretrained_network_goes_on_in_integers(tmp_path: Path) -> None:
     train(config(rule="bp", precision="float32", epochs=4), tmp_path / "first")
     outcome = train(
-        config(start=str(tmp_path / "first"), epochs=1, batch=1, optimizer={"lr": 0.01}), tmp_path / "second"
+        config(init_from=str(tmp_path / "first"), epochs=1, batch=1, optimizer={"lr": 0.01}),
+        tmp_path / "second",
     )
     assert outcome.before is not None
     assert set(outcome.before) == {"float32", "edge-latent-free-8"}
@@ -153,7 +154,7 @@ def test_a_layer_of_one_phase_may_differ() -> None:
         ({"alignment": True}, ConfigError, "alignment compares real gradients"),
         ({"optimizer": {"kind": "adam"}}, StepError, "optimizer adam needs more per weight"),
         ({"rule": "greedy", "rule_options": {"cache": True}}, ConfigError, "use the rule option cache=false"),
-        ({"start": "nowhere"}, ConfigError, "there is no nowhere; give a finished run folder"),
+        ({"init_from": "nowhere"}, ConfigError, "there is no nowhere; give a finished run folder"),
         (
             {"precision": {"base": "w8a8", "layers": {"fc7": {"weight": "4"}}}},
             ConfigError,
@@ -175,10 +176,10 @@ def test_a_start_of_another_network_is_refused(tmp_path: Path) -> None:
     net = zoo.build("mlp-64-16-10")
     np.savez(tmp_path / "other.npz", **net.params)
     with pytest.raises(NetworkError, match=r"'fc1.weight' has shape \[16, 64\], network .* needs \[32, 64\]"):
-        Setup.of(config(start=str(tmp_path / "other.npz")))
+        Setup.of(config(init_from=str(tmp_path / "other.npz")))
     np.savez(tmp_path / "less.npz", **{"fc1.weight": net.params["fc1.weight"]})
     with pytest.raises(NetworkError, match=r"has no parameter 'fc1\.bias'"):
-        Setup.of(config(network="mlp-64-16-10", start=str(tmp_path / "less.npz")))
+        Setup.of(config(network="mlp-64-16-10", init_from=str(tmp_path / "less.npz")))
 
 
 NET = zoo.build("mlp-6-5-3", activation="relu")

@@ -40,7 +40,7 @@ def test_heads_are_carried_over(tmp_path: Path, precision: str) -> None:
     } <= first.heads.keys() and not first.heads.keys() & first.params.keys()
     with np.load(tmp_path / "a" / "heads.npz") as stored:
         assert {n: a.tobytes() for n, a in stored.items()} == {n: a.tobytes() for n, a in first.heads.items()}
-    again = train(mine.model_copy(update={"start": str(tmp_path / "a")}), tmp_path / "b")
+    again = train(mine.model_copy(update={"init_from": str(tmp_path / "a")}), tmp_path / "b")
     assert again.before is not None
     assert abs(again.before[mine.precision_name] - first.test_accuracy) <= (
         0.0 if precision == "float32" else 0.1
@@ -49,13 +49,13 @@ def test_heads_are_carried_over(tmp_path: Path, precision: str) -> None:
 
 def test_a_start_of_the_parameters_alone_begins_heads_anew_and_says_so(tmp_path: Path) -> None:
     train(config(), tmp_path / "a")
-    alone = config(start=str(tmp_path / "a" / "parameters.npz"))
+    alone = config(init_from=str(tmp_path / "a" / "parameters.npz"))
     with pytest.warns(
         InsituWarning, match=r"fc1\.head\.bias, fc1\.head\.weight.* is not there and begins as in a new"
     ):
         train(alone)
     with pytest.warns(InsituWarning, match=r"fc1\.head\.weight.* is not used, as the rule has no such part"):
-        train(config(rule="bp", rule_options={}, start=str(tmp_path / "a")))
+        train(config(rule="bp", rule_options={}, init_from=str(tmp_path / "a")))
 
 
 def test_a_head_of_another_shape_is_refused(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_head_of_another_shape_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         NetworkError, match=r"'fc1.head.weight' of shape \[3, 3\], and rule .* needs \[10, 12\]"
     ):
-        train(config(start=str(tmp_path / "a")))
+        train(config(init_from=str(tmp_path / "a")))
 
 
 def saved(**arrays: Any) -> bytes:
@@ -117,9 +117,9 @@ def test_a_damaged_result_of_the_run_is_refused(tmp_path: Path) -> None:
     for content in (b"", b"\xff", b"[1]", b'{"identity": 3}', b"[" * 100_000):
         (tmp_path / "a" / "result.json").write_bytes(content)
         with pytest.raises(CheckpointError, match=r"result\.json.*; pass .*parameters\.npz alone"):
-            train(config(start=str(tmp_path / "a")))
+            train(config(init_from=str(tmp_path / "a")))
     (tmp_path / "a" / "result.json").unlink()
-    assert train(config(start=str(tmp_path / "a"))).samples
+    assert train(config(init_from=str(tmp_path / "a"))).samples
 
 
 def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
@@ -129,4 +129,4 @@ def test_values_that_are_not_finite_are_named(tmp_path: Path) -> None:
     arrays["fc2.head.bias"][0] = np.nan
     np.savez(tmp_path / "a" / "heads.npz", **arrays)
     with pytest.raises(InsituError, match=r"'fc2\.head\.bias' holds values that are not finite"):
-        train(config(start=str(tmp_path / "a")))
+        train(config(init_from=str(tmp_path / "a")))

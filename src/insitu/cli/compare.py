@@ -129,7 +129,7 @@ def reproduce(
             config = recipe.config(short=short, data_dir=path_text(data_dir), seeds=seeds, epochs=epochs)
             first = recipe.first_run(data_dir=path_text(data_dir))
             if first is not None:
-                config = config.model_copy(update={"start": str(_pretrained(first, folder / "pretrain"))})
+                config = config.model_copy(update={"init_from": str(_pretrained(first, folder / "pretrain"))})
             results = _run(
                 config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,7 +28,7 @@ from insitu.cli.options import (
     path_text,
 )
 from insitu.cli.trust import ask, names_network
-from insitu.errors import ConfigError
+from insitu.errors import ConfigError, InsituWarning
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,9 +49,10 @@ def train(
     optimizer: Kind = None,
     seed: Annotated[int | None, typer.Option()] = None,
     precision: PrecisionName = None,
-    start: Annotated[
+    init_from: Annotated[
         str | None, typer.Option(help="Run folder or .npz whose parameters the network starts from.")
     ] = None,
+    start: Annotated[str | None, typer.Option(hidden=True)] = None,
     engine: Annotated[
         str | None,
         typer.Option(help="torch, or a backend such as c: compiled, the same bits faster, in integers."),
@@ -77,7 +79,7 @@ def train(
         "optimizer__kind": optimizer,
         "seed": seed,
         "precision": precision,
-        "start": start,
+        "init_from": init_from if start is None else _former_start(start, init_from),
         "engine": engine,
         "data_dir": path_text(data_dir),
     }
@@ -95,6 +97,16 @@ def train(
         else:
             score = _score(outcome.test_accuracy, outcome.test_loss)
             emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+
+
+def _former_start(start: str, init_from: str | None) -> str:
+    """The value of ``--start``, the name that ``--init-from`` had in version 0.1."""
+    if init_from is not None:
+        raise ConfigError("--start and --init-from are one option; keep --init-from")
+    warnings.warn(
+        "--start is now --init-from; the old name is read for one release", InsituWarning, stacklevel=2
+    )
+    return start
 
 
 def run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> RunConfig:

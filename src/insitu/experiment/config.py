@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
     AfterValidator,
+    AliasChoices,
     BaseModel,
     ConfigDict,
     Field,
@@ -160,8 +161,10 @@ class TrainingConfig(Frozen):
         default="float32", description="a policy's name, or base: a name, and the fields that differ from it"
     )
     calibration: CalibrationConfig = CalibrationConfig()
-    start: str | None = Field(
-        default=None, description="run folder or .npz whose parameters the network starts from"
+    init_from: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("init_from", "start"),  # "start" in files of version 0.1
+        description="run folder or .npz whose parameters the network starts from",
     )
     engine: Engine = Field(
         default=TORCH,

@@ -82,12 +82,12 @@ def ask_origin(config: RunConfig) -> None:
     Raises:
         CheckpointError: naming the run and the remedy.
     """
-    assert config.start is not None
-    then = pretrained.origin(config.start)
+    assert config.init_from is not None
+    then = pretrained.origin(config.init_from)
     if then.get("spec") == config.network and then.get("network") != named(config)["network"]:
         raise CheckpointError(
-            f"start {config.start!r} was trained with another version of {config.network} or of a module beside it; "
-            f"put back the files of that run, or pass its {pretrained.FILES[0]} alone"
+            f"init_from {config.init_from!r} was trained with another version of {config.network} or of a module "
+            f"beside it; put back the files of that run, or pass its {pretrained.FILES[0]} alone"
         )
 
 
@@ -131,7 +131,7 @@ def _modules(base: Path, parts: list[str]) -> Iterator[Path]:
 
 def _start_files(config: RunConfig) -> list[Path]:
     """The files of the parameters that a run starts from, if it does."""
-    return [path for path in pretrained.files(config.start) if path.is_file()] if config.start else []
+    return [path for path in pretrained.files(config.init_from) if path.is_file()] if config.init_from else []
 
 
 def _of_program(setup: Setup) -> str:

@@ -40,14 +40,14 @@ def parameters(place: str) -> Arrays:
     for path in files(place):
         if not path.exists():
             raise ConfigError(
-                f"start {place!r}: there is no {path}; give a finished run folder, or an .npz of parameters"
+                f"init_from {place!r}: there is no {path}; give a finished run folder, or an .npz of parameters"
             )
         reader = arrays.read_state_dict if path.suffix in (".pt", ".pth") else arrays.read
         found |= reader(path, _REMEDY, refusal=ConfigError)
     for name, array in found.items():
         if array.dtype.kind not in "biuf":
             raise ConfigError(
-                f"start {place!r}: {name!r} holds {array.dtype}, no numbers; give arrays of numbers"
+                f"init_from {place!r}: {name!r} holds {array.dtype}, no numbers; give arrays of numbers"
             )
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
         return {name: array.astype(np.float32) for name, array in found.items()}
@@ -63,17 +63,17 @@ def started(net: Network, place: str) -> tuple[Network, Arrays]:
     for name, first in net.params.items():
         if name not in found:
             raise NetworkError(
-                f"start {place!r} has no parameter {name!r} of network {net.name}; it has {', '.join(found)}"
+                f"init_from {place!r} has no parameter {name!r} of network {net.name}; it has {', '.join(found)}"
             )
         if found[name].shape != first.shape:
             raise NetworkError(
-                f"start {place!r}: parameter {name!r} has shape {list(found[name].shape)}, network {net.name} needs "
-                f"{list(first.shape)}; use the network that was trained"
+                f"init_from {place!r}: parameter {name!r} has shape {list(found[name].shape)}, network {net.name} "
+                f"needs {list(first.shape)}; use the network that was trained"
             )
     for name, array in found.items():
         if not np.isfinite(array).all():
             raise NetworkError(
-                f"start {place!r}: parameter {name!r} holds values that are not finite; train it anew"
+                f"init_from {place!r}: parameter {name!r} holds values that are not finite; train it anew"
             )
     rest = {name: array for name, array in found.items() if name not in net.params}
     return replace(net, params={name: found[name] for name in net.params}), rest
@@ -92,7 +92,7 @@ def tell(place: str, given: Iterable[str], learned: Iterable[str]) -> None:
     }
     for what, names in told.items():
         if names:
-            warnings.warn(f"start {place!r}: {', '.join(names)} {what}", InsituWarning, stacklevel=2)
+            warnings.warn(f"init_from {place!r}: {', '.join(names)} {what}", InsituWarning, stacklevel=2)
 
 
 def origin(place: str) -> Mapping[str, Any]:
@@ -104,7 +104,7 @@ def origin(place: str) -> Mapping[str, Any]:
     path = Path(place) / "result.json"
     if not path.is_file():
         return {}
-    source = Source(f"start {place!r}: {path}", f"pass {Path(place) / FILES[0]} alone", CheckpointError)
+    source = Source(f"init_from {place!r}: {path}", f"pass {Path(place) / FILES[0]} alone", CheckpointError)
     found = parse_json(read_text(path, source), source)
     if not isinstance(found, dict) or not isinstance(found.get("identity", {}), dict):
         raise source.refuse("is no result of a run")

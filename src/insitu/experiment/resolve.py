@@ -88,11 +88,11 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
     if norm == "rms":
         net = with_rms(net)
     heads: Mapping[str, np.ndarray] = {}
-    if config.start is not None:
-        net, heads = started(net, config.start)
+    if config.init_from is not None:
+        net, heads = started(net, config.init_from)
     if norm == "fold":
         net = folded(net)
-    if config.start is not None:
+    if config.init_from is not None:
         return replace(net, heads=heads)
     if init == "zeros":
         return replace(net, params={k: _zeroed(k, v) for k, v in net.params.items()})
@@ -253,7 +253,7 @@ class Setup:
             inference_step(self.net, 1, real=self._real),
             self.policy,
             self.net.values,
-            fresh=self.config.start is None,
+            fresh=self.config.init_from is None,
         )
         return measure(
             as_read(self.net, step), x.reshape(len(x), *self.net.input_shape), self.config.calibration
@@ -263,7 +263,7 @@ class Setup:
         """A step in the run's precision."""
         if self.policy is None:
             return step
-        return quantize(step, self.policy, self.net.values, self.ranges, fresh=self.config.start is None)
+        return quantize(step, self.policy, self.net.values, self.ranges, fresh=self.config.init_from is None)
 
     @property
     def _real(self) -> Float:

@@ -227,7 +227,7 @@ def _baseline(
     """Quantization-aware training by Brevitas; without checkpoints, it starts anew when it is resumed."""
     from insitu.experiment.baseline import qat
 
-    if config.rule != "bp" or config.start is not None or config.brevitas is None:
+    if config.rule != "bp" or config.init_from is not None or config.brevitas is None:
         raise ConfigError(
             f"precision {config.precision!r} is the baseline of back-propagation from initial values; use rule bp "
             "without start, or a policy of 'insitu list precisions'"
@@ -246,9 +246,9 @@ def _baseline(
 def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> Outcome:
     config = setup.config
     settings = settings_of(setup)
-    if config.start is not None:
+    if config.init_from is not None:
         ask_origin(config)
-        tell(config.start, setup.net.heads, setup.learned())
+        tell(config.init_from, setup.net.heads, setup.learned())
     train_data, test_data, validation = arrays_of(setup)
     folder = RunFolder(out) if out else None
     restored = folder.open(setup, resume=resume) if folder else None
@@ -293,7 +293,7 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
 
 def _before_training(setup: Setup) -> dict[str, float | None] | None:
     """Test accuracy of a pretrained network: as it came, and as the run's precision sees it."""
-    if setup.config.start is None:
+    if setup.config.init_from is None:
         return None
     real = Setup(setup.config.model_copy(update={"precision": "float32"}), setup.data, setup.net, setup.rule)
     train, test, _ = arrays_of(setup)
