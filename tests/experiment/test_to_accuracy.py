@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from insitu.errors import CheckpointError, ConfigError
+from insitu.experiment.compare import compare
+from insitu.experiment.config import CompareConfig, parse
 from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_program import program
 from insitu.experiment.impact import assess
 from insitu.experiment.record import Curve, Results, Row
+from insitu.experiment.resolve import Setup
 from insitu.experiment.to_accuracy import (
     CostToAccuracy,
     load,
@@ -220,15 +225,45 @@ def test_the_point_of_a_row_is_what_was_trained() -> None:
     made = row("dfa", FAST, rule_options={"feedback": "shared"}, optimizer="momentum")
     shared = results(made, network_options={"norm": "rms", "activation": "relu", "dropout": 0.1})
     options = options_of(shared, made)
-    assert options == {"norm": "rms", "activation": "relu"} and options_of(results(made), made) == {}
+    assert options == {"norm": "rms", "activation": "relu", "dropout": 0.1}
+    assert options_of(results(made), made) == {}
     assert point_of(made, "gap9", options) == DesignPoint(
-        NET, "dfa", "float32", "gap9", 4, "rms", (("feedback", "shared"),), "momentum", "xent", "relu"
+        NET,
+        "dfa",
+        "float32",
+        "gap9",
+        4,
+        "rms",
+        (("feedback", "shared"),),
+        "momentum",
+        "xent",
+        "relu",
+        dropout=0.1,
     )
     own = {"rule": "bp-stash", "network_options": {"activation": "relu"}}
     stash = row("bp-stash", FAST)
     mixed = results(stash, rules=[own, {"rule": "bp"}], network_options={"activation": "tanh"})
     assert options_of(mixed, stash) == {"activation": "relu"}
     assert options_of(mixed, row("bp", FAST)) == {"activation": "tanh"}
+    of_file = stash.model_copy(update={"network": "net.py:make"})
+    assert options_of(mixed, of_file) == {}  # its layers are its own
+
+
+@pytest.mark.parametrize("options", [{"batch_norm": True}, {"dropout": 0.5}, {"batch_norm": "yes"}])
+def test_a_run_and_the_bill_of_its_results_are_of_one_network(options: dict[str, Any]) -> None:
+    """The producer is a comparison, the consumers are ``cost --results`` and ``check``."""
+    shared = {"data": "digits", "limit_train": 32, "limit_test": 32, "batch": 4, "epochs": 1}
+    config = parse(
+        CompareConfig,
+        {**shared, "networks": [NET], "rules": [{"rule": "bp"}], "seeds": 1, "network_options": options},
+        "test",
+    )
+    made = compare(config)
+    (ran,) = made.rows
+    billed = program(point_of(ran, "", options_of(made, ran)))
+    trained = Setup.of(config.run(NET, config.rules[0], config.first_seed)).program
+    assert [str(step) for step in billed.steps] == [str(step) for step in trained.steps]
+    assert billed.peak_bytes == ran.peak_bytes.total != program(point_of(ran, "", {})).peak_bytes
 
 
 def test_names_must_be_known() -> None:

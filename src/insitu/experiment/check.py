@@ -14,6 +14,7 @@ from insitu.experiment.config import RunConfig, load
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import ask_names, program
 from insitu.experiment.impact import Impact, assess, references
+from insitu.experiment.network_options import billed
 from insitu.hardware.cost import capacity_bytes
 from insitu.network import zoo
 from insitu.rules.facts import unready
@@ -119,15 +120,16 @@ def _point(what: str) -> DesignPoint:
     if path.suffix not in (".yaml", ".yml"):
         return DesignPoint(what)
     config = load(RunConfig, path)
-    norm = config.network_options.get("norm")
-    options = tuple(config.rule_options.items())
-    policy, kind, activation = (
-        config.precision_name,
-        config.optimizer.kind,
-        config.network_options.get("activation"),
-    )
     point = DesignPoint(
-        config.network, config.rule, policy, "", config.batch, norm, options, kind, config.loss, activation
+        config.network,
+        config.rule,
+        config.precision_name,
+        "",
+        config.batch,
+        options=tuple(config.rule_options.items()),
+        optimizer=config.optimizer.kind,
+        loss=config.loss,
+        **billed(config.network, config.network_options),
     )
     return point if config.network.startswith(zoo.SIZED) else _with_shape(point, config)
 

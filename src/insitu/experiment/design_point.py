@@ -33,6 +33,7 @@ class DesignPoint:
             rule's phases, or one for all of them; nothing: every sample, the worst case.
         input_shape: of a sample; ``None``: the network's default.
         classes: outputs; ``None``: the network's default.
+        batch_norm, dropout: of a network of the zoo, as for training; ``None``: the network's own.
 
     Raises:
         ConfigError: triggers that are no such shares, or a batch out of range.
@@ -51,6 +52,8 @@ class DesignPoint:
     triggers: Shares = ()
     input_shape: Shape | None = None
     classes: int | None = None
+    batch_norm: bool | None = None
+    dropout: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("triggers", "options"):

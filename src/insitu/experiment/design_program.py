@@ -32,6 +32,9 @@ from insitu.run.program import Program
 from insitu.step.ir import Shape, Step
 from insitu.step.triggers import triggers_of
 
+Layers = tuple[tuple[str, Any], ...]
+"""Options of :func:`insitu.network.zoo.build` that change layers."""
+
 
 def network(
     name: str,
@@ -39,23 +42,27 @@ def network(
     activation: str | None = None,
     input_shape: Shape | None = None,
     classes: int | None = None,
+    batch_norm: bool | None = None,
+    dropout: float | None = None,
 ) -> Network:
     """A network of the zoo, or of a user's file, with its batch norms kept, folded or replaced by RMS norms.
 
     Args:
-        input_shape, classes: ``None``: the network's own.
+        activation, input_shape, classes, batch_norm, dropout: ``None``: the network's own.
 
     Raises:
-        ConfigError: an unknown name or activation, or a shape that does not fit.
+        ConfigError: an unknown name or activation, a shape that does not fit, or layers asked of a user's file.
     """
-    return _network(name, norm, activation, input_shape, classes, foreign.stamp(name))
+    layers = {"activation": activation, "batch_norm": batch_norm, "dropout": dropout}
+    given = tuple((option, value) for option, value in layers.items() if value is not None)
+    return _network(name, norm, given, input_shape, classes, foreign.stamp(name))
 
 
 @lru_cache(maxsize=64)
 def _network(
-    name: str, norm: str, activation: str | None, shape: Shape | None, classes: int | None, _stamp: Any
+    name: str, norm: str, layers: Layers, shape: Shape | None, classes: int | None, _stamp: Any
 ) -> Network:
-    net = _plain(name, activation, shape, classes)
+    net = _plain(name, layers, shape, classes)
     if shape is not None and prod(net.input_shape) != prod(shape):
         raise ConfigError(
             f"network {name} takes {prod(net.input_shape)} inputs, a sample of {'x'.join(map(str, shape))} has "
@@ -64,23 +71,23 @@ def _network(
     return {"keep": lambda: net, "fold": lambda: folded(net), "rms": lambda: with_rms(net)}[norm]()
 
 
-def _plain(name: str, activation: str | None, shape: Shape | None, classes: int | None) -> Network:
+def _plain(name: str, layers: Layers, shape: Shape | None, classes: int | None) -> Network:
     if foreign.is_file(name):
         from insitu.network.torch.userfile import from_file
 
-        if activation is not None:
-            raise ConfigError(
-                f"network {name!r} has its own activations; leave out activation={activation!r}"
-            )
+        if layers:
+            option, value = layers[0]
+            raise ConfigError(f"network {name!r} has its own layers; leave out {option}={value!r}")
         return from_file(name, shape)
     if name.startswith(zoo.SIZED):
-        return zoo.build(name, activation=activation)
-    return zoo.build(name, input_shape=shape, classes=classes, activation=activation)
+        return zoo.build(name, **dict(layers))
+    return zoo.build(name, input_shape=shape, classes=classes, **dict(layers))
 
 
 def network_of(point: DesignPoint, norm: str) -> Network:
     """The network of a point."""
-    return network(point.network, norm, point.activation, point.input_shape, point.classes)
+    p = point
+    return network(p.network, norm, p.activation, p.input_shape, p.classes, p.batch_norm, p.dropout)
 
 
 def _reconstructs(net: Network) -> bool:
@@ -188,7 +195,7 @@ def ask_names(points: Iterable[DesignPoint]) -> None:
         ConfigError: an unknown network, activation, rule, precision, target or optimizer.
     """
     asked = list(points)
-    for point in {(p.network, p.activation): p for p in asked}.values():
+    for point in asked:
         network_of(point, "keep")
     for rule in dict.fromkeys(p.rule for p in asked):
         make_rule(rule)

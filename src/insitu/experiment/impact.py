@@ -18,7 +18,7 @@ from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import program, shares_by_step
 from insitu.experiment.memory import moments
 from insitu.experiment.record import Moment
-from insitu.hardware.bill import Band, Bill, Use, total
+from insitu.hardware.bill import Band, Bill, Use, lifetime, total
 from insitu.hardware.cost import capacity_bytes
 from insitu.hardware.cost import cost as bill_of
 from insitu.hardware.target import Array, Processor, find
@@ -94,15 +94,18 @@ class Impact:
 
     @property
     def most_writes(self) -> float:
-        """Of the most written parameter, per sample."""
-        return max((n for b in self.bills for n in b.writes_per_weight.values()), default=0.0)
+        """Of the most written parameter, per training sample: one that learns in some phases rests in the others."""
+        writes: dict[str, float] = {}
+        for bill in self.bills:
+            for name, n in bill.writes_per_weight.items():
+                writes[name] = writes.get(name, 0.0) + n / len(self.bills)
+        return max(writes.values(), default=0.0)
 
     @property
     def lifetime_samples(self) -> Band | None:
-        """The shortest of all phases."""
-        found = [b.lifetime_samples for b in self.bills]
-        known = [band for band in found if band is not None]
-        return min(known, key=lambda band: band.central, default=None)
+        """Training samples until the most written parameter has used up its endurance; ``None``: nothing wears out."""
+        endurance = next((b.endurance for b in self.bills if b.endurance is not None), None)
+        return lifetime(endurance, self.most_writes)
 
     @property
     def triggers(self) -> dict[str, float]:

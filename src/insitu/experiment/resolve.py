@@ -18,9 +18,9 @@ from insitu.experiment.calibrate import as_read, measure
 from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
 from insitu.experiment.design_program import program_of
 from insitu.experiment.engines import check_engine, check_steps
+from insitu.experiment.network_options import typed
 from insitu.experiment.pretrained import started
 from insitu.inputs.foreign import is_file
-from insitu.inputs.values import fit_all
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -35,15 +35,6 @@ from insitu.rules.facts import smallest_batch
 from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
 from insitu.run.program import Program
 from insitu.step.ir import Role, Step, Trait, Value
-
-NETWORK_OPTIONS = {
-    "activation": str | None,
-    "batch_norm": bool | None,
-    "dropout": float | None,
-    "init": str,
-    "norm": str,
-}
-"""Options of a network, and their types."""
 
 NORMS = ("keep", "rms", "fold")
 """What becomes of a network's batch norms (option ``norm``); folding comes after the parameters of a start are in."""
@@ -67,13 +58,7 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
         ConfigError: for an unknown name or option.
         NetworkError: if input or output do not fit the data.
     """
-    options = dict(config.network_options)
-    for option in options:
-        if option not in NETWORK_OPTIONS:
-            raise ConfigError(
-                f"network option {option!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}"
-            )
-    options = fit_all(options, NETWORK_OPTIONS, "network")
+    options = typed(config.network_options)
     init, norm = options.pop("init", "default"), options.pop("norm", "keep")
     if norm not in NORMS:
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")

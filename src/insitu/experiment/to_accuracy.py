@@ -15,6 +15,7 @@ from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.config import CompareConfig
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.impact import Impact, assess
+from insitu.experiment.network_options import billed
 from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find
@@ -102,7 +103,7 @@ def shares_to(curves: Iterable[Curve], accuracy: float) -> tuple[tuple[str, floa
     return tuple((name, n / seen) for name, n in fired.items())
 
 
-def point_of(row: Row, target: str, options: Mapping[str, str]) -> DesignPoint:
+def point_of(row: Row, target: str, options: Mapping[str, Any]) -> DesignPoint:
     """The question to the cost model that a row of results stands for; ``options`` of :func:`options_of`."""
     point = DesignPoint(
         row.network,
@@ -151,8 +152,8 @@ def to_accuracy(
     return sorted((_against(w, base.get((w.precision, w.target))) for w in found), key=_rank)
 
 
-def options_of(results: Results, row: Row) -> dict[str, str]:
-    """What the runs of a row did with batch norms and activations, and their loss, as options of a design point.
+def options_of(results: Results, row: Row) -> dict[str, Any]:
+    """What the runs of a row did with their network, and their loss, as options of a design point.
 
     Raises:
         CheckpointError: the results are not those of a comparison.
@@ -165,12 +166,12 @@ def options_of(results: Results, row: Row) -> dict[str, str]:
             f"the results are of no comparison: config.{place} does not fit; pass what 'insitu compare' wrote"
         ) from None
     spec = next((s for s in config.rules if s.name == row.label), None)
-    found = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
+    given = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
     loss = {} if config.loss == "xent" else {"loss": config.loss}
-    return {key: str(found[key]) for key in ("norm", "activation") if found.get(key)} | loss
+    return billed(row.network, given) | loss
 
 
-def _of_row(row: Row, accuracy: float, target: str, options: Mapping[str, str]) -> CostToAccuracy:
+def _of_row(row: Row, accuracy: float, target: str, options: Mapping[str, Any]) -> CostToAccuracy:
     samples, reached = samples_to(row.curves, accuracy)
     blank = CostToAccuracy(row.label, row.precision, target, samples, reached)
     try:

@@ -150,6 +150,13 @@ _PARTS = {
 }
 
 
+def lifetime(endurance: Entry | None, writes: float) -> Band | None:
+    """Samples until a cell that is written so often a sample has used up its endurance, in writes."""
+    if endurance is None or not writes:
+        return None
+    return Band(endurance.low, endurance.value, endurance.high).times(1 / writes)
+
+
 @dataclass(frozen=True)
 class Bill:
     """Everything that one training step (or inference) costs on a target.
@@ -278,11 +285,7 @@ class Bill:
     @property
     def lifetime_samples(self) -> Band | None:
         """Samples until the most written weight has used up its endurance; ``None`` where nothing wears out."""
-        most = max(self.writes_per_weight.values(), default=0.0)
-        entry = self.endurance
-        return (
-            Band(entry.low, entry.value, entry.high).times(1 / most) if entry is not None and most else None
-        )
+        return lifetime(self.endurance, max(self.writes_per_weight.values(), default=0.0))
 
     def cites(self) -> dict[str, Entry]:
         """The entries that the figures stand on, by id."""
