@@ -25,8 +25,9 @@ from insitu.experiment.config import RunConfig, ScheduleConfig
 from insitu.experiment.resolve import Setup
 from insitu.numbers.rounding import drop
 from insitu.run.initial import initial_state
-from insitu.run.integer import Clock, Ints, run
+from insitu.run.integer import Ints, run
 from insitu.run.samples import as_integers
+from insitu.step.context import StepContext
 from insitu.step.ir import Step
 from theory_windows import Moments, bound, curvature, exact, margins, windows
 
@@ -78,8 +79,8 @@ class Learner:
     def learn(self, i: int, lr: float | None = None) -> tuple[list[bool], dict[str, int]]:
         """One step on sample i: which blocks were triggered, and how many words of each resident changed."""
         before = {k: a.copy() for k, a in self.state.items()}
-        clock = Clock(self.config.optimizer.lr if lr is None else lr, self.config.seed, self.t)
-        errors = run(self.step, self.state, self.x[i], self.y[i : i + 1], clock)
+        context = StepContext(self.config.optimizer.lr if lr is None else lr, self.config.seed, self.t)
+        errors = run(self.step, self.state, self.x[i], self.y[i : i + 1], context)
         self.t += 1
         changed = {k: int((before[k] != a).sum()) for k, a in self.state.items()}
         return [bool((e != 0).any()) for e in errors], changed

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from insitu.ops.updates import BoundUpdate
 from insitu.ops.updates.round_robin import SUM
-from insitu.run.integer import FUNCTIONS, Clock, Ints, shift_right
+from insitu.run.integer import FUNCTIONS, Ints, shift_right
+from insitu.step.context import StepContext
 from insitu.step.ir import Op
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def forward(one: Learner, x: Ints, y: Ints) -> dict[Any, Any]:
     for op in step.ops:
         if not op.outputs:
             continue
-        made = FUNCTIONS[op.kind](op, Clock(), *(env[v] for v in op.inputs))
+        made = FUNCTIONS[op.kind](op, StepContext(), *(env[v] for v in op.inputs))
         env |= dict(zip(op.outputs, made if isinstance(made, tuple) else (made,)))
     return env
 

@@ -14,8 +14,8 @@ import pytest
 from insitu.numbers.formats import Fixed
 from insitu.numbers.rounding import drop
 from insitu.ops.updates import BoundUpdate, RoundRobin, Threshold
-from insitu.run.integer import Clock
 from insitu.run.integer_updates import SUM, apply
+from insitu.step.context import StepContext
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -81,7 +81,7 @@ def test_a_word_that_turns_at_a_boundary_flips_at_every_write() -> None:
     w = np.full((1, 1), 31)
     flips = theory.Flips(w, 6)
     for t in range(40):
-        apply(o, Clock(1.0, 1, t), w, np.array([[1 if t % 2 else -1]]), 0, ())
+        apply(o, StepContext(1.0, 1, t), w, np.array([[1 if t % 2 else -1]]), 0, ())
         flips.see(w)
     found = flips.record()
     assert found["flips"] == found["writes"] == 40 and found["turns"] == 39
@@ -117,7 +117,7 @@ def test_evidence_beyond_its_mean_is_as_rare_as_lemma_1_says(q: float, window: i
     for t in range(window * rounds):
         g = round(q * 2**k) + noise * draw.integers(-1, 2, shape)
         before = w.copy()
-        apply(o, Clock(1.0, 1, t), w, g, 0, (sums,))
+        apply(o, StepContext(1.0, 1, t), w, g, 0, (sums,))
         passed += int((w < before).sum())
         assert sums.min() >= SUM.least and sums.max() <= SUM.greatest
     second = q**2 + 9 * 2 / 3 + 0.25

@@ -40,8 +40,8 @@ class Clipped(WeightUpdate):
     def change(self, b: BoundUpdate, w: Any, g: Any, k: int, words: Any, rows: Any) -> Any:
         return stochastic(g, k, words, rows).clamp_(-self.most, self.most)
 
-    def integer(self, b: BoundUpdate, clock: Any, w: Any, g: Any, e: int, state: Any) -> None:
-        x = shift_right(g, step_shift(b, clock.lr, e), "stochastic", weight_words(b, clock, g.shape))
+    def integer(self, b: BoundUpdate, context: Any, w: Any, g: Any, e: int, state: Any) -> None:
+        x = shift_right(g, step_shift(b, context.lr, e), "stochastic", weight_words(b, context, g.shape))
         subtract(b, w, np.clip(x, -self.most, self.most))
 
     def c_fields(self, b: BoundUpdate) -> dict[str, CValue]:

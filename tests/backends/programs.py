@@ -18,9 +18,10 @@ from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_phases, make_rule
 from insitu.run.initial import initial_state
-from insitu.run.integer import Clock, run
+from insitu.run.integer import run
 from insitu.run.program import Program
 from insitu.run.samples import as_integers
+from insitu.step.context import StepContext
 from tests.run.cases import NETWORKS, OPTIONS, SEED, samples
 
 MORE = {"separable": folded(zoo.build("ds-cnn", input_shape=(1, 12, 10), classes=4))}
@@ -69,7 +70,7 @@ class Pair:
         for _ in range(steps):
             phase, x, y = self.batch()
             step = self.program.steps[phase]
-            run(step, self.plain, x, y, Clock(self.program.lr, self.program.seed, self.t))
+            run(step, self.plain, x, y, StepContext(self.program.lr, self.program.seed, self.t))
             label = next((v for v in step.inputs if v.name == "label"), None)
             data = np.frombuffer(packed(step.inputs[0], x), np.uint8)[None]
             marks = (
@@ -98,8 +99,8 @@ class Pair:
         integers = as_integers(step.inputs[0], x)
         data = np.stack([np.frombuffer(packed(step.inputs[0], one), np.uint8) for one in integers])
         _, mine = self.engine.infer(data)
-        clock = Clock(self.program.lr, self.program.seed, 0)
-        theirs = [run(step, self.plain, one[None], None, clock)[0].ravel() for one in integers]
+        context = StepContext(self.program.lr, self.program.seed, 0)
+        theirs = [run(step, self.plain, one[None], None, context)[0].ravel() for one in integers]
         return mine, np.stack(theirs)
 
 

@@ -12,8 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.numbers.formats import Bit
 from insitu.ops.activations import ACTIVATIONS
+from insitu.ops.common import TorchContext
 from insitu.ops.loss import LOSSES as LOSS_FUNCTIONS
-from insitu.run.torch_exec import Runtime
 from insitu.step.ir import OPS, Hole, Phase
 
 from .harness import Row, as_list, inplace_variants, named, program, results, run
@@ -101,9 +101,9 @@ def test_in_place_gives_the_same_numbers(row: Row, operand: int) -> None:
 @pytest.mark.parametrize(("row", "operand"), inplace_variants(ROWS), ids=str)
 def test_in_place_uses_the_operands_storage(row: Row, operand: int) -> None:
     op = replace(program(row).op, inplace=operand)
-    runtime = Runtime(lr=0.0, seed=0, t=0, real=torch.float64, device=torch.device("cpu"))
+    context = TorchContext(lr=0.0, seed=0, t=0, real=torch.float64, device=torch.device("cpu"))
     given = run_up_to(row)
-    first = as_list(op.record.torch(op, runtime)(*given))[0]
+    first = as_list(op.record.torch(op, context)(*given))[0]
     assert first.data_ptr() == given[operand].data_ptr()
 
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from insitu.numbers.formats import B1, T2, AnyFormat, Fixed, parse
+from insitu.ops.common import TorchContext
 from insitu.ops.quant import EXPONENT, FixedRandom, Requant, WeightView
 from insitu.ops.update import Deferred
 from insitu.ops.updates import BoundUpdate, Stochastic
 from insitu.run import integer, integer_updates
-from insitu.run.integer import Clock
-from insitu.run.torch_exec import Runtime
 from insitu.step.attrs import make
+from insitu.step.context import StepContext
 from insitu.step.ir import OPS, Op, Phase, Role, Value
 
 SEED, T, LR = 5, 3, 0.05
@@ -264,15 +264,15 @@ def test_torch_gives_what_the_reference_says(row: Row) -> None:
         Value(f"y{i}", shape, fmt, Role.SCRATCH, unit=1.0) for i, (shape, fmt) in enumerate(inferred)
     )
     op = Op(row.kind, values, outputs, attrs, Phase.FORWARD)
-    runtime = Runtime(lr=LR, seed=SEED, t=T, real=torch.float32, device=torch.device("cpu"))
+    context = TorchContext(lr=LR, seed=SEED, t=T, real=torch.float32, device=torch.device("cpu"))
     tensors = [
         torch.as_tensor(
             a, dtype=torch.uint8 if o[0] == LABEL else torch.float64 if o[0] is WIDE else torch.float32
         )
         for a, o in zip(arrays, row.operands)
     ]
-    found = op.record.torch(op, runtime)(*tensors)
-    wanted = integer.FUNCTIONS[row.kind](op, Clock(LR, SEED, T), *arrays)
+    found = op.record.torch(op, context)(*tensors)
+    wanted = integer.FUNCTIONS[row.kind](op, StepContext(LR, SEED, T), *arrays)
     for ours, reference in zip((*_several(found), *tensors), (*_several(wanted), *arrays)):
         assert np.array_equal(ours.double().numpy(), reference)
 
@@ -288,7 +288,7 @@ def test_half_up_is_the_nearest_integer() -> None:
     x = np.arange(-40, 41)
     how = Requant(format=S8, shift=3, rounding="half-up")
     op = Op("requant", (), (Value("y", x.shape, S8, Role.SCRATCH),), how, Phase.FORWARD)
-    assert integer.requant(op, Clock(), x).tolist() == [int(np.floor(v / 8 + 0.5)) for v in x]
+    assert integer.requant(op, StepContext(), x).tolist() == [int(np.floor(v / 8 + 0.5)) for v in x]
 
 
 @pytest.mark.parametrize("text", ["s0.7", "s2.1", "b1", "t2"])
@@ -296,7 +296,7 @@ def test_fixed_random_is_centred_and_fills_the_format(text: str) -> None:
     fmt = parse(text)
     out = Value("y", (40_000,), fmt, Role.FEEDBACK)
     op = Op("fixed_random", (), (out,), FixedRandom(format=fmt, shape=out.shape, stream="s"), Phase.FEEDBACK)
-    found = integer.FUNCTIONS["fixed_random"](op, Clock(seed=3))
+    found = integer.FUNCTIONS["fixed_random"](op, StepContext(seed=3))
     assert set(np.unique(found)) <= set(range(-fmt.greatest, fmt.greatest + 1))  # type: ignore[union-attr]
     assert {-fmt.greatest, fmt.greatest} <= set(np.unique(found))  # type: ignore[union-attr]
     assert abs(found.mean()) < 4 * found.std() / 200
@@ -311,7 +311,7 @@ def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
     ups = np.zeros(shape)
     for t in range(steps):
         ups += integer.shift_right(
-            g, k, "stochastic", integer_updates.weight_words(move, Clock(1.0, SEED, t), shape)
+            g, k, "stochastic", integer_updates.weight_words(move, StepContext(1.0, SEED, t), shape)
         )
     sigma = (0.3 * 0.7 / steps) ** 0.5
     mean = ups / steps
@@ -332,10 +332,10 @@ def test_deferred_steps_move_weights_as_one_batch() -> None:
     op = Op("matmul_dw_deferred", values, (), Deferred(**(DEFER | {"defer": 3})), Phase.GRADIENT)
     for t in range(4):
         assert t == 0 or np.array_equal(w, wanted)
-        integer.FUNCTIONS["matmul_dw_deferred"](op, Clock(LR, SEED, t), d[t], x[t], w, *kept)
+        integer.FUNCTIONS["matmul_dw_deferred"](op, StepContext(LR, SEED, t), d[t], x[t], w, *kept)
     at_once = replace(op, kind="matmul_dw_update", inputs=(values[3], values[4], values[2]))
     integer.FUNCTIONS["matmul_dw_update"](
-        at_once, Clock(LR, SEED, 3), d[[0, 1, 3], 0], x[[0, 1, 3], 0], wanted
+        at_once, StepContext(LR, SEED, 3), d[[0, 1, 3], 0], x[[0, 1, 3], 0], wanted
     )
     assert np.array_equal(w, wanted)
     assert kept[2] == 0
@@ -349,7 +349,7 @@ def test_one_rounding_of_a_sum_is_less_noise_than_many() -> None:
     for parts in (g, g.sum(0, keepdims=True)):
         moved = np.zeros(shape)
         for t, part in enumerate(parts):
-            words = integer_updates.weight_words(move, Clock(1.0, SEED, t), shape)
+            words = integer_updates.weight_words(move, StepContext(1.0, SEED, t), shape)
             moved += integer.shift_right(part, k, "stochastic", words)
         noise.append(float(((moved - g.sum(0) / 2**k) ** 2).mean()))
     assert noise[1] < 0.4 * noise[0]

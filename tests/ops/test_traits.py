@@ -18,6 +18,7 @@ from insitu.passes.quantize.walk import LOWER
 from insitu.rules import RULES, emit_step, make_rule
 from insitu.run import integer
 from insitu.run.state import initial_state
+from insitu.step.context import StepContext
 from insitu.step.ir import OPS, Level, Step, Trait
 
 MONITORS = {"monitor", "monitor_goodness"}  # of integer scores, for learning curves
@@ -86,4 +87,4 @@ def test_an_exponent_of_the_whole_batch_mixes_its_samples() -> None:
 
 
 def scores(step: Step, params: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
-    return integer.run(step, initial_state(step, params, 0), x, None, integer.Clock())[0]
+    return integer.run(step, initial_state(step, params, 0), x, None, StepContext())[0]

@@ -16,7 +16,8 @@ from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_inference, emit_step, make_rule
 from insitu.run.initial import initial_state
-from insitu.run.integer import Clock, run
+from insitu.run.integer import run
+from insitu.step.context import StepContext
 from insitu.step.ir import Role, Step
 from tests.helpers import batch, gradients, largest_difference, one_step, small
 from tests.ops.rows import one_hot
@@ -96,9 +97,9 @@ def test_without_a_violation_no_word_moves() -> None:
         state[name][...] = 0
         state[name][2] = 1000
     before = {k: a.copy() for k, a in state.items()}
-    run(step, state, x, np.array([2]), Clock(0.1, 1, 0))
+    run(step, state, x, np.array([2]), StepContext(0.1, 1, 0))
     assert all(np.array_equal(before[k], a) for k, a in state.items())
-    run(step, state, x, np.array([3]), Clock(0.1, 1, 1))
+    run(step, state, x, np.array([3]), StepContext(0.1, 1, 1))
     assert any(not np.array_equal(before[k], a) for k, a in state.items())
 
 

@@ -14,9 +14,9 @@ from insitu.passes import lower, precision
 from insitu.passes.quantize import quantize
 from insitu.rules.protocol import emit_phases, make_rule
 from insitu.run import integer
-from insitu.run.integer import Clock
 from insitu.run.state import State, extend_state, initial_state
 from insitu.run.torch_exec import TorchExecutor
+from insitu.step.context import StepContext
 from insitu.step.ir import Step
 
 SEED = 1
@@ -87,7 +87,7 @@ class Twin:
             inputs = self.executors[phase].convert(x, y)[: len(self.steps[phase].inputs)]
             self.executors[phase].run(list(inputs), lr=lr, t=self.t)
             integers = inputs[0].double().numpy().astype(np.int64)
-            integer.run(self.steps[phase], self.plain, integers, y, Clock(lr, SEED, self.t))
+            integer.run(self.steps[phase], self.plain, integers, y, StepContext(lr, SEED, self.t))
             self.t += 1
 
     def unequal(self) -> list[str]:

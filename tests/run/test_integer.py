@@ -16,8 +16,8 @@ from insitu.rules import emit_step, make_rule
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import RULES
 from insitu.run import integer, integer_arithmetic, integer_elements, integer_products, integer_updates
-from insitu.run.integer import Clock
 from insitu.run.state import initial_state
+from insitu.step.context import StepContext
 
 from .cases import NETWORKS, OPTIONS, twin
 
@@ -159,7 +159,7 @@ def test_the_reference_refuses_what_leaves_its_format() -> None:
     run = twin("bp", "mlp", "edge-latent-free-8")
     too_large = np.full((4, 12), 10_000)
     with pytest.raises(StepError, match=r"matmul at fc1.*does not hold"):
-        integer.run(run.steps[0], run.plain, too_large, np.zeros(4, np.int64), Clock(0.1, 1, 0))
+        integer.run(run.steps[0], run.plain, too_large, np.zeros(4, np.int64), StepContext(0.1, 1, 0))
 
 
 def test_the_reference_has_no_curves() -> None:
@@ -168,7 +168,9 @@ def test_the_reference_has_no_curves() -> None:
     policy = NAMED["edge-latent-free-8"]
     step = quantize(emit_step(make_rule("bp"), net, 4, with_loss=True), policy, net.params)
     with pytest.raises(StepError, match=r"monitor at output.*without its loss"):
-        integer.run(step, run.plain, np.zeros((4, 12), np.int64), np.zeros(4, np.int64), Clock(0.1, 1, 0))
+        integer.run(
+            step, run.plain, np.zeros((4, 12), np.int64), np.zeros(4, np.int64), StepContext(0.1, 1, 0)
+        )
 
 
 def test_first_integers_are_those_of_the_formats() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from insitu.run.integer import Clock, run
+from insitu.run.integer import run
 from insitu.run.program import Program
 from insitu.run.samples import Arrays, Batches
+from insitu.step.context import StepContext
 from insitu.step.ir import Step
 from insitu.step.triggers import triggers_of
 
@@ -44,10 +45,10 @@ class ReferenceEngine:
         given = {value.name: batches.integers(value) for value in step.inputs}
         labels = given.get("label", [None] * len(batches))
         for t, (x, label, rate) in enumerate(zip(given["x"], labels, rates)):
-            run(step, self.arrays, x, label, Clock(rate, self.program.seed, done + t))
+            run(step, self.arrays, x, label, StepContext(rate, self.program.seed, done + t))
 
     def infer(self, data: Arrays, first: int, end: int, threads: int) -> Any:
         step = self.program.inference
         x = Batches(data, np.arange(first, end)[:, None]).integers(step.inputs[0])
-        clock = Clock(self.program.lr, self.program.seed, 0)
-        return np.concatenate([run(step, self.arrays, one, None, clock)[0] for one in x])
+        context = StepContext(self.program.lr, self.program.seed, 0)
+        return np.concatenate([run(step, self.arrays, one, None, context)[0] for one in x])

@@ -14,7 +14,7 @@ from insitu.ops.common import (
     Factor,
     Formatted,
     Run,
-    StepContext,
+    TorchContext,
     error_attrs,
     free,
     per_output,
@@ -88,7 +88,7 @@ def _concat_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [((a.shape[0] + b.shape[0], *a.shape[1:]), a.format)]
 
 
-def _concat_torch(_op: Op, _rt: StepContext) -> Run:
+def _concat_torch(_op: Op, _rt: TorchContext) -> Run:
     import torch
 
     return lambda a, b: torch.cat((a, b))
@@ -117,7 +117,7 @@ def _slice_infer(inputs: Sequence[Value], attrs: RowSlice) -> Inferred:
     return [((count, *x.shape[1:]), x.format)]
 
 
-def _slice_torch(op: Op[RowSlice], _rt: StepContext) -> Run:
+def _slice_torch(op: Op[RowSlice], _rt: TorchContext) -> Run:
     start, count = op.attrs.start, op.attrs.count
     return lambda x: x.narrow(0, start, count)
 
@@ -142,7 +142,7 @@ def _sub_infer(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
     return [(a.shape, attrs.result(a.format))]
 
 
-def _sub_torch(op: Op[Formatted], _rt: StepContext) -> Any:
+def _sub_torch(op: Op[Formatted], _rt: TorchContext) -> Any:
     import torch
 
     if op.inplace == 0:
@@ -173,7 +173,7 @@ def _squares_infer(inputs: Sequence[Value], attrs: RowFactor) -> Inferred:
     return [((x.shape[0],), attrs.result(x.format))]
 
 
-def _squares_torch(op: Op[RowFactor], _rt: StepContext) -> Run:
+def _squares_torch(op: Op[RowFactor], _rt: TorchContext) -> Run:
     if integers(op.inputs[0]):
         return lambda x: x.double().flatten(1).square().sum(1)
     by = op.attrs.by
@@ -209,7 +209,7 @@ def _scale_infer(inputs: Sequence[Value], attrs: RowFactor) -> Inferred:
     return [(x.shape, attrs.result(x.format))]
 
 
-def _scale_torch(op: Op[RowFactor], _rt: StepContext) -> Run:
+def _scale_torch(op: Op[RowFactor], _rt: TorchContext) -> Run:
     by = 1.0 if op.attrs.by is None else op.attrs.by
 
     def scale(x: Tensor, d: Tensor) -> Any:
@@ -243,7 +243,7 @@ def _goodness_infer(inputs: Sequence[Value], attrs: Goodness) -> Inferred:
     return [(g.shape, g.format), *([((), g.format)] if attrs.with_loss else [])]
 
 
-def _goodness_torch(op: Op[Goodness], _rt: StepContext) -> Run:
+def _goodness_torch(op: Op[Goodness], _rt: TorchContext) -> Run:
     from torch.nn.functional import softplus
 
     theta, scale, with_loss = op.attrs.theta, op.attrs.scale, op.attrs.with_loss
@@ -285,7 +285,7 @@ def _products_infer(inputs: Sequence[Value], attrs: RowProducts) -> Inferred:
     return [((first, x.shape[0] - first), x.format)]
 
 
-def _products_torch(op: Op[RowProducts], _rt: StepContext) -> Run:
+def _products_torch(op: Op[RowProducts], _rt: TorchContext) -> Run:
     first, by = op.attrs.first, op.attrs.by
 
     def products(x: Tensor) -> Any:
@@ -341,7 +341,7 @@ def _products_dx_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(x.shape, x.format)]
 
 
-def _products_dx_torch(op: Op[Factor], _rt: StepContext) -> Run:
+def _products_dx_torch(op: Op[Factor], _rt: TorchContext) -> Run:
     import torch
 
     by, first = op.attrs.by, op.inputs[0].shape[0]

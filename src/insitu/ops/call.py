@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.ops.common import Run, StepContext, error_attrs
+from insitu.ops.common import Run, TorchContext, error_attrs
 from insitu.step.attrs import Attrs, Range
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Trait, Value, over_batch, register
@@ -88,7 +88,7 @@ register(
 )
 
 
-def _dx_torch(op: Op[CallDx], _rt: StepContext) -> Run:
+def _dx_torch(op: Op[CallDx], _rt: TorchContext) -> Run:
     """PyTorch's own derivative of the function, or the one that was given."""
     fn, vjp, given, needs = op.attrs.fn, op.attrs.vjp, op.attrs.given, op.attrs.needs
     count = len(given)

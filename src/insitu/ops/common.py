@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from insitu.errors import StepError
 from insitu.numbers.formats import T2, Binary, Quantized
 from insitu.step.attrs import Attrs, Range
+from insitu.step.context import StepContext
 from insitu.step.ir import Counts, Format, Inferred, Op, Phase, Role, Value
 
 Run = Callable[..., Any]
@@ -22,20 +23,15 @@ Padding = tuple[Annotated[int, Range(0)], Annotated[int, Range(0)]]
 """Zeros on each side of rows and columns."""
 
 
-class StepContext(Protocol):
-    """What changes from step to step, as the torch half of an op reads it.
+@dataclass(kw_only=True)
+class TorchContext(StepContext):
+    """A step's context as the torch half of an op reads it.
 
     Attributes:
-        lr: learning rate.
-        seed: of the run.
-        t: training step, from 0.
         real: torch type of the real numbers.
         device: torch device of every tensor.
     """
 
-    lr: float
-    seed: int
-    t: int
     real: Any
     device: Any
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from insitu.ops import integer_products
-from insitu.ops.common import Run, StepContext, error_attrs, macs, require
+from insitu.ops.common import Run, TorchContext, error_attrs, macs, require
 from insitu.ops.integer_products import GEOMETRY, Convolution, ConvolutionDw, ConvolutionDx, Geometry
 from insitu.ops.loops import LoopNest, Operand, convolution, weights, written
 from insitu.ops.matmul import feedback_view, view_random
@@ -70,13 +70,13 @@ DIRECT_MACS = 1_000_000
 dominates."""
 
 
-def _direct(op: Op[Geometry], rt: StepContext, macs_of_op: int) -> bool:
+def _direct(op: Op[Geometry], rt: TorchContext, macs_of_op: int) -> bool:
     """Is this a small, dense convolution on a CPU?"""
     plain = op.attrs.groups == 1 and op.attrs.dilation == (1, 1)
     return plain and macs_of_op <= DIRECT_MACS and rt.device.type == "cpu"
 
 
-def _torch(op: Op[Convolution], rt: StepContext) -> Run:
+def _torch(op: Op[Convolution], rt: TorchContext) -> Run:
     import torch
 
     if integers(op.inputs[0]):
@@ -166,7 +166,7 @@ def _dx_infer(inputs: Sequence[Value], attrs: ConvolutionDx) -> Inferred:
 Backward = Callable[[Any, Any, Any], Any]
 
 
-def _backward(op: Op[Geometry], rt: StepContext, kernel: Sequence[int], wanted: int) -> Backward:
+def _backward(op: Op[Geometry], rt: TorchContext, kernel: Sequence[int], wanted: int) -> Backward:
     """``(d, x, w) -> gradient``: of the input for ``wanted`` 0, of the kernel for 1.
 
     Only the shape of the wanted one is read, not its values.
@@ -182,7 +182,7 @@ def _backward(op: Op[Geometry], rt: StepContext, kernel: Sequence[int], wanted: 
     return lambda d, x, w: full(d, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)[wanted]
 
 
-def _dx_torch(op: Op[ConvolutionDx], rt: StepContext) -> Run:
+def _dx_torch(op: Op[ConvolutionDx], rt: TorchContext) -> Run:
     if integers(op.inputs[0]):
         return integer_products.conv_dx(op, rt)
     backward = _backward(op, rt, op.inputs[1].shape, 0)
@@ -223,7 +223,7 @@ def _dw_infer(inputs: Sequence[Value], attrs: ConvolutionDw) -> Inferred:
     return [(attrs.kernel, attrs.result(d.format))]
 
 
-def _dw_torch(op: Op[ConvolutionDw], rt: StepContext) -> Run:
+def _dw_torch(op: Op[ConvolutionDw], rt: TorchContext) -> Run:
     if integers(op.inputs[0]):
         return integer_products.conv_dw(op, rt)
     kernel = op.attrs.kernel

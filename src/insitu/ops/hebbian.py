@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from insitu.ops.common import (
     Factor,
     Run,
-    StepContext,
+    TorchContext,
     error_attrs,
     no_outputs,
     per_output,
@@ -37,7 +37,7 @@ class Competition(Attrs):
     anti: bool
 
 
-def _compete_torch(op: Op[Competition], _rt: StepContext) -> Run:
+def _compete_torch(op: Op[Competition], _rt: TorchContext) -> Run:
     temperature, anti = op.attrs.temperature, op.attrs.anti
 
     def compete(u: Tensor) -> Any:
@@ -73,7 +73,7 @@ def _products_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [((a.shape[1],), a.format)]
 
 
-def _products_torch(op: Op[Factor], _rt: StepContext) -> Run:
+def _products_torch(op: Op[Factor], _rt: TorchContext) -> Run:
     by = op.attrs.by
     axes = [0, *range(2, len(op.inputs[0].shape))]
     return lambda a, b: (a * b).sum(axes).mul_(by)
@@ -101,7 +101,7 @@ def _scale_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(x.shape, x.format)]
 
 
-def _scale_torch(op: Op, _rt: StepContext) -> Run:
+def _scale_torch(op: Op, _rt: TorchContext) -> Run:
     view = (1, -1, *(1,) * (len(op.inputs[0].shape) - 2))
     if op.inplace == 0:
         return lambda x, s: x.mul_(s.view(view))
@@ -139,7 +139,7 @@ def _shrink_infer(inputs: Sequence[Value], attrs: Attrs) -> Inferred:
     return no_outputs(inputs, attrs)
 
 
-def _shrink_torch(op: Op, rt: StepContext) -> Run:
+def _shrink_torch(op: Op, rt: TorchContext) -> Run:
     view = (-1, *(1,) * (len(op.inputs[0].shape) - 1))
 
     def shrink(w: Tensor, d: Tensor) -> None:

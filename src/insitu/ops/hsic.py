@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import Run, StepContext, error_attrs, require, same_as, touch
+from insitu.ops.common import Run, TorchContext, error_attrs, require, same_as, touch
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, over_batch, register
@@ -44,7 +44,7 @@ class Vote(Attrs):
     decay: float
 
 
-def _gaussian_torch(op: Op[Gaussian], _rt: StepContext) -> Run:
+def _gaussian_torch(op: Op[Gaussian], _rt: TorchContext) -> Run:
     width = op.attrs.width
 
     def kernel(g: Tensor) -> Any:
@@ -76,7 +76,7 @@ register(
 )
 
 
-def _gaussian_dx_torch(op: Op[Gaussian], _rt: StepContext) -> Run:
+def _gaussian_dx_torch(op: Op[Gaussian], _rt: TorchContext) -> Run:
     width = op.attrs.width
 
     def dx(d: Tensor, k: Tensor) -> Any:
@@ -103,7 +103,7 @@ register(
 )
 
 
-def _centre_torch(_op: Op, _rt: StepContext) -> Run:
+def _centre_torch(_op: Op, _rt: TorchContext) -> Run:
     def centre(k: Tensor) -> Any:
         return (k - k.mean(0, keepdim=True)).sub_(k.mean(1, keepdim=True)).add_(k.mean())
 
@@ -147,7 +147,7 @@ register(
 )
 
 
-def _vote_torch(op: Op[Vote], _rt: StepContext) -> Run:
+def _vote_torch(op: Op[Vote], _rt: TorchContext) -> Run:
     decay = op.attrs.decay
 
     def vote(z: Tensor, label: Tensor, votes: Tensor) -> None:
@@ -183,7 +183,7 @@ def _elect_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [((z.shape[0], votes.shape[1]), z.format)]
 
 
-def _elect_torch(_op: Op, _rt: StepContext) -> Run:
+def _elect_torch(_op: Op, _rt: TorchContext) -> Run:
     def elect(z: Tensor, votes: Tensor) -> Any:
         smooth = votes + 1.0 / votes.shape[1]
         return (smooth / smooth.sum(1, keepdim=True)).log_()[z.argmax(1)]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import Float, Quantized
-from insitu.ops.common import Entries, OfFormat, Run, StepContext, per_output, require, touch
+from insitu.ops.common import Entries, OfFormat, Run, TorchContext, per_output, require, touch
 from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
 from insitu.step.attrs import Attrs
@@ -102,7 +102,7 @@ def _hot(z: Tensor, label: Tensor) -> Any:
     return torch.zeros_like(z).scatter_(1, label.long()[:, None], 1.0)
 
 
-def _softmax_torch(op: Op[Softmax], rt: StepContext) -> Run:
+def _softmax_torch(op: Op[Softmax], rt: TorchContext) -> Run:
     import torch
 
     table = torch.tensor(op.attrs.table, dtype=torch.float64, device=rt.device)
@@ -118,12 +118,12 @@ def _softmax_torch(op: Op[Softmax], rt: StepContext) -> Run:
     return error
 
 
-def _difference_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+def _difference_torch(op: Op[IntegerError], _rt: TorchContext) -> Run:
     one, fmt = op.attrs.one, op.attrs.format
     return lambda z, label: onto(z.double() - one * _hot(z.double(), label), fmt)
 
 
-def _margin_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+def _margin_torch(op: Op[IntegerError], _rt: TorchContext) -> Run:
     one, fmt = op.attrs.one, op.attrs.format
 
     def error(z: Tensor, label: Tensor) -> Any:
@@ -168,7 +168,7 @@ for _name, _doc, _lower in (
     )
 
 
-def _violated_torch(op: Op[Violated], _rt: StepContext) -> Run:
+def _violated_torch(op: Op[Violated], _rt: TorchContext) -> Run:
     a = op.attrs
 
     def error(z: Tensor, label: Tensor, h: Tensor | None = None, e: Tensor = 0) -> Any:
@@ -196,7 +196,7 @@ register(
 )
 
 
-def _less_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+def _less_torch(op: Op[IntegerError], _rt: TorchContext) -> Run:
     one, fmt = op.attrs.one, op.attrs.format
     return lambda p, label: onto(p - one * _hot(p, label), fmt)
 
@@ -214,7 +214,7 @@ register(
 )
 
 
-def _halves_torch(op: Op[IntegerError], _rt: StepContext) -> Run:
+def _halves_torch(op: Op[IntegerError], _rt: TorchContext) -> Run:
     one, fmt = op.attrs.one, op.attrs.format
     half = op.inputs[0].shape[0] // 2
 
@@ -240,7 +240,7 @@ register(
 )
 
 
-def _monitor_torch(op: Op[LossMonitor], _rt: StepContext) -> Run:
+def _monitor_torch(op: Op[LossMonitor], _rt: TorchContext) -> Run:
     value, unit, scale = VALUES[op.attrs.loss], op.attrs.step, op.attrs.scale
 
     def loss(z: Tensor, label: Tensor) -> Any:
@@ -263,7 +263,7 @@ register(
 )
 
 
-def _monitor_goodness_torch(op: Op[Monitor], _rt: StepContext) -> Run:
+def _monitor_goodness_torch(op: Op[Monitor], _rt: TorchContext) -> Run:
     from torch.nn.functional import softplus
 
     unit, scale = op.attrs.step, op.attrs.scale

@@ -23,8 +23,8 @@ from insitu.ops.common import (
     Pair,
     Run,
     Shaped,
-    StepContext,
     Sums,
+    TorchContext,
     saturates_to,
 )
 from insitu.ops.quant import EXACT, ROOM, Mode, ReadsWeights, WeightView, onto, random_words, reader, shifted
@@ -201,7 +201,7 @@ def limited(op: Op[Sums], run: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *operands: run(*operands).clamp_(fmt.least, fmt.greatest)
 
 
-def _ended(op: Op[WithEpilogue], rt: StepContext, run: Callable[..., Any]) -> Callable[..., Any]:
+def _ended(op: Op[WithEpilogue], rt: TorchContext, run: Callable[..., Any]) -> Callable[..., Any]:
     """The op with its limit and its requantization."""
     run = limited(op, run)
     epilogue = op.attrs.epilogue
@@ -239,7 +239,7 @@ def _summed(
     return total
 
 
-def dense(op: Op[Product], rt: StepContext) -> Run:
+def dense(op: Op[Product], rt: TorchContext) -> Run:
     """z = x wᵀ (+ bias · 2^bias_shift)."""
     from torch.nn.functional import linear
 
@@ -262,7 +262,7 @@ def _signed(op: Op[MatrixView]) -> Callable[[Any], Any]:
     return (lambda w: torch.sign(read(w))) if op.attrs.view == "sign" else read
 
 
-def dense_dx(op: Op[ProductDx], rt: StepContext) -> Run:
+def dense_dx(op: Op[ProductDx], rt: TorchContext) -> Run:
     """e = d w."""
     import torch
 
@@ -271,7 +271,7 @@ def dense_dx(op: Op[ProductDx], rt: StepContext) -> Run:
     return _ended(op, rt, lambda d, w: product(d, matrix(w)))
 
 
-def dense_dw(op: Op[Sums], rt: StepContext) -> Run:
+def dense_dw(op: Op[Sums], rt: TorchContext) -> Run:
     """g = dᵀ x."""
 
     def whole(d: Tensor, x: Tensor) -> Any:
@@ -280,7 +280,7 @@ def dense_dw(op: Op[Sums], rt: StepContext) -> Run:
     return limited(op, _summed(op, op.inputs[0].shape[0], lambda d, x, b: whole(d[b], x[b]), whole))
 
 
-def projected(op: Op[Projection], rt: StepContext) -> Run:
+def projected(op: Op[Projection], rt: TorchContext) -> Run:
     """δ = e B, the first columns."""
     columns = op.attrs.columns
 
@@ -290,7 +290,7 @@ def projected(op: Op[Projection], rt: StepContext) -> Run:
     return _ended(op, rt, _summed(op, op.inputs[0].shape[1], lambda e, m, c: whole(e[:, c], m[c]), whole))
 
 
-def conv(op: Op[Convolution], rt: StepContext) -> Run:
+def conv(op: Op[Convolution], rt: TorchContext) -> Run:
     """z = conv(x, w) (+ bias · 2^bias_shift)."""
     import torch
 
@@ -319,7 +319,7 @@ def _conv_backward(op: Op[Geometry], wanted: int) -> Callable[[Any, Any, Any], A
     return lambda d, x, w: full(d, x, w, None, stride, padding, dilation, False, (0, 0), groups, mask)[wanted]
 
 
-def conv_dx(op: Op[ConvolutionDx], rt: StepContext) -> Run:
+def conv_dx(op: Op[ConvolutionDx], rt: TorchContext) -> Run:
     """e = transposed conv(d, w)."""
     matrix, backward, shape = _signed(op), _conv_backward(op, 0), op.outputs[0].shape
 
@@ -330,7 +330,7 @@ def conv_dx(op: Op[ConvolutionDx], rt: StepContext) -> Run:
     return _ended(op, rt, lambda d, w: product(d, matrix(w)))
 
 
-def conv_dw(op: Op[ConvolutionDw], rt: StepContext) -> Run:
+def conv_dw(op: Op[ConvolutionDw], rt: TorchContext) -> Run:
     """g = correlation of x with d."""
     backward, kernel = _conv_backward(op, 1), op.attrs.kernel
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from insitu.ops.common import Run, StepContext, require
+from insitu.ops.common import Run, TorchContext, require
 from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
@@ -159,8 +159,8 @@ def mean_scale(loss: str, shape: Sequence[int]) -> float:
     return 1.0 / shape[0] if loss == "xent" else 1.0 / prod(shape)
 
 
-def _torch(function: LossFunction) -> Callable[[Op[Loss], StepContext], Run]:
-    def lower(op: Op[Loss], _rt: StepContext) -> Any:
+def _torch(function: LossFunction) -> Callable[[Op[Loss], TorchContext], Run]:
+    def lower(op: Op[Loss], _rt: TorchContext) -> Any:
         scale, with_loss, inplace = op.attrs.scale, op.attrs.with_loss, op.inplace == 0
 
         def error(z: Tensor, label: Tensor) -> Any:
@@ -223,7 +223,7 @@ def _violation_infer(inputs: Sequence[Value], attrs: Violation) -> Inferred:
     return _infer((z, label), attrs)
 
 
-def _violation_torch(op: Op[Violation], _rt: StepContext) -> Run:
+def _violation_torch(op: Op[Violation], _rt: TorchContext) -> Run:
     a = op.attrs
 
     def error(z: Tensor, label: Tensor, h: Tensor | None = None) -> Any:
@@ -258,7 +258,7 @@ def _value_infer(inputs: Sequence[Value], _attrs: Scaled) -> Inferred:
     return [((), inputs[0].format)]
 
 
-def _value_torch(value: Callable[[Any, Any], Any]) -> Callable[[Op[Scaled], StepContext], Run]:
+def _value_torch(value: Callable[[Any, Any], Any]) -> Callable[[Op[Scaled], TorchContext], Run]:
     return lambda op, _rt: lambda z, label: value(z, one_hot(label, z)) * op.attrs.scale
 
 

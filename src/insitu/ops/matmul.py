@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from insitu.ops import integer_products
-from insitu.ops.common import Formatted, Run, StepContext, Sums, error_attrs, macs, require
+from insitu.ops.common import Formatted, Run, Sums, TorchContext, error_attrs, macs, require
 from insitu.ops.integer_products import Product, ProductDx, Viewed
 from insitu.ops.loops import LoopNest, Operand, dense, weights, written
 from insitu.ops.quant import integers
@@ -43,7 +43,7 @@ def _infer(inputs: Sequence[Value], attrs: Product) -> Inferred:
     return [((x.shape[0], w.shape[0]), attrs.result(x.format))]
 
 
-def _torch(op: Op[Product], rt: StepContext) -> Run:
+def _torch(op: Op[Product], rt: TorchContext) -> Run:
     import torch
 
     return integer_products.dense(op, rt) if integers(op.inputs[0]) else torch.nn.functional.linear
@@ -89,7 +89,7 @@ register(
 )
 
 
-def feedback_view(op: Op[Viewed], rt: StepContext, w: Tensor, magnitude: Any = None) -> Tensor:
+def feedback_view(op: Op[Viewed], rt: TorchContext, w: Tensor, magnitude: Any = None) -> Tensor:
     """The matrix that an adjoint multiplies by: the operand itself, or its sign view, made as it is read.
 
     ``view=sign``: ``scale · sign(w)``; ``view=sign-magnitude``: ``|m| · sign(w)`` with ``m`` the third
@@ -127,7 +127,7 @@ def _dx_infer(inputs: Sequence[Value], attrs: ProductDx) -> Inferred:
     return [((d.shape[0], w.shape[1]), attrs.result(d.format))]
 
 
-def _dx_torch(op: Op[ProductDx], rt: StepContext) -> Any:
+def _dx_torch(op: Op[ProductDx], rt: TorchContext) -> Any:
     import torch
 
     if integers(op.inputs[0]):
@@ -170,7 +170,7 @@ def _dw_infer(inputs: Sequence[Value], attrs: Sums) -> Inferred:
     return [((d.shape[1], x.shape[1]), attrs.result(d.format))]
 
 
-def _dw_torch(op: Op[Sums], rt: StepContext) -> Run:
+def _dw_torch(op: Op[Sums], rt: TorchContext) -> Run:
     import torch
 
     if integers(op.inputs[0]):
@@ -216,7 +216,7 @@ def sum_dims(v: Value) -> list[int]:
     return [i for i in range(len(v.shape)) if i != 1]
 
 
-def _sum_torch(op: Op[Sums], _rt: StepContext) -> Run:
+def _sum_torch(op: Op[Sums], _rt: TorchContext) -> Run:
     dims = sum_dims(op.inputs[0])
     if integers(op.inputs[0]):
         return integer_products.limited(op, lambda d: (d if op.attrs.chunks else d.double()).sum(dims))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.ops.common import Run, StepContext, error_attrs, no_outputs, require, same_as, touch
+from insitu.ops.common import Run, TorchContext, error_attrs, no_outputs, require, same_as, touch
 from insitu.ops.matmul import channels, sum_dims
 from insitu.step.attrs import Attrs, Range
 from insitu.step.builder import Builder
@@ -60,7 +60,7 @@ def _channels(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [out, out]
 
 
-def _stats_torch(op: Op, _rt: StepContext) -> Run:
+def _stats_torch(op: Op, _rt: TorchContext) -> Run:
     import torch
 
     dims = sum_dims(op.inputs[0])
@@ -80,7 +80,7 @@ register(
 )
 
 
-def _track_torch(op: Op[Track], _rt: StepContext) -> Run:
+def _track_torch(op: Op[Track], _rt: TorchContext) -> Run:
     momentum = op.attrs.momentum
     n = op.attrs.count
 
@@ -118,7 +118,7 @@ def _apply_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(inputs[0].shape, inputs[0].format)]
 
 
-def _apply_torch(op: Op[Normalize], _rt: StepContext) -> Run:
+def _apply_torch(op: Op[Normalize], _rt: TorchContext) -> Run:
     eps = op.attrs.eps
 
     def apply(x: Tensor, mean: Tensor, var: Tensor, *affine: Tensor) -> Any:
@@ -164,7 +164,7 @@ register(
 )
 
 
-def _bn_dx_torch(op: Op[Normalize], _rt: StepContext) -> Run:
+def _bn_dx_torch(op: Op[Normalize], _rt: TorchContext) -> Run:
     eps, frozen, dims = op.attrs.eps, op.attrs.frozen, sum_dims(op.inputs[0])
 
     def dx(d: Tensor, x: Tensor, mean: Tensor, var: Tensor, *gamma: Tensor) -> Any:
@@ -192,7 +192,7 @@ register(
 )
 
 
-def _bn_dgamma_torch(op: Op[Epsilon], _rt: StepContext) -> Run:
+def _bn_dgamma_torch(op: Op[Epsilon], _rt: TorchContext) -> Run:
     eps, dims = op.attrs.eps, sum_dims(op.inputs[0])
 
     def dgamma(d: Tensor, x: Tensor, mean: Tensor, var: Tensor) -> Any:
@@ -223,7 +223,7 @@ def _per_sample(x: Tensor, r: Tensor) -> Any:
     return r.view(-1, *(1,) * (x.dim() - 1))
 
 
-def _rms_torch(op: Op[Epsilon], _rt: StepContext) -> Run:
+def _rms_torch(op: Op[Epsilon], _rt: TorchContext) -> Run:
     eps = op.attrs.eps
 
     def rms(x: Tensor) -> Any:
@@ -258,7 +258,7 @@ register(
 )
 
 
-def _rms_dx_torch(op: Op, _rt: StepContext) -> Run:
+def _rms_dx_torch(op: Op, _rt: TorchContext) -> Run:
     def dx(d: Tensor, y: Tensor, r: Tensor) -> Any:
         along = (d * y).flatten(1).mean(1)
         out = d if op.inplace == 0 else d.clone()

@@ -12,7 +12,7 @@ from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from insitu.errors import ConfigError
-from insitu.ops.common import StepContext
+from insitu.ops.common import TorchContext
 from insitu.step.attrs import portable
 
 if TYPE_CHECKING:
@@ -82,18 +82,18 @@ Accumulate = Callable[[Any, float, float], Any]
 """``(into, beta, alpha)``: into ← beta · into + alpha · gradient, without storing the gradient."""
 
 
-def _sgd(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate) -> None:
+def _sgd(o: Optimizer, rt: TorchContext, w: Tensor, accumulate: Accumulate) -> None:
     accumulate(w, 1.0 - rt.lr * o.weight_decay, -rt.lr)
 
 
-def _momentum(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
+def _momentum(o: Optimizer, rt: TorchContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
     if o.weight_decay:
         m.add_(w, alpha=o.weight_decay / o.momentum)
     accumulate(m, o.momentum, 1.0)
     w.add_(m, alpha=-rt.lr)
 
 
-def _nesterov(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
+def _nesterov(o: Optimizer, rt: TorchContext, w: Tensor, accumulate: Accumulate, m: Tensor) -> None:
     """w - lr (g + µ m'), m' = µ m + g, with g = m' - µ m: the gradient itself is never needed."""
     mu, lr, decay = o.momentum, rt.lr, o.weight_decay
     m.mul_(mu)
@@ -104,7 +104,7 @@ def _nesterov(o: Optimizer, rt: StepContext, w: Tensor, accumulate: Accumulate, 
     w.add_(m, alpha=-lr * (1.0 + mu))
 
 
-def _adam(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, m: Tensor, v: Tensor) -> None:
+def _adam(o: Optimizer, rt: TorchContext, w: Tensor, g: Tensor, m: Tensor, v: Tensor) -> None:
     if o.weight_decay:
         g = g.add(w, alpha=o.weight_decay)
     m.lerp_(g, 1.0 - o.beta1)
@@ -114,7 +114,7 @@ def _adam(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, m: Tensor, v: Ten
     w.addcdiv_(m, denominator, value=-rt.lr / (1.0 - o.beta1**t))
 
 
-def _sign(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor) -> None:
+def _sign(o: Optimizer, rt: TorchContext, w: Tensor, g: Tensor) -> None:
     w.mul_(1.0 - rt.lr * o.weight_decay).add_(g.sign(), alpha=-rt.lr)
 
 
@@ -132,7 +132,7 @@ def _from_gradient(g: Tensor) -> Accumulate:
     return lambda into, beta, alpha: scaled(into, beta).add_(g, alpha=alpha)
 
 
-def apply(o: Optimizer, rt: StepContext, w: Tensor, g: Tensor, state: Sequence[Any]) -> None:
+def apply(o: Optimizer, rt: TorchContext, w: Tensor, g: Tensor, state: Sequence[Any]) -> None:
     """One update from a gradient in one piece."""
     if o.kind in LINEAR:
         LINEAR[o.kind](o, rt, w, _from_gradient(g), *state)

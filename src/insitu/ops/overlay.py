@@ -11,7 +11,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers import prng
-from insitu.ops.common import Run, StepContext, Streamed, per_output, require
+from insitu.ops.common import Run, Streamed, TorchContext, per_output, require
 from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Value, over_batch, register
 
@@ -61,7 +61,7 @@ def _overlay_infer(inputs: Sequence[Value], attrs: Overlay) -> Inferred:
     return [((label.shape[0], *x.shape[1:]), x.format)]
 
 
-def _overlay_torch(op: Op[Overlay], _rt: StepContext) -> Run:
+def _overlay_torch(op: Op[Overlay], _rt: TorchContext) -> Run:
     classes = op.attrs.classes
     times = op.inputs[1].shape[0] // op.inputs[0].shape[0]
     one = float(1 if op.attrs.one is None else op.attrs.one)
@@ -94,7 +94,7 @@ def _each_infer(inputs: Sequence[Value], attrs: Overlay) -> Inferred:
     return [((x.shape[0] * attrs.classes, *x.shape[1:]), x.format)]
 
 
-def _each_torch(op: Op[Overlay], _rt: StepContext) -> Run:
+def _each_torch(op: Op[Overlay], _rt: TorchContext) -> Run:
     import torch
 
     classes = op.attrs.classes
@@ -128,7 +128,7 @@ def _even_infer(inputs: Sequence[Value], attrs: Overlay) -> Inferred:
     return [(x.shape, x.format)]
 
 
-def _even_torch(op: Op[Overlay], _rt: StepContext) -> Run:
+def _even_torch(op: Op[Overlay], _rt: TorchContext) -> Run:
     classes = op.attrs.classes
     share = 1.0 / classes if op.attrs.one is None else op.attrs.one
 
@@ -165,7 +165,7 @@ def _wrong_infer(inputs: Sequence[Value], attrs: WrongLabels) -> Inferred:
     return [(label.shape, label.format)]
 
 
-def _words(op: Op[Streamed], rt: StepContext, rows: int) -> Tensor:
+def _words(op: Op[Streamed], rt: TorchContext, rows: int) -> Tensor:
     """A word per row, of this training step."""
     import torch
 
@@ -173,7 +173,7 @@ def _words(op: Op[Streamed], rt: StepContext, rows: int) -> Tensor:
     return prng.words(key, torch.arange(rows, device=rt.device))
 
 
-def _wrong_torch(op: Op[WrongLabels], rt: StepContext) -> Run:
+def _wrong_torch(op: Op[WrongLabels], rt: TorchContext) -> Run:
     classes = op.attrs.classes
 
     def wrong(label: Tensor) -> Any:
@@ -206,7 +206,7 @@ def _draw_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(label.shape, label.format)]
 
 
-def _draw_torch(op: Op[Streamed], rt: StepContext) -> Run:
+def _draw_torch(op: Op[Streamed], rt: TorchContext) -> Run:
     classes = op.inputs[0].shape[1]
 
     def draw(z: Tensor, label: Tensor) -> Any:

@@ -14,7 +14,7 @@ from insitu.ops.common import (
     Formatted,
     Run,
     Shaped,
-    StepContext,
+    TorchContext,
     error_attrs,
     free,
     in_result_format,
@@ -55,7 +55,7 @@ def _activate_infer(inputs: Sequence[Value], attrs: Activate) -> Inferred:
     return [(inputs[0].shape, inputs[0].format)]
 
 
-def _activate_torch(op: Op[Activate], _rt: StepContext) -> Run:
+def _activate_torch(op: Op[Activate], _rt: TorchContext) -> Run:
     forward, slope = ACTIVATIONS[op.attrs.fn].forward, op.attrs.below
     if op.inplace is None:
         return lambda x: forward(x, slope, None)
@@ -85,7 +85,7 @@ register(
 )
 
 
-def _gate_torch(op: Op[Activate], _rt: StepContext) -> Run:
+def _gate_torch(op: Op[Activate], _rt: TorchContext) -> Run:
     gate, slope = ACTIVATIONS[op.attrs.fn].gate, op.attrs.below
     if op.inplace is None:
         return lambda d, kept: gate(d, kept, slope, None)
@@ -123,7 +123,7 @@ def _add_infer(inputs: Sequence[Value], attrs: Formatted) -> Inferred:
 
 
 def _binary(name: str) -> Callable[[Op, Any], Any]:
-    def lower(op: Op, _rt: StepContext) -> Any:
+    def lower(op: Op, _rt: TorchContext) -> Any:
         import torch
 
         if op.inplace is None:
@@ -166,7 +166,7 @@ register(
 )
 
 
-def _scale_torch(op: Op[Factor], _rt: StepContext) -> Run:
+def _scale_torch(op: Op[Factor], _rt: TorchContext) -> Run:
     factor = op.attrs.by
     return (lambda x: x * factor) if op.inplace is None else (lambda x: x.mul_(factor))
 
@@ -187,7 +187,7 @@ register(
 )
 
 
-def _sign_torch(op: Op[Formatted], _rt: StepContext) -> Any:
+def _sign_torch(op: Op[Formatted], _rt: TorchContext) -> Any:
     import torch
 
     return torch.sign if op.inplace is None else torch.Tensor.sign_
@@ -226,7 +226,7 @@ def _stash_infer(inputs: Sequence[Value], attrs: Stash) -> Inferred:
     return [(inputs[0].shape, fmt)]
 
 
-def _stash_torch(op: Op[Stash], _rt: StepContext) -> Run:
+def _stash_torch(op: Op[Stash], _rt: TorchContext) -> Run:
     if integers(op.outputs[0]):
         return lambda x: (x > 0).float()
     scale = op.attrs.scale
@@ -252,7 +252,7 @@ def _reshape_infer(inputs: Sequence[Value], attrs: Shaped) -> Inferred:
     return [(attrs.shape, x.format)]
 
 
-def _reshape_torch(op: Op[Shaped], _rt: StepContext) -> Run:
+def _reshape_torch(op: Op[Shaped], _rt: TorchContext) -> Run:
     shape = op.attrs.shape
     return lambda x: x.view(shape)
 

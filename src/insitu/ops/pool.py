@@ -17,7 +17,7 @@ from insitu.ops.common import (
     Pair,
     Run,
     Shaped,
-    StepContext,
+    TorchContext,
     error_attrs,
     or_zero,
     per_output,
@@ -147,7 +147,7 @@ def _integer_type(bits: int) -> Any:
     return {8: torch.uint8, 16: torch.uint16, 32: torch.int32}[bits]
 
 
-def _max_torch(op: Op[MaxPool], _rt: StepContext) -> Run:
+def _max_torch(op: Op[MaxPool], _rt: TorchContext) -> Run:
     import torch
 
     a, pool = op.attrs, torch.ops.aten.adaptive_max_pool2d.default
@@ -188,7 +188,7 @@ register(
 )
 
 
-def _max_unpool_torch(op: Op, _rt: StepContext) -> Run:
+def _max_unpool_torch(op: Op, _rt: TorchContext) -> Run:
     import torch
 
     shape = op.outputs[0].shape
@@ -225,7 +225,7 @@ register(
 )
 
 
-def _avg_torch(op: Op[Pool], _rt: StepContext) -> Run:
+def _avg_torch(op: Op[Pool], _rt: TorchContext) -> Run:
     import torch
 
     size = op.attrs.size
@@ -261,7 +261,7 @@ register(
 )
 
 
-def _avg_unpool_torch(op: Op[AvgUnpool], _rt: StepContext) -> Run:
+def _avg_unpool_torch(op: Op[AvgUnpool], _rt: TorchContext) -> Run:
     import torch
 
     aten = torch.ops.aten
@@ -298,7 +298,7 @@ def _unpool_gate_infer(inputs: Sequence[Value], attrs: UnpoolGate) -> Inferred:
     return [(kept.shape, or_zero(d.format))]
 
 
-def _unpool_gate_torch(op: Op[UnpoolGate], _rt: StepContext) -> Run:
+def _unpool_gate_torch(op: Op[UnpoolGate], _rt: TorchContext) -> Run:
     import torch
 
     gate = torch.ops.aten.threshold_backward.grad_input

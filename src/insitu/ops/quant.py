@@ -19,7 +19,7 @@ import numpy as np
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding
-from insitu.ops.common import Drawn, OfFormat, Run, Shaped, StepContext, Streamed, Sums, per_output, require
+from insitu.ops.common import Drawn, OfFormat, Run, Shaped, Streamed, Sums, TorchContext, per_output, require
 from insitu.step.attrs import Attrs, Range, portable
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
@@ -171,7 +171,7 @@ def _requant_infer(inputs: Sequence[Value], attrs: Requant) -> Inferred:
     return of_format(inputs, attrs)
 
 
-def random_words(rt: StepContext, stream: str, start: int, count: int, t: int | None = None) -> Tensor:
+def random_words(rt: TorchContext, stream: str, start: int, count: int, t: int | None = None) -> Tensor:
     """Words ``start ...`` of a stream at a training step, as int64."""
     import torch
 
@@ -216,7 +216,7 @@ def onto(y: Tensor, fmt: Quantized) -> Any:
     return y.float() if fmt.max_abs < EXACT else y.double()
 
 
-def _requant_torch(op: Op[Requant], rt: StepContext) -> Run:
+def _requant_torch(op: Op[Requant], rt: TorchContext) -> Run:
     shift, rounding, fmt = op.attrs.shift, op.attrs.rounding, op.attrs.format
     times, stream = op.attrs.times, op.attrs.stream
     size, shape = op.inputs[0].size, op.inputs[0].shape
@@ -269,7 +269,7 @@ def _exponent_infer(inputs: Sequence[Value], attrs: Exponent) -> Inferred:
     return [(inputs[0].shape[:1] if attrs.by_sample else (), EXPONENT)]
 
 
-def _exponent_torch(op: Op[Exponent], _rt: StepContext) -> Run:
+def _exponent_torch(op: Op[Exponent], _rt: TorchContext) -> Run:
     import torch
 
     bits, by_sample, usual = op.attrs.bits, op.attrs.by_sample, op.attrs.usual
@@ -314,7 +314,7 @@ def _norm_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [((x.shape[0],), EXPONENT)]
 
 
-def _norm_torch(op: Op[NormExponent], _rt: StepContext) -> Run:
+def _norm_torch(op: Op[NormExponent], _rt: TorchContext) -> Run:
     import torch
 
     by = op.attrs.by
@@ -377,7 +377,7 @@ def _align_infer(inputs: Sequence[Value], attrs: Aligned) -> Inferred:
     return [(a.shape, attrs.format), ((), EXPONENT)]
 
 
-def _align_torch(op: Op[Aligned], _rt: StepContext) -> Run:
+def _align_torch(op: Op[Aligned], _rt: TorchContext) -> Run:
     import torch
 
     fmt, shifts, given = op.attrs.format, op.attrs.shifts, op.attrs.exponents
@@ -428,7 +428,7 @@ class FixedRandom(Streamed, Shaped, OfFormat):
     """A fixed random array."""
 
 
-def _fixed_torch(op: Op[FixedRandom], rt: StepContext) -> Run:
+def _fixed_torch(op: Op[FixedRandom], rt: TorchContext) -> Run:
     shape, fmt, stream = op.outputs[0].shape, op.attrs.format, op.attrs.stream
     size = op.outputs[0].size
     return lambda: feedback_integers(random_words(rt, stream, 0, size, 0), fmt).float().view(shape)

@@ -14,8 +14,8 @@ from insitu.ops.common import (
     Formatted,
     Run,
     Shaped,
-    StepContext,
     Streamed,
+    TorchContext,
     error_attrs,
     require,
     zeroed,
@@ -104,7 +104,7 @@ def _dropout_infer(inputs: Sequence[Value], attrs: Dropout) -> Inferred:
     return zeroed(inputs, attrs)
 
 
-def _dropout_torch(op: Op[Dropout], rt: StepContext) -> Run:
+def _dropout_torch(op: Op[Dropout], rt: TorchContext) -> Run:
     import torch
 
     p, stream, inplace = op.attrs.p, op.attrs.stream, op.inplace == 0
@@ -146,7 +146,7 @@ def _matrix_infer(_inputs: Sequence[Value], attrs: Random) -> Inferred:
     return [(attrs.shape, attrs.format)]
 
 
-def _matrix_torch(op: Op[Random], rt: StepContext) -> Run:
+def _matrix_torch(op: Op[Random], rt: TorchContext) -> Run:
     import torch
 
     shape, stream, bound = op.outputs[0].shape, op.attrs.stream, op.attrs.bound
@@ -177,14 +177,14 @@ def _project_infer(inputs: Sequence[Value], attrs: RandomProject) -> Inferred:
     return [((e.shape[0], attrs.columns), attrs.result(e.format))]
 
 
-def _row(rt: StepContext, key: int, row: int, columns: int, bound: float) -> Tensor:
+def _row(rt: TorchContext, key: int, row: int, columns: int, bound: float) -> Tensor:
     import torch
 
     start = row * columns
     return prng.uniform_torch(key, torch.arange(start, start + columns, device=rt.device), bound)
 
 
-def _integer_row(op: Op[Regenerated], rt: StepContext, row: int) -> Tensor:
+def _integer_row(op: Op[Regenerated], rt: TorchContext, row: int) -> Tensor:
     """A row of a feedback matrix of integers, in the format ``matrix``."""
     columns = op.attrs.columns
     assert op.attrs.matrix is not None
@@ -192,7 +192,7 @@ def _integer_row(op: Op[Regenerated], rt: StepContext, row: int) -> Tensor:
     return feedback_integers(words, op.attrs.matrix)
 
 
-def _integer_project(op: Op[RandomProject], rt: StepContext) -> Run:
+def _integer_project(op: Op[RandomProject], rt: TorchContext) -> Run:
     def project(e: Tensor) -> Any:
         import torch
 
@@ -204,7 +204,7 @@ def _integer_project(op: Op[RandomProject], rt: StepContext) -> Run:
     return project
 
 
-def _project_torch(op: Op[RandomProject], rt: StepContext) -> Run:
+def _project_torch(op: Op[RandomProject], rt: TorchContext) -> Run:
     columns, stream = op.attrs.columns, op.attrs.stream
     if integers(op.inputs[0]):
         return _integer_project(op, rt)
@@ -257,7 +257,7 @@ def _rows_infer(inputs: Sequence[Value], attrs: RandomRows) -> Inferred:
     return [((label.shape[0], attrs.columns), attrs.format)]
 
 
-def _integer_rows(op: Op[RandomRows], rt: StepContext) -> Run:
+def _integer_rows(op: Op[RandomRows], rt: TorchContext) -> Run:
     def rows(label: Tensor) -> Any:
         import torch
 
@@ -266,7 +266,7 @@ def _integer_rows(op: Op[RandomRows], rt: StepContext) -> Run:
     return rows
 
 
-def _rows_torch(op: Op[RandomRows], rt: StepContext) -> Run:
+def _rows_torch(op: Op[RandomRows], rt: TorchContext) -> Run:
     """Makes one row at a time, for the classes that are in the batch."""
     columns, stream = op.attrs.columns, op.attrs.stream
     if op.attrs.matrix is not None:
@@ -314,7 +314,7 @@ def _select_infer(inputs: Sequence[Value], attrs: Columns) -> Inferred:
     return [((label.shape[0], attrs.columns), matrix.format)]
 
 
-def _select_torch(op: Op[Columns], _rt: StepContext) -> Run:
+def _select_torch(op: Op[Columns], _rt: TorchContext) -> Run:
 
     columns = op.attrs.columns
 
@@ -350,7 +350,7 @@ def _project_stored_infer(inputs: Sequence[Value], attrs: integer_products.Proje
     return [((e.shape[0], attrs.columns), attrs.result(e.format))]
 
 
-def _project_stored_torch(op: Op[integer_products.Projection], rt: StepContext) -> Any:
+def _project_stored_torch(op: Op[integer_products.Projection], rt: TorchContext) -> Any:
     import torch
 
     if integers(op.inputs[0]):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import AnyFormat
-from insitu.ops.common import Run, StepContext, error_attrs, macs, require, same_as
+from insitu.ops.common import Run, TorchContext, error_attrs, macs, require, same_as
 from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.step.attrs import Attrs
 from insitu.step.builder import Builder
@@ -37,7 +37,7 @@ def _std_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(x.shape[:2], x.format)]
 
 
-def _std_torch(_op: Op, _rt: StepContext) -> Run:
+def _std_torch(_op: Op, _rt: TorchContext) -> Run:
     return lambda x: x.flatten(2).std(2)
 
 
@@ -57,7 +57,7 @@ register(
 )
 
 
-def _std_dx_torch(_op: Op, _rt: StepContext) -> Run:
+def _std_dx_torch(_op: Op, _rt: TorchContext) -> Run:
     def dx(d: Tensor, s: Tensor, x: Tensor) -> Any:
         """A channel without spread has no direction: its error is zero."""
         positions = x.shape[2] * x.shape[3]
@@ -109,7 +109,7 @@ def _unit_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(x.shape, x.format), ((x.shape[0],), x.format)]
 
 
-def _unit_torch(op: Op[UnitRows], _rt: StepContext) -> Run:
+def _unit_torch(op: Op[UnitRows], _rt: TorchContext) -> Run:
     centre = op.attrs.centre
 
     def unit(x: Tensor) -> Any:
@@ -141,7 +141,7 @@ register(
 )
 
 
-def _unit_dx_torch(op: Op[UnitRows], _rt: StepContext) -> Run:
+def _unit_dx_torch(op: Op[UnitRows], _rt: TorchContext) -> Run:
     centre = op.attrs.centre
 
     def dx(d: Tensor, norm: Tensor, y: Tensor) -> Any:
@@ -172,7 +172,7 @@ def _gram_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [((x.shape[0], x.shape[0]), x.format)]
 
 
-def _gram_torch(_op: Op, _rt: StepContext) -> Run:
+def _gram_torch(_op: Op, _rt: TorchContext) -> Run:
     return lambda x: x @ x.t()
 
 
@@ -200,7 +200,7 @@ register(
 )
 
 
-def _gram_dx_torch(_op: Op, _rt: StepContext) -> Run:
+def _gram_dx_torch(_op: Op, _rt: TorchContext) -> Run:
     return lambda d, x: (d + d.t()) @ x
 
 
@@ -230,7 +230,7 @@ def _label_infer(inputs: Sequence[Value], attrs: LabelGram) -> Inferred:
     return [((label.shape[0], label.shape[0]), attrs.format)]
 
 
-def _label_torch(op: Op[LabelGram], rt: StepContext) -> Run:
+def _label_torch(op: Op[LabelGram], rt: TorchContext) -> Run:
     given = op.attrs.other
     other = -1.0 / (op.attrs.classes - 1) if given is None else given
 
@@ -254,7 +254,7 @@ register(
 )
 
 
-def _positive_torch(_op: Op, _rt: StepContext) -> Run:
+def _positive_torch(_op: Op, _rt: TorchContext) -> Run:
     return lambda x: (x > 0).to(x.dtype)
 
 

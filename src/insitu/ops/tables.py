@@ -12,7 +12,7 @@ from math import prod
 from typing import Annotated
 
 from insitu.numbers.formats import Quantized
-from insitu.ops.common import Entries, OfFormat, Run, Shaped, StepContext, per_output, require, zeroed
+from insitu.ops.common import Entries, OfFormat, Run, Shaped, TorchContext, per_output, require, zeroed
 from insitu.ops.pool import Window, windowed_shape
 from insitu.ops.quant import of_format
 from insitu.step.attrs import Attrs, Range
@@ -78,7 +78,7 @@ def _lut_infer(inputs: Sequence[Value], attrs: Table) -> Inferred:
     return of_format(inputs, attrs)
 
 
-def _lut_torch(op: Op[Table], rt: StepContext) -> Run:
+def _lut_torch(op: Op[Table], rt: TorchContext) -> Run:
     import torch
 
     table = torch.tensor(op.attrs.table, dtype=torch.float32, device=rt.device)
@@ -99,7 +99,7 @@ register(
 )
 
 
-def _leaky_torch(op: Op[SlopeShift], _rt: StepContext) -> Run:
+def _leaky_torch(op: Op[SlopeShift], _rt: TorchContext) -> Run:
     scale = 2.0**-op.attrs.shift
     if len(op.inputs) == 1:
         return lambda x: x.where(x >= 0, (x * scale).floor_())
@@ -129,7 +129,7 @@ register(
 )
 
 
-def _inside_torch(op: Op[Bounds], _rt: StepContext) -> Run:
+def _inside_torch(op: Op[Bounds], _rt: TorchContext) -> Run:
     low, high = op.attrs.low, op.attrs.high
     return lambda d, y: d * ((y > low) & (y < high)).to(d.dtype)
 
@@ -149,7 +149,7 @@ register(
 )
 
 
-def _offset_torch(op: Op[Offset], _rt: StepContext) -> Run:
+def _offset_torch(op: Op[Offset], _rt: TorchContext) -> Run:
     by = float(op.attrs.by)
     return lambda x: x - by
 
@@ -171,7 +171,7 @@ def _sum_pool_infer(inputs: Sequence[Value], attrs: SumPool) -> Inferred:
     return [(windowed_shape(inputs[0], attrs), attrs.format)]
 
 
-def _sum_pool_torch(op: Op[SumPool], _rt: StepContext) -> Run:
+def _sum_pool_torch(op: Op[SumPool], _rt: TorchContext) -> Run:
     import torch
 
     pool = torch.ops.aten.avg_pool2d.default
@@ -192,7 +192,7 @@ register(
 )
 
 
-def _spread_torch(op: Op[SumUnpool], _rt: StepContext) -> Run:
+def _spread_torch(op: Op[SumUnpool], _rt: TorchContext) -> Run:
     import torch
 
     shape = op.outputs[0].shape

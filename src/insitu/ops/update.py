@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
-from insitu.ops.common import Run, StepContext, Sums, no_outputs
+from insitu.ops.common import Run, Sums, TorchContext, no_outputs
 from insitu.ops.integer_products import ConvolutionDw
 from insitu.ops.norm import Epsilon
 from insitu.ops.optimizers import LINEAR, Accumulate, Optimizer, apply, scaled
@@ -85,7 +85,7 @@ class Deferred(SumsUpdate):
     defer: Annotated[int, Range(1)]
 
 
-def _update_torch(op: Op[Update], rt: StepContext) -> Run:
+def _update_torch(op: Op[Update], rt: TorchContext) -> Run:
     o = op.attrs.optimizer
     if not isinstance(o, Optimizer):
         run = executor.move(_gradient_first(op), rt, lambda g: g, 1)
@@ -132,7 +132,7 @@ def _dense_accumulate(d: Tensor, x: Tensor) -> Accumulate:
     return lambda into, beta, alpha: into.addmm_(dt, x, beta=beta, alpha=alpha)
 
 
-def _dense_update_torch(op: Op[SumsUpdate], rt: StepContext) -> Run:
+def _dense_update_torch(op: Op[SumsUpdate], rt: TorchContext) -> Run:
     """The gradient is never stored: accumulated in place, or made a few rows at a time."""
     o = op.attrs.optimizer
     if not isinstance(o, Optimizer):
@@ -156,10 +156,10 @@ def _flat(d: Tensor) -> Any:
     return d.view(-1)
 
 
-def _whole_update_torch(gradient: str) -> Callable[[Op[Applied], StepContext], Run]:
+def _whole_update_torch(gradient: str) -> Callable[[Op[Applied], TorchContext], Run]:
     """Makes the gradient as a workspace of the op, then applies it (convolutions, biases: small)."""
 
-    def lower(op: Op[Applied], rt: StepContext) -> Any:
+    def lower(op: Op[Applied], rt: TorchContext) -> Any:
         o, n = op.attrs.optimizer, op.attrs.operands
         make = OPS[gradient].torch(op, rt)
         if not isinstance(o, Optimizer):
@@ -187,7 +187,7 @@ def _fused_counts(gradient: str) -> Callable[[Op[Applied]], Counts]:
 
 
 def _register_fused(
-    gradient: str, attrs: type[Applied], lower: Callable[[Op[Any], StepContext], Run]
+    gradient: str, attrs: type[Applied], lower: Callable[[Op[Any], TorchContext], Run]
 ) -> None:
     operands = FUSED[gradient]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insitu.numbers import prng
-from insitu.ops.common import Run, StepContext, Streamed, require
+from insitu.ops.common import Run, Streamed, TorchContext, require
 from insitu.ops.updates.executor import TILE
 from insitu.step.attrs import Attrs
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
@@ -42,7 +42,7 @@ class PerturbUpdate(Streamed):
     epsilon: float
 
 
-def _move(op: Op[Streamed], rt: StepContext, w: Tensor, by: float) -> None:
+def _move(op: Op[Streamed], rt: TorchContext, w: Tensor, by: float) -> None:
     """w ← w + by · z, a tile at a time: z is never whole."""
     import torch
 
@@ -65,7 +65,7 @@ def _counts(op: Op) -> Counts:
     return Counts(other={op.phase: size}, random=_words(size))
 
 
-def _perturb_torch(op: Op[Perturb], rt: StepContext) -> Run:
+def _perturb_torch(op: Op[Perturb], rt: TorchContext) -> Run:
     return lambda w: _move(op, rt, w, op.attrs.by)
 
 
@@ -88,7 +88,7 @@ def _update_infer(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return []
 
 
-def _update_torch(op: Op[PerturbUpdate], rt: StepContext) -> Run:
+def _update_torch(op: Op[PerturbUpdate], rt: TorchContext) -> Run:
     epsilon = op.attrs.epsilon
 
     def update(w: Tensor, up: Tensor, down: Tensor) -> None:

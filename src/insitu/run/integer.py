@@ -26,7 +26,7 @@ from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.numbers.initial import kind_of
 from insitu.ops.quant import EXPONENT
 from insitu.run import integer_elements, integer_products
-from insitu.run.integer_arithmetic import Array, Clock, Ints, saturate, shift_right, words
+from insitu.run.integer_arithmetic import Array, Ints, saturate, shift_right, words
 from insitu.run.integer_products import (
     conv2d_dw,
     feedback_integers,
@@ -37,6 +37,7 @@ from insitu.run.integer_products import (
     sum_to_channels,
 )
 from insitu.run.integer_updates import deferred, fused, update
+from insitu.step.context import StepContext
 from insitu.step.ir import Op, Role, Step, Value
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -59,7 +60,7 @@ def initial_integers(value: Value, real: Array, seed: int) -> Array:
     if isinstance(fmt, Float):
         return real.astype(np.float32)
     if kind_of(init).random and value.role == Role.FEEDBACK:
-        flat = words(Clock(seed=seed), init.key, value.size, fixed=True)
+        flat = words(StepContext(seed=seed), init.key, value.size, fixed=True)
         return feedback_integers(flat, fmt).reshape(value.shape)
     return nearest(real, value)
 
@@ -78,7 +79,9 @@ def nearest(real: Array, value: Value) -> Ints:
     return value.format.integers(value.format.words(position * value.format.unit))
 
 
-def run(step: Step, state: dict[str, Array], x: Ints, label: Ints | None, clock: Clock) -> list[Array]:
+def run(
+    step: Step, state: dict[str, Array], x: Ints, label: Ints | None, context: StepContext
+) -> list[Array]:
     """One step; the residents in ``state`` change in place, the step's outputs are returned.
 
     Raises:
@@ -93,7 +96,7 @@ def run(step: Step, state: dict[str, Array], x: Ints, label: Ints | None, clock:
                 f"{op.kind} at {op.where} has no integer meaning; emit the step without its loss, "
                 "or train it with the torch executor"
             )
-        result = FUNCTIONS[op.kind](op, clock, *(env[v] for v in op.inputs))
+        result = FUNCTIONS[op.kind](op, context, *(env[v] for v in op.inputs))
         results = result if isinstance(result, tuple) else (result,)
         for value, array in zip(op.outputs, results):
             _check(op, value, array)
@@ -118,8 +121,8 @@ def _check(op: Op, value: Value, array: Array) -> None:
 __all__ = [
     "FUNCTIONS",
     "Array",
-    "Clock",
     "Ints",
+    "StepContext",
     "initial_integers",
     "nearest",
     "pool_geometry",

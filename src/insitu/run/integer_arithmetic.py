@@ -1,8 +1,7 @@
-"""Arithmetic that the pages of the integer reference share: saturation, rounding, random words, the clock."""
+"""Arithmetic that the pages of the integer reference share: saturation, rounding and random words."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,18 +10,10 @@ import numpy.typing as npt
 from insitu.numbers import prng
 from insitu.numbers.formats import Binary
 from insitu.numbers.rounding import Rounding, addend, dropped
+from insitu.step.context import StepContext
 
 Ints = npt.NDArray[np.int64]
 Array = npt.NDArray[Any]
-
-
-@dataclass
-class Clock:
-    """What changes from step to step: learning rate, seed of the run, training steps done before."""
-
-    lr: float = 0.0
-    seed: int = 0
-    t: int = 0
 
 
 def saturate(x: Ints, fmt: Any) -> Ints:
@@ -39,9 +30,9 @@ def shift_right(x: Ints, k: Any, rounding: str, word: Any = None) -> Ints:
     return out
 
 
-def words(clock: Clock, stream: str, count: int, start: int = 0, *, fixed: bool = False) -> Ints:
+def words(context: StepContext, stream: str, count: int, start: int = 0, *, fixed: bool = False) -> Ints:
     """Random 32-bit words of a stream, new at every training step unless fixed."""
-    key = prng.key(clock.seed, stream, 0 if fixed else clock.t)
+    key = prng.key(context.seed, stream, 0 if fixed else context.t)
     return np.asarray(prng.words(key, np.arange(start, start + count, dtype=np.uint64))).astype(np.int64)
 
 

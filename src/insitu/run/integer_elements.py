@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from insitu.ops.quant import EXPONENT
-from insitu.run.integer_arithmetic import Clock, Ints, bit_length, saturate, shift_right, words
+from insitu.run.integer_arithmetic import Ints, bit_length, saturate, shift_right, words
+from insitu.step.context import StepContext
 from insitu.step.ir import Op
 
 # --- element by element ----------------------------------------------------------------------------------------
@@ -21,80 +22,80 @@ def relu(x: Ints) -> Ints:
     return np.maximum(x, 0)
 
 
-def activate(op: Op, _clock: Clock, x: Ints) -> Ints:
+def activate(op: Op, _context: StepContext, x: Ints) -> Ints:
     """The functions that are exact on integers: ReLU, and the sign with sign(0) = +1."""
     return relu(x) if op.attrs.fn == "relu" else np.where(x >= 0, 1, -1)
 
 
-def gate(_op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+def gate(_op: Op, _context: StepContext, d: Ints, y: Ints) -> Ints:
     return np.where(y > 0, d, 0)
 
 
-def stash(_op: Op, _clock: Clock, x: Ints) -> Ints:
+def stash(_op: Op, _context: StepContext, x: Ints) -> Ints:
     return (x > 0).astype(np.int64)
 
 
-def inside(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+def inside(op: Op, _context: StepContext, d: Ints, y: Ints) -> Ints:
     return np.where((y > op.attrs.low) & (y < op.attrs.high), d, 0)
 
 
-def leaky(op: Op, _clock: Clock, x: Ints, y: Ints | None = None) -> Ints:
+def leaky(op: Op, _context: StepContext, x: Ints, y: Ints | None = None) -> Ints:
     return np.where((x if y is None else y) >= 0, x, x >> op.attrs.shift)
 
 
-def lut(op: Op, _clock: Clock, x: Ints) -> Ints:
+def lut(op: Op, _context: StepContext, x: Ints) -> Ints:
     return np.array(op.attrs.table, np.int64)[x - op.inputs[0].format.least]  # type: ignore[attr-defined]
 
 
-def add(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+def add(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return a + b
 
 
-def sub(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+def sub(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return a - b
 
 
-def mul(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+def mul(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return a * b
 
 
-def sign(_op: Op, _clock: Clock, x: Ints) -> Ints:
+def sign(_op: Op, _context: StepContext, x: Ints) -> Ints:
     return np.sign(x)
 
 
-def offset(op: Op, _clock: Clock, x: Ints) -> Ints:
+def offset(op: Op, _context: StepContext, x: Ints) -> Ints:
     return x - op.attrs.by
 
 
-def reshape(op: Op, _clock: Clock, x: Ints) -> Ints:
+def reshape(op: Op, _context: StepContext, x: Ints) -> Ints:
     return x.reshape(op.attrs.shape)
 
 
-def dropout(op: Op, clock: Clock, x: Ints) -> Ints:
+def dropout(op: Op, context: StepContext, x: Ints) -> Ints:
     """Keeps an element where its random word is at least p · 2**32; the factor 1/(1-p) is part of the unit."""
-    keep = words(clock, op.attrs.stream, x.size) >= round(op.attrs.p * 2**32)
+    keep = words(context, op.attrs.stream, x.size) >= round(op.attrs.p * 2**32)
     return x * keep.reshape(x.shape)
 
 
 # --- run-time exponents ----------------------------------------------------------------------------------------
 
 
-def exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
+def exponent(op: Op, _context: StepContext, x: Ints) -> Ints:
     """Bits of the largest magnitude above what fits: max(0, bit length - (bits - 1)), minus what is usual."""
     size = np.abs(x).reshape(x.shape[0], -1).max(1) if op.attrs.by_sample else np.abs(x).max()
     return np.maximum(bit_length(size) - (op.attrs.bits - 1), 0) - op.attrs.usual
 
 
-def norm_exponent(op: Op, _clock: Clock, x: Ints) -> Ints:
+def norm_exponent(op: Op, _context: StepContext, x: Ints) -> Ints:
     total = (x.reshape(x.shape[0], -1) ** 2).sum(1) // op.attrs.by
     return (bit_length(total) + 1) // 2
 
 
-def add_exponents(_op: Op, _clock: Clock, e: Ints, f: Ints) -> Ints:
+def add_exponents(_op: Op, _context: StepContext, e: Ints, f: Ints) -> Ints:
     return saturate(e + f, EXPONENT)
 
 
-def add_aligned(op: Op, _clock: Clock, a: Ints, b: Ints, *exponents: Ints) -> tuple[Ints, Ints]:
+def add_aligned(op: Op, _context: StepContext, a: Ints, b: Ints, *exponents: Ints) -> tuple[Ints, Ints]:
     """The sum of two arrays at the larger of their exponents."""
     rest = iter(exponents)
     e, f = ((int(next(rest)) if g else 0) + s for g, s in zip(op.attrs.exponents, op.attrs.shifts))
@@ -106,23 +107,23 @@ def add_aligned(op: Op, _clock: Clock, a: Ints, b: Ints, *exponents: Ints) -> tu
 # --- rows of a batch -------------------------------------------------------------------------------------------
 
 
-def concat_rows(_op: Op, _clock: Clock, a: Ints, b: Ints) -> Ints:
+def concat_rows(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return np.concatenate((a, b))
 
 
-def slice_rows(op: Op, _clock: Clock, x: Ints) -> Ints:
+def slice_rows(op: Op, _context: StepContext, x: Ints) -> Ints:
     return x[op.attrs.start : op.attrs.start + op.attrs.count]
 
 
-def row_squares(_op: Op, _clock: Clock, x: Ints) -> Ints:
+def row_squares(_op: Op, _context: StepContext, x: Ints) -> Ints:
     return (x.reshape(x.shape[0], -1) ** 2).sum(1)
 
 
-def row_scale(_op: Op, _clock: Clock, x: Ints, d_N: Ints) -> Ints:
+def row_scale(_op: Op, _context: StepContext, x: Ints, d_N: Ints) -> Ints:
     return x * d_N.reshape(-1, *(1,) * (x.ndim - 1))
 
 
-def overlay(op: Op, _clock: Clock, x: Ints, label_N: Ints) -> Ints:
+def overlay(op: Op, _context: StepContext, x: Ints, label_N: Ints) -> Ints:
     """Sample after sample, over and over, its first elements replaced by the label's code: ``one`` at the label."""
     out = np.tile(x, (len(label_N) // len(x), *(1,) * (x.ndim - 1)))
     code = out.reshape(len(out), -1)[:, : op.attrs.classes]
@@ -131,23 +132,23 @@ def overlay(op: Op, _clock: Clock, x: Ints, label_N: Ints) -> Ints:
     return out
 
 
-def overlay_each(op: Op, clock: Clock, x: Ints) -> Ints:
+def overlay_each(op: Op, context: StepContext, x: Ints) -> Ints:
     """Every sample with every label in turn."""
     classes = op.attrs.classes
-    return overlay(op, clock, np.repeat(x, classes, 0), np.tile(np.arange(classes), len(x)))
+    return overlay(op, context, np.repeat(x, classes, 0), np.tile(np.arange(classes), len(x)))
 
 
-def overlay_even(op: Op, _clock: Clock, x: Ints) -> Ints:
+def overlay_even(op: Op, _context: StepContext, x: Ints) -> Ints:
     """No label: every element of the code is ``one``, a C-th."""
     out = x.copy()
     out.reshape(len(out), -1)[:, : op.attrs.classes] = op.attrs.one
     return out
 
 
-def wrong_labels(op: Op, clock: Clock, label_B: Ints) -> Ints:
+def wrong_labels(op: Op, context: StepContext, label_B: Ints) -> Ints:
     """Another class, each as likely: (label + 1 + floor(word (C - 1) / 2**32)) modulo C."""
     c = op.attrs.classes
-    return (label_B + 1 + (words(clock, op.attrs.stream, len(label_B)) * (c - 1) >> 32)) % c
+    return (label_B + 1 + (words(context, op.attrs.stream, len(label_B)) * (c - 1) >> 32)) % c
 
 
 # --- errors of losses ------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def _hot(label_B: Ints, classes: int) -> Ints:
     return np.eye(classes, dtype=np.int64)[label_B]
 
 
-def softmax_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+def softmax_error(op: Op, _context: StepContext, z_BC: Ints, label_B: Ints) -> Ints:
     """p - one · t with p = round(one · E / sum E), E the exponential of z - max z from a table."""
     table, one = np.array(op.attrs.table, np.int64), op.attrs.one
     power = table[np.minimum(z_BC.max(1, keepdims=True) - z_BC, len(table) - 1)]
@@ -166,18 +167,20 @@ def softmax_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
     return saturate(p - one * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
 
 
-def difference_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+def difference_error(op: Op, _context: StepContext, z_BC: Ints, label_B: Ints) -> Ints:
     return saturate(z_BC - op.attrs.one * _hot(label_B, z_BC.shape[1]), op.outputs[0].format)
 
 
-def margin_error(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints) -> Ints:
+def margin_error(op: Op, _context: StepContext, z_BC: Ints, label_B: Ints) -> Ints:
     t = _hot(label_B, z_BC.shape[1])
     right = np.take_along_axis(z_BC, label_B[:, None], 1)
     wrong = (z_BC - right + op.attrs.one > 0) * (1 - t)
     return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
 
 
-def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints | None = None, e: Any = 0) -> Ints:
+def violated(
+    op: Op, _context: StepContext, z_BC: Ints, label_B: Ints, h: Ints | None = None, e: Any = 0
+) -> Ints:
     """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y;
     bound = floor(sum |h| 2**(e - shift)) + margin, without h the margin."""
     rows, bound = np.arange(len(z_BC)), op.attrs.margin
@@ -197,7 +200,7 @@ def violated(op: Op, _clock: Clock, z_BC: Ints, label_B: Ints, h: Ints | None = 
     return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
 
 
-def less_first_half(op: Op, _clock: Clock, p_N: Ints) -> Ints:
+def less_first_half(op: Op, _context: StepContext, p_N: Ints) -> Ints:
     t = np.arange(len(p_N)) < len(p_N) // 2
     return saturate(p_N - op.attrs.one * t, op.outputs[0].format)
 

@@ -15,23 +15,26 @@ from insitu.numbers.formats import Binary, PowerOfTwo
 from insitu.ops.integer_products import Epilogue, Geometry
 from insitu.ops.pool import Window
 from insitu.ops.quant import Requant, WeightView
-from insitu.run.integer_arithmetic import Array, Clock, Ints, saturate, shift_right, words
+from insitu.run.integer_arithmetic import Array, Ints, saturate, shift_right, words
+from insitu.step.context import StepContext
 from insitu.step.ir import Op, Value
 
 # --- requantization and weights --------------------------------------------------------------------------------
 
 
-def requant(op: Op, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+def requant(op: Op, context: StepContext, x: Ints, e: Ints | None = None) -> Ints:
     """Fewer bits: saturate(round(times · x · 2**-(shift + e)))."""
     more = e if e is None or not op.attrs.minus else -e
-    return _requant(op.attrs, op.outputs[0], clock, x, more)
+    return _requant(op.attrs, op.outputs[0], context, x, more)
 
 
-def _requant(how: Requant | Epilogue, out: Value, clock: Clock, x: Ints, e: Ints | None = None) -> Ints:
+def _requant(
+    how: Requant | Epilogue, out: Value, context: StepContext, x: Ints, e: Ints | None = None
+) -> Ints:
     k: Any = how.shift
     if e is not None:
         k = k + e.reshape(-1, *(1,) * (x.ndim - 1)) if e.ndim else k + int(e)
-    word = None if how.stream is None else words(clock, how.stream, out.size).reshape(out.shape)
+    word = None if how.stream is None else words(context, how.stream, out.size).reshape(out.shape)
     return saturate(shift_right(x * how.times, k, how.rounding, word), out.format)
 
 
@@ -40,10 +43,10 @@ def _limited(op: Op, x: Ints) -> Ints:
     return saturate(x, op.attrs.format) if op.attrs.limit else x
 
 
-def _ended(op: Op, clock: Clock, x: Ints) -> Ints:
+def _ended(op: Op, context: StepContext, x: Ints) -> Ints:
     """A sum leaves its op requantized if the op says so."""
     epilogue: Epilogue | None = op.attrs.epilogue
-    return x if epilogue is None else _requant(epilogue, op.outputs[0], clock, x)
+    return x if epilogue is None else _requant(epilogue, op.outputs[0], context, x)
 
 
 def read(how: WeightView | None, w: Array) -> Ints:
@@ -72,18 +75,18 @@ def _read(how: WeightView, w: Array) -> Ints:
 # --- dense layers ----------------------------------------------------------------------------------------------
 
 
-def matmul(op: Op, clock: Clock, x_BI: Ints, w_OI: Array, bias_O: Array | None = None) -> Ints:
+def matmul(op: Op, context: StepContext, x_BI: Ints, w_OI: Array, bias_O: Array | None = None) -> Ints:
     z_BO = x_BI @ read(op.attrs.read, w_OI).T
     if bias_O is not None:
         z_BO = z_BO + (read(op.attrs.read_bias, bias_O) << op.attrs.bias_shift)
-    return _ended(op, clock, _limited(op, z_BO))
+    return _ended(op, context, _limited(op, z_BO))
 
 
-def matmul_dx(op: Op, clock: Clock, d_BO: Ints, w_OI: Array) -> Ints:
-    return _ended(op, clock, _limited(op, d_BO @ _view(op, w_OI)))
+def matmul_dx(op: Op, context: StepContext, d_BO: Ints, w_OI: Array) -> Ints:
+    return _ended(op, context, _limited(op, d_BO @ _view(op, w_OI)))
 
 
-def matmul_dw(op: Op, _clock: Clock, d_BO: Ints, x_BI: Ints) -> Ints:
+def matmul_dw(op: Op, _context: StepContext, d_BO: Ints, x_BI: Ints) -> Ints:
     return _limited(op, d_BO.T @ x_BI)
 
 
@@ -92,15 +95,15 @@ def _view(op: Op, w: Array) -> Ints:
     return np.sign(read(op.attrs.read, w)) if op.attrs.view == "sign" else read(op.attrs.read, w)
 
 
-def sum_to_channels(op: Op, _clock: Clock, d: Ints) -> Ints:
+def sum_to_channels(op: Op, _context: StepContext, d: Ints) -> Ints:
     return _limited(op, d.sum(tuple(i for i in range(d.ndim) if i != 1)))
 
 
-def project(op: Op, clock: Clock, e_BC: Ints, matrix_CN: Ints) -> Ints:
-    return _ended(op, clock, _limited(op, e_BC @ matrix_CN[:, : op.attrs.columns]))
+def project(op: Op, context: StepContext, e_BC: Ints, matrix_CN: Ints) -> Ints:
+    return _ended(op, context, _limited(op, e_BC @ matrix_CN[:, : op.attrs.columns]))
 
 
-def select_rows(op: Op, _clock: Clock, matrix_CN: Ints, label_B: Ints) -> Ints:
+def select_rows(op: Op, _context: StepContext, matrix_CN: Ints, label_B: Ints) -> Ints:
     return matrix_CN[label_B, : op.attrs.columns]
 
 
@@ -112,25 +115,25 @@ def feedback_integers(word: Ints, fmt: Any) -> Ints:
     return (word * (2 * n + 1) >> 32) - n
 
 
-def fixed_random(op: Op, clock: Clock) -> Ints:
+def fixed_random(op: Op, context: StepContext) -> Ints:
     out = op.outputs[0]
-    return feedback_integers(words(clock, op.attrs.stream, out.size, fixed=True), out.format).reshape(
+    return feedback_integers(words(context, op.attrs.stream, out.size, fixed=True), out.format).reshape(
         out.shape
     )
 
 
-def _fixed_matrix(op: Op, clock: Clock, rows: int) -> Ints:
+def _fixed_matrix(op: Op, context: StepContext, rows: int) -> Ints:
     n = op.attrs.columns
-    flat = feedback_integers(words(clock, op.attrs.stream, rows * n, fixed=True), op.attrs.matrix)
+    flat = feedback_integers(words(context, op.attrs.stream, rows * n, fixed=True), op.attrs.matrix)
     return flat.reshape(rows, n)
 
 
-def random_project(op: Op, clock: Clock, e_BC: Ints) -> Ints:
-    return e_BC @ _fixed_matrix(op, clock, e_BC.shape[1])
+def random_project(op: Op, context: StepContext, e_BC: Ints) -> Ints:
+    return e_BC @ _fixed_matrix(op, context, e_BC.shape[1])
 
 
-def random_rows(op: Op, clock: Clock, label_B: Ints) -> Ints:
-    return _fixed_matrix(op, clock, int(label_B.max()) + 1)[label_B]
+def random_rows(op: Op, context: StepContext, label_B: Ints) -> Ints:
+    return _fixed_matrix(op, context, int(label_B.max()) + 1)[label_B]
 
 
 # --- convolutions and pools ------------------------------------------------------------------------------------
@@ -151,7 +154,7 @@ def _grouped(op: Op, x: Ints) -> Ints:
     return x.reshape(x.shape[0], g, x.shape[1] // g, *x.shape[2:])
 
 
-def conv2d(op: Op, clock: Clock, x: Ints, w: Array, bias_K: Array | None = None) -> Ints:
+def conv2d(op: Op, context: StepContext, x: Ints, w: Array, bias_K: Array | None = None) -> Ints:
     """z[b,k,p,q] = sum over c,r,s of x[b, c, p·stride + r·dilation - padding, ...] w[k,c,r,s] (+ bias)."""
     a, weights = op.attrs, read(op.attrs.read, w)
     g = a.groups
@@ -160,22 +163,22 @@ def conv2d(op: Op, clock: Clock, x: Ints, w: Array, bias_K: Array | None = None)
     z = z.reshape(op.outputs[0].shape)
     if bias_K is not None:
         z = z + (read(a.read_bias, bias_K) << a.bias_shift)[:, None, None]
-    return _ended(op, clock, _limited(op, z))
+    return _ended(op, context, _limited(op, z))
 
 
-def conv2d_dw(op: Op, _clock: Clock, d: Ints, x: Ints) -> Ints:
+def conv2d_dw(op: Op, _context: StepContext, d: Ints, x: Ints) -> Ints:
     """g[k,c,r,s] = sum over b,p,q of d[b,k,p,q] x[b, c, p·stride + r·dilation - padding, ...]."""
     a = op.attrs
     v = _grouped(op, _windows(x, a.kernel[2:], a.stride, a.padding, a.dilation))
     return _limited(op, np.einsum("bgkpq,bgcpqrs->gkcrs", _grouped(op, d), v).reshape(a.kernel))
 
 
-def conv2d_dx(op: Op, clock: Clock, d: Ints, w: Array) -> Ints:
+def conv2d_dx(op: Op, context: StepContext, d: Ints, w: Array) -> Ints:
     """Every error goes back, times the kernel, to the window it came from."""
     a, weights, shape = op.attrs, _view(op, w), op.attrs.shape
     parts = np.einsum("bgkpq,gkcrs->bgcpqrs", _grouped(op, d), weights.reshape(a.groups, -1, *w.shape[1:]))
     e = _scatter(parts.reshape(shape[0], shape[1], *parts.shape[3:]), shape, a, a.dilation)
-    return _ended(op, clock, _limited(op, e))
+    return _ended(op, context, _limited(op, e))
 
 
 def _scatter(
@@ -192,7 +195,7 @@ def _scatter(
     return out[:, :, py : py + shape[2], px : px + shape[3]]
 
 
-def max_pool(op: Op, _clock: Clock, x: Ints) -> tuple[Ints, ...]:
+def max_pool(op: Op, _context: StepContext, x: Ints) -> tuple[Ints, ...]:
     """The largest of each window and its flat position in the plane: of equal ones the first, row by row."""
     kernel, stride, padding = pool_geometry(op)
     v = _windows(x - _FLOOR, kernel, stride, padding)  # what pads the plane is less than every element
@@ -217,7 +220,7 @@ def pool_geometry(op: Op) -> tuple[Any, Any, Any]:
     return kernel, kernel, (0, 0)
 
 
-def max_unpool(op: Op, _clock: Clock, d: Ints, position: Ints) -> Ints:
+def max_unpool(op: Op, _context: StepContext, d: Ints, position: Ints) -> Ints:
     shape = op.attrs.shape
     e = np.zeros((*shape[:2], shape[2] * shape[3]), np.int64)
     b, c = np.indices(d.shape[:2])
@@ -227,17 +230,17 @@ def max_unpool(op: Op, _clock: Clock, d: Ints, position: Ints) -> Ints:
     return e.reshape(shape)
 
 
-def sum_pool(op: Op, clock: Clock, x: Ints) -> Ints:
+def sum_pool(op: Op, context: StepContext, x: Ints) -> Ints:
     a = op.attrs
     return _windows(x, a.kernel, a.stride, a.padding).sum((-2, -1))
 
 
-def sum_unpool(op: Op, _clock: Clock, d: Ints) -> Ints:
+def sum_unpool(op: Op, _context: StepContext, d: Ints) -> Ints:
     a = op.attrs
     return _scatter(np.broadcast_to(d[..., None, None], (*d.shape, *a.kernel)), a.shape, a)
 
 
-def unpool_gate(op: Op, _clock: Clock, d: Ints, y: Ints) -> Ints:
+def unpool_gate(op: Op, _context: StepContext, d: Ints, y: Ints) -> Ints:
     spread = np.broadcast_to(d[..., None, None], (*d.shape, *op.attrs.kernel))
     return np.where(y > 0, _scatter(spread, y.shape, op.attrs), 0)
 

@@ -19,25 +19,26 @@ import numpy as np
 from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import Binary, Fixed
 from insitu.ops.updates import BoundUpdate, MasterUpdate
-from insitu.run.integer_arithmetic import Array, Clock, Ints, bit_length, saturate, shift_right
+from insitu.run.integer_arithmetic import Array, Ints, bit_length, saturate, shift_right
+from insitu.step.context import StepContext
 from insitu.step.ir import Op
 
 
-def update(op: Op, clock: Clock, w: Array, g: Ints, *rest: Array) -> None:
+def update(op: Op, context: StepContext, w: Array, g: Ints, *rest: Array) -> None:
     """A weight and what belongs to it move by a gradient, in place."""
     n = op.attrs.exponents
     e = int(rest[0]) if n else 0
-    apply(op.attrs.optimizer, clock, w, g, e, rest[n:])
+    apply(op.attrs.optimizer, context, w, g, e, rest[n:])
 
 
 def fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
     """``<gradient op>_update``: the gradient is applied as it is made."""
 
-    def run(op: Op, clock: Clock, *tensors: Array) -> None:
+    def run(op: Op, context: StepContext, *tensors: Array) -> None:
         n = operands + op.attrs.exponents
         e = int(tensors[operands]) if n > operands else 0
-        g = gradient(op, clock, *tensors[:operands])
-        apply(op.attrs.optimizer, clock, tensors[n], g, e, tensors[n + 1 :])
+        g = gradient(op, context, *tensors[:operands])
+        apply(op.attrs.optimizer, context, tensors[n], g, e, tensors[n + 1 :])
 
     return run
 
@@ -46,7 +47,7 @@ def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
     """``&_``: operands of steps with an error are kept; every ``defer`` of them move the weights."""
 
     def run(
-        op: Op, clock: Clock, d: Ints, x: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints
+        op: Op, context: StepContext, d: Ints, x: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints
     ) -> None:
         if not d.any():
             return
@@ -54,19 +55,19 @@ def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
         errors[rows], inputs[rows] = d, x
         count[0] = (count[0] + 1) % op.attrs.defer
         if count[0] == 0:
-            apply(op.attrs.optimizer, clock, w, gradient(op, clock, errors, inputs), 0, ())
+            apply(op.attrs.optimizer, context, w, gradient(op, context, errors, inputs), 0, ())
 
     return run
 
 
 def apply(
-    o: BoundUpdate | MasterUpdate, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]
+    o: BoundUpdate | MasterUpdate, context: StepContext, w: Array, g: Ints, e: int, state: tuple[Array, ...]
 ) -> None:
     """A weight moves by its gradient: by the function of its method."""
     if isinstance(o, MasterUpdate):
-        _master(o, clock, w, g, e, state)
+        _master(o, context, w, g, e, state)
     else:
-        MEANINGS.get(o.method.name, o.method.integer)(o, clock, w, g, e, state)
+        MEANINGS.get(o.method.name, o.method.integer)(o, context, w, g, e, state)
 
 
 # --- what all methods share ------------------------------------------------------------------------------------
@@ -93,18 +94,18 @@ def subtract(o: BoundUpdate, w: Ints, steps: Ints) -> None:
     w[:] = np.clip(w - stride(o) * steps, o.format.least, o.format.greatest)
 
 
-def update_words(o: BoundUpdate, clock: Clock, count: int) -> Ints:
+def update_words(o: BoundUpdate, context: StepContext, count: int) -> Ints:
     """Random 32-bit words of a training step: of the rows, then of the columns."""
-    key = prng.key(clock.seed, o.stream, clock.t)
+    key = prng.key(context.seed, o.stream, context.t)
     if o.generator == "lfsr":
         return lfsr.words(key, count)
     return np.asarray(prng.words(key, np.arange(count, dtype=np.uint64))).astype(np.int64)
 
 
-def weight_words(o: BoundUpdate, clock: Clock, shape: tuple[int, ...]) -> Ints:
+def weight_words(o: BoundUpdate, context: StepContext, shape: tuple[int, ...]) -> Ints:
     """R_i xor C_j: a random word per weight from one per row and one per column; of a vector R_i."""
     rest = prod(shape[1:]) if len(shape) > 1 else 0
-    drawn = update_words(o, clock, shape[0] + rest)
+    drawn = update_words(o, context, shape[0] + rest)
     rows, columns = drawn[: shape[0]], drawn[shape[0] :]
     return (rows[:, None] ^ columns[None, :]).reshape(shape) if rest else rows
 
@@ -116,24 +117,28 @@ def _towards_zero(x: Ints, k: int) -> Ints:
 # --- methods ---------------------------------------------------------------------------------------------------
 
 
-def stochastic(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, _state: Any) -> None:
+def stochastic(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
     """w ← sat(w - ⌊x + u⌋), u the random word's fraction in [0, 1)."""
-    k = _by_channel(o, step_shift(o, clock.lr, e), w)
-    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, clock, g.shape)))
+    k = _by_channel(o, step_shift(o, context.lr, e), w)
+    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, context, g.shape)))
 
 
-def threshold(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, _state: Any) -> None:
+def threshold(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
     """w ← sat(w - ⌊x + 1/2⌋)."""
-    subtract(o, w, shift_right(g, _by_channel(o, step_shift(o, clock.lr, e), w), "half-up"))
+    subtract(o, w, shift_right(g, _by_channel(o, step_shift(o, context.lr, e), w), "half-up"))
 
 
-def error_feedback(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]) -> None:
+def error_feedback(
+    o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]
+) -> None:
     """The residual of a group's rounding goes on to its next weight, and to the next training step."""
     method: Any = o.method
-    drawn = update_words(o, clock, len(w) + prod(w.shape[1:]))
+    drawn = update_words(o, context, len(w) + prod(w.shape[1:]))
     words = drawn[: len(w), None] ^ drawn[None, len(w) :: method.group_size]
     flat = w.reshape(len(w), -1)
-    error_feedback_step(o, min(step_shift(o, clock.lr, e), 32), flat, g.reshape(flat.shape), state[0], words)
+    error_feedback_step(
+        o, min(step_shift(o, context.lr, e), 32), flat, g.reshape(flat.shape), state[0], words
+    )
 
 
 def error_feedback_step(o: BoundUpdate, k: int, w: Ints, g: Ints, residual: Ints, words: Ints) -> None:
@@ -168,16 +173,20 @@ SUM = Fixed(True, 7, 0)
 """Of an accumulator of ``round_robin``."""
 
 
-def round_robin(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]) -> None:
+def round_robin(
+    o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]
+) -> None:
     """The rows of one slice sum x; after ``window`` steps those of at least ``evidence`` move their weights by one."""
     method: Any = o.method
     height = -(-len(w) // method.slices)
-    first = clock.t // method.window % -(-len(w) // height) * height
+    first = context.t // method.window % -(-len(w) // height) * height
     rows = slice(first, min(first + height, len(w)))
     sums, part = state[0], state[0][: rows.stop - first]
-    x = shift_right(g[rows], step_shift(o, clock.lr, e), "stochastic", weight_words(o, clock, w.shape)[rows])
+    x = shift_right(
+        g[rows], step_shift(o, context.lr, e), "stochastic", weight_words(o, context, w.shape)[rows]
+    )
     part[:] = saturate(part + x, SUM)
-    if clock.t % method.window == method.window - 1:
+    if context.t % method.window == method.window - 1:
         subtract(o, w[rows], np.sign(part) * (np.abs(part) >= method.evidence))
         sums[:] = 0
 
@@ -186,11 +195,11 @@ AVERAGE = Fixed(True, 15, 0)
 """Of the gradient average of ``bop``."""
 
 
-def bop(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]) -> None:
+def bop(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]) -> None:
     """m ← sat(m + (x - m) · 2**-gamma), x in 8 more bits; w ← -w where m has w's sign and |m| >= flip."""
     (m,) = state
     method: Any = o.method
-    x = saturate(shift_right(g, step_shift(o, clock.lr, e) - 8, "half-up"), AVERAGE)
+    x = saturate(shift_right(g, step_shift(o, context.lr, e) - 8, "half-up"), AVERAGE)
     m[:] = saturate(m + shift_right(x - m, method.gamma, "half-up"), AVERAGE)
     w[:] = np.where(m * w >= method.flip, -w, w)
 
@@ -199,29 +208,29 @@ JUMPS = 64
 """Probabilities of ``dst``, by the 6 high bits of the fraction."""
 
 
-def dst(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, _state: Any) -> None:
+def dst(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
     """w ← sat(w - sign(x) (⌊|x|⌋ + j)), j = 1 with probability tanh(κ · fraction), from a table in units of 2**-16."""
-    k = _by_channel(o, step_shift(o, clock.lr, e), w)
+    k = _by_channel(o, step_shift(o, context.lr, e), w)
     method: Any = o.method
     table = [round(65536 * tanh(method.kappa * (i + 0.5) / JUMPS)) for i in range(JUMPS)]
     whole = shift_right(np.abs(g), k, "floor")
     sixtyfourths = shift_right(np.abs(g), k - 6, "floor") - JUMPS * whole
-    more = (weight_words(o, clock, g.shape) >> 16) < np.array(table)[sixtyfourths]
+    more = (weight_words(o, context, g.shape) >> 16) < np.array(table)[sixtyfourths]
     subtract(o, w, np.sign(g) * (whole + more))
 
 
-def integer_sgd(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, e: int, _state: Any) -> None:
+def integer_sgd(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
     """w ← sat(w - trunc(x) - trunc(w · 2**-decay))."""
     method: Any = o.method
     lost = 0 if method.decay is None else _towards_zero(w, method.decay)
-    subtract(o, w, _towards_zero(g, _by_channel(o, step_shift(o, clock.lr, e), w)) + lost)
+    subtract(o, w, _towards_zero(g, _by_channel(o, step_shift(o, context.lr, e), w)) + lost)
 
 
-def niti(o: BoundUpdate, clock: Clock, w: Ints, g: Ints, _e: int, _state: Any) -> None:
+def niti(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, _e: int, _state: Any) -> None:
     """As stochastic, the shift such that the largest |g| of the tensor keeps ``step_bits`` bits."""
     method: Any = o.method
     k = int(bit_length(np.abs(g).max())) - method.step_bits + (stride(o) - 1)
-    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, clock, g.shape)))
+    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, context, g.shape)))
 
 
 MEANINGS: dict[str, Callable[..., None]] = {
@@ -240,34 +249,36 @@ MEANINGS: dict[str, Callable[..., None]] = {
 # --- master copies ---------------------------------------------------------------------------------------------
 
 
-def _master(o: MasterUpdate, clock: Clock, w: Array, g: Ints, e: int, state: tuple[Array, ...]) -> None:
+def _master(
+    o: MasterUpdate, context: StepContext, w: Array, g: Ints, e: int, state: tuple[Array, ...]
+) -> None:
     """A real copy of a weight moves as its optimizer says: float32, one rounding per operation."""
     real = g.astype(np.float32) * np.float32(o.unit * 2.0**e)
-    moved = _optimizer_step(o.optimizer, clock, w, real, state)
+    moved = _optimizer_step(o.optimizer, context, w, real, state)
     w[:] = np.clip(w - moved, np.float32(-o.bound), np.float32(o.bound))
     if o.half:
         w[:] = w.astype(np.float16)
 
 
-def _optimizer_step(o: Any, clock: Clock, w: Array, g: Array, state: tuple[Array, ...]) -> Array:
+def _optimizer_step(o: Any, context: StepContext, w: Array, g: Array, state: tuple[Array, ...]) -> Array:
     """What is subtracted from w."""
     f32 = np.float32
     if o.weight_decay:
         g = g + w * f32(o.weight_decay)
     if o.kind == "sgd":
-        return g * f32(clock.lr)
+        return g * f32(context.lr)
     if o.kind == "sign":
-        return np.sign(g) * f32(clock.lr)
+        return np.sign(g) * f32(context.lr)
     if o.kind == "adam":
-        return _adam_step(o, clock, g, *state)
+        return _adam_step(o, context, g, *state)
     (m,) = state
     m[:] = m * f32(o.momentum) + g
-    return (m if o.kind == "momentum" else g + m * f32(o.momentum)) * f32(clock.lr)
+    return (m if o.kind == "momentum" else g + m * f32(o.momentum)) * f32(context.lr)
 
 
-def _adam_step(o: Any, clock: Clock, g: Array, m: Array, v: Array) -> Array:
-    f32, steps = np.float32, clock.t + 1
+def _adam_step(o: Any, context: StepContext, g: Array, m: Array, v: Array) -> Array:
+    f32, steps = np.float32, context.t + 1
     m[:] = m * f32(o.beta1) + g * f32(1.0 - o.beta1)
     v[:] = v * f32(o.beta2) + g * g * f32(1.0 - o.beta2)
     root = np.sqrt(v) * f32(1.0 / sqrt(1.0 - o.beta2**steps))
-    return m / (root + f32(o.eps)) * f32(clock.lr / (1.0 - o.beta1**steps))
+    return m / (root + f32(o.eps)) * f32(context.lr / (1.0 - o.beta1**steps))

@@ -19,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.passes.plan import Layout, plan
-from insitu.run.integer import Clock, run
+from insitu.run.integer import run
+from insitu.step.context import StepContext
 from insitu.step.ir import Role, Step, Value
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -142,8 +143,8 @@ def _golden(program: Program) -> Golden:
     states = []
     for n, (x, label) in enumerate(program.batches):
         step = program.steps[n % len(program.steps)]
-        run(step, arrays, x, label, Clock(program.lr, program.seed, program.t + n))
+        run(step, arrays, x, label, StepContext(program.lr, program.seed, program.t + n))
         states.append({n: _compact(a) if n in program.written else a for n, a in arrays.items()})
     sample = program.batches[0][0][: program.inference.batch]
-    (scores,) = run(program.inference, arrays, sample, None, Clock(program.lr, program.seed, 0))
+    (scores,) = run(program.inference, arrays, sample, None, StepContext(program.lr, program.seed, 0))
     return Golden(tuple(states), scores)

@@ -10,21 +10,11 @@ import torch
 
 from insitu.errors import StepError
 from insitu.numbers.formats import Bit
+from insitu.ops.common import TorchContext
 from insitu.run.state import State, integer_samples
 from insitu.step.ir import Op, Role, Step, Value
 
 _LABELS = {8: torch.uint8, 16: torch.uint16, 32: torch.int32}
-
-
-@dataclass
-class Runtime:
-    """What changes from step to step: read by updates (``lr``, ``t``) and random ops (``seed``, ``t``)."""
-
-    lr: float
-    seed: int
-    t: int
-    real: torch.dtype
-    device: Any
 
 
 @dataclass(frozen=True)
@@ -57,7 +47,7 @@ class TorchExecutor:
     ) -> None:
         self.step = step
         self.state = state
-        self.runtime = Runtime(lr=0.0, seed=seed, t=0, real=dtype, device=torch.device(device))
+        self.context = TorchContext(lr=0.0, seed=seed, t=0, real=dtype, device=torch.device(device))
         self.fired: list[int] = []
         """Samples that each trigger of the step has fired for since it was cleared."""
         self._slots: dict[Value, int] = {}
@@ -88,7 +78,7 @@ class TorchExecutor:
 
     def _function_of(self, op: Op) -> Callable[..., Any]:
         """The torch function of an op; that of a trigger counts the samples that it fires for."""
-        run = op.record.torch(op, self.runtime)
+        run = op.record.torch(op, self.context)
         if not op.record.trigger:
             return run
         at = len(self.fired)
@@ -141,11 +131,11 @@ class TorchExecutor:
                     f"{list(tensor.shape)}; emit the step for this batch size and input"
                 )
             if value.unit is not None:
-                tensors.append(integer_samples(value, tensor.to(self.runtime.device)))
+                tensors.append(integer_samples(value, tensor.to(self.context.device)))
                 continue
             real = value.role != Role.LABEL or str(value.format).startswith("f")
-            dtype = self.runtime.real if real else _LABELS[value.format.bits]
-            tensors.append(tensor.to(device=self.runtime.device, dtype=dtype).contiguous())
+            dtype = self.context.real if real else _LABELS[value.format.bits]
+            tensors.append(tensor.to(device=self.context.device, dtype=dtype).contiguous())
         return tensors
 
     @torch.no_grad()
@@ -159,7 +149,7 @@ class TorchExecutor:
             lr: learning rate.
             t: training steps done before; drives dropout masks and Adam's bias correction.
         """
-        self.runtime.lr, self.runtime.t = lr, t
+        self.context.lr, self.context.t = lr, t
         return self._function(inputs, [self.state[name] for _, name in self._resident_slots], donate)
 
     def reals(self, outputs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -168,8 +158,8 @@ class TorchExecutor:
         return [z if unit is None else z * unit for z, unit in zip(outputs, units)]
 
     def _enter(self, inputs: list[torch.Tensor], lr: float, t: int) -> list[Any]:
-        self.runtime.lr = lr
-        self.runtime.t = t
+        self.context.lr = lr
+        self.context.t = t
         env: list[Any] = [None] * len(self._slots)
         env[: len(inputs)] = inputs
         for slot, name in self._resident_slots:

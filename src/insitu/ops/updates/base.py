@@ -192,7 +192,9 @@ class WeightUpdate:
         """Torch: moves a dense layer without its whole gradient dᵀx, of at most ``max_abs``; ``False``: not done."""
         return False
 
-    def integer(self, b: BoundUpdate, clock: Any, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]) -> None:
+    def integer(
+        self, b: BoundUpdate, context: Any, w: Ints, g: Ints, e: int, state: tuple[Ints, ...]
+    ) -> None:
         """The meaning in plain integers of a method from outside; those of insitu are on the reference's page."""
         raise NotImplementedError(f"update {self.name} has no integer meaning")
 
