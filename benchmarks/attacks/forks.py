@@ -26,7 +26,7 @@ import insitu.report.plots
 
 torch.set_num_threads(1)
 
-TIMEOUT = 60.0
+TIMEOUT = 300.0
 """Seconds that a command has to end, where a case gives no other number."""
 
 

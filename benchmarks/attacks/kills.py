@@ -31,7 +31,7 @@ def _killed(case: Case, name: str, words: list[str]) -> str | None:
         if ended.code not in ENDS:
             return f"killed: {ended.how}: {ended.last}"
     ended = Running([*command, "--resume"], case.folder, before=known_recipe).wait(600)
-    if ended.code:
+    if ended.code != 0:
         return f"resumed: {ended.how}: {ended.last}"
     left = [p.name for p in (case.folder / "r").rglob(".*")]
     differs = unequal(contents(case.folder / "r"), contents(reference))

@@ -88,9 +88,10 @@ UNLIKE = {
     "overview.png",
     "report.html",
     "heat.png",
+    "grid.md",
     ".lock",
 }
-"""Files that tell of the machine or are asked for elsewhere, and drawings of others."""
+"""Files that tell of the machine or are asked for elsewhere, and drawings and tables (with their times) of others."""
 
 
 def steady(value: Any) -> Any:

@@ -107,7 +107,6 @@ FIELDS = (
         "version",
     ),
 )
-TIMEOUT = 45.0
 
 
 def _short(text: str) -> str:
@@ -121,9 +120,7 @@ def sets(case: Case) -> str | None:
     if any("\0" in x for x in given):
         return None
     words = [word for text in given for word in ("--set", text)]
-    return sound(
-        case.insitu(*RUN, "--rule", "bp", *words, "--out", "r", timeout=TIMEOUT), _short(" ".join(given))
-    )
+    return sound(case.insitu(*RUN, "--rule", "bp", *words, "--out", "r"), _short(" ".join(given)))
 
 
 @kind("flags")
@@ -132,7 +129,7 @@ def flags(case: Case) -> str | None:
         case.pick("--epochs", "--batch", "--lr", "--seed", "--network", "--rule", "--precision", "--data"),
         case.pick(*WORDS),
     )
-    return sound(case.insitu(*RUN, flag, value, "--out", "r", timeout=TIMEOUT), f"{flag} {_short(value)}")
+    return sound(case.insitu(*RUN, flag, value, "--out", "r"), f"{flag} {_short(value)}")
 
 
 @kind("names")
@@ -163,7 +160,7 @@ def names(case: Case) -> str | None:
         ["cost", network, "--rules", rule, "--precisions", precision],
         ["check", network, "--rule", rule],
     ][case.whole(2)]
-    return sound(case.insitu(*verb, timeout=TIMEOUT), f"{verb[0]} {network} {rule} {precision}")
+    return sound(case.insitu(*verb), f"{verb[0]} {network} {rule} {precision}")
 
 
 TEXTS = (
@@ -209,7 +206,7 @@ def yaml(case: Case) -> str | None:
             data = data[:at] + bytes([case.whole(256)]) + data[at + case.whole(3) :]
     (case.folder / "c.yaml").write_bytes(data)
     out = [] if verb == "check" else ["--out", "r"]
-    return sound(case.insitu(verb, "c.yaml", *out, timeout=TIMEOUT), f"{verb}: {data[:80]!r}")
+    return sound(case.insitu(verb, "c.yaml", *out), f"{verb}: {data[:80]!r}")
 
 
 @kind("bombs")
@@ -232,7 +229,7 @@ def bombs(case: Case) -> str | None:
     (case.folder / "c.yaml").write_text("\n".join([*lines, f"{field}: *a{depth}", ""]))
     verb = case.pick("train", "compare", "grid", "check")
     out = [] if verb == "check" else ["--out", "r"]
-    return sound(case.insitu(verb, "c.yaml", *out, timeout=TIMEOUT), f"{verb} {field} {depth}")
+    return sound(case.insitu(verb, "c.yaml", *out), f"{verb} {field} {depth}")
 
 
 @kind("arrays")
@@ -264,7 +261,7 @@ def arrays(case: Case) -> str | None:
         "--out",
         "r",
     ]
-    return sound(case.insitu(*words, timeout=TIMEOUT), json.dumps(told))
+    return sound(case.insitu(*words), json.dumps(told))
 
 
 def _array(case: Case) -> np.ndarray:

@@ -157,7 +157,11 @@ def test_a_cut_last_line_is_left_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "foreign", [b"\xff\xfe\n", b"null\n", b"[1]\n", b"\0\0\n", b'{"a": 2\n', b"[" * 100_000 + b"\n"]
+    "foreign",
+    [
+        *(b"\xff\xfe\n", b"null\n", b"[1]\n", b"\0\0\n", b'{"a": 2\n', b"[" * 100_000 + b"\n"),
+        *(b'{"a": 2, "a": 3}\n', b'{"a": ' + b"9" * 10_000 + b"}\n", b'{"a": "\\ud800"}\n'),
+    ],
 )
 def test_lines_that_are_no_records_are_left_out(tmp_path: Path, foreign: bytes) -> None:
     path = tmp_path / "e.jsonl"

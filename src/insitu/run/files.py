@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from insitu.errors import CheckpointError
+from insitu.inputs.documents import Source, parse_json
 
 
 def refuse(path: Path, error: OSError) -> CheckpointError:
@@ -99,10 +100,11 @@ def append_line(path: Path, record: Mapping[str, Any]) -> None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a file of JSON lines; what is no record (cut off by a crash, foreign) is left out."""
+    source = Source(f"a record of {path}", refusal=CheckpointError)
     for line in path.read_bytes().splitlines() if path.exists() else ():
         try:
-            found = json.loads(line)
-        except (ValueError, RecursionError):
+            found = parse_json(line.decode(), source)
+        except (UnicodeDecodeError, CheckpointError):
             continue
         if isinstance(found, dict):
             yield found
