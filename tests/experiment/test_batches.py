@@ -74,10 +74,10 @@ def test_an_export_for_another_batch_is_refused_where_its_state_does_not_fit(tmp
     with pytest.raises(
         ConfigError, match="cannot be exported for batches of 1; use --batch 2, or train with defer=1"
     ):
-        export("c", tmp_path / "run", tmp_path / "project", batch=1, steps=2)
-    export("c", tmp_path / "run", tmp_path / "project", batch=2, steps=2)
+        export(tmp_path / "run", tmp_path / "project", batch=1, steps=2)
+    export(tmp_path / "run", tmp_path / "project", batch=2, steps=2)
     train(config(precision="edge-latent-free-8", batch=2), tmp_path / "plain")
-    export("c", tmp_path / "plain", tmp_path / "other", batch=1, steps=2)
+    export(tmp_path / "plain", tmp_path / "other", batch=1, steps=2)
 
 
 POLICIES = [
