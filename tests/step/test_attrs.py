@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields, replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -13,14 +13,14 @@ from insitu.errors import StepError
 from insitu.numbers.formats import F32, Fixed
 from insitu.ops.conv import Convolution
 from insitu.ops.quant import Requant
-from insitu.step.attrs import Attrs, Range, make, meanings, portable, spelled
+from insitu.step.attrs import Attrs, Range, attributes, make, meanings, portable, spelled
 from insitu.step.builder import Builder
 from insitu.step.ir import OPS, Phase, Role
 
 S8 = Fixed(True, 7, 0)
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Sample(Attrs):
     """
     Attributes:
@@ -103,3 +103,15 @@ def test_types_in_words(hint: Any, text: str) -> None:
 def test_two_portable_classes_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match="two portable classes are called Fixed"):
         portable(type("Fixed", (), {"__qualname__": "Other.Fixed"}))
+
+
+def test_equality_and_text_are_of_the_class_and_all_values() -> None:
+    one = Sample(count=2, pair=(1, 2))
+    assert one == replace(one) and hash(one) == hash(replace(one)) and one != replace(one, mode="up")
+
+    @attributes
+    class Other(Sample):
+        """Another class with the same attributes."""
+
+    assert one != Other(count=2, pair=(1, 2))
+    assert repr(one) == "Sample(count=2, pair=(1, 2), mode=None)"

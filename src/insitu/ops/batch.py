@@ -6,7 +6,6 @@ Legend: N rows, B samples, C classes, F features of a row (all dimensions behind
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ from insitu.ops.common import (
 )
 from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import integers
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, over_batch, register
 
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class RowSlice(Attrs):
     """
     Attributes:
@@ -43,7 +42,7 @@ class RowSlice(Attrs):
     count: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class RowFactor(Formatted):
     """
     Attributes:
@@ -53,7 +52,7 @@ class RowFactor(Formatted):
     by: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Goodness(Attrs):
     """
     Attributes:
@@ -67,7 +66,7 @@ class Goodness(Attrs):
     with_loss: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class RowProducts(Attrs):
     """
     Attributes:

@@ -7,11 +7,10 @@ else than torch can run it: a backend refuses it by its name and line.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.ops.common import Run, TorchContext, error_attrs
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Trait, Value, over_batch, register
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Call(Attrs):
     """
     Attributes:
@@ -37,7 +36,7 @@ class Call(Attrs):
     shapes: tuple[tuple[int, ...], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class CallDx(Call):
     """
     Attributes:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from insitu.errors import StepError
 from insitu.numbers.formats import T2, Binary, Quantized
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.context import StepContext
 from insitu.step.ir import Counts, Format, Inferred, Op, Phase, Role, Value
 
@@ -36,7 +36,7 @@ class TorchContext(StepContext):
     device: Any
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Formatted(Attrs):
     """
     Attributes:
@@ -50,7 +50,7 @@ class Formatted(Attrs):
         return self.format or default
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Sums(Formatted):
     """
     Attributes:
@@ -67,7 +67,7 @@ def saturates_to(attrs: Attrs) -> Quantized | None:
     return attrs.format if isinstance(attrs, Sums) and attrs.limit else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class OfFormat(Attrs):
     """
     Attributes:
@@ -77,7 +77,7 @@ class OfFormat(Attrs):
     format: Quantized
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Entries(Attrs):
     """
     Attributes:
@@ -87,7 +87,7 @@ class Entries(Attrs):
     table: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Shaped(Attrs):
     """
     Attributes:
@@ -97,7 +97,7 @@ class Shaped(Attrs):
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Factor(Attrs):
     """
     Attributes:
@@ -107,7 +107,7 @@ class Factor(Attrs):
     by: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Columns(Attrs):
     """
     Attributes:
@@ -117,7 +117,7 @@ class Columns(Attrs):
     columns: Annotated[int, Range(1)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Drawn(Attrs):
     """
     Attributes:
@@ -131,7 +131,7 @@ class Drawn(Attrs):
         return self.stream is not None or super().draws
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Streamed(Drawn):
     """
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.ops.common import (
@@ -17,7 +16,7 @@ from insitu.ops.common import (
     same_as,
     touch,
 )
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Value, over_batch, register
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Competition(Attrs):
     """
     Attributes:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.ops.common import Run, TorchContext, error_attrs, require, same_as, touch
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, over_batch, register
 
@@ -24,7 +23,7 @@ def _square(inputs: Sequence[Value], _attrs: Attrs) -> Inferred:
     return [(m.shape, m.format)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Gaussian(Attrs):
     """
     Attributes:
@@ -34,7 +33,7 @@ class Gaussian(Attrs):
     width: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Vote(Attrs):
     """
     Attributes:

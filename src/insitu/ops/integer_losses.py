@@ -7,21 +7,20 @@ computes. Labels are class indices [B].
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import Float, Quantized
 from insitu.ops.common import Entries, OfFormat, Run, TorchContext, per_output, require, touch
 from insitu.ops.loss import VALUES, of_violations, one_hot, violations
 from insitu.ops.quant import of_format, onto
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class One(Attrs):
     """
     Attributes:
@@ -31,12 +30,12 @@ class One(Attrs):
     one: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class IntegerError(OfFormat, One):
     """The error of a loss on integers."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Softmax(IntegerError, Entries):
     """
     Attributes:
@@ -45,7 +44,7 @@ class Softmax(IntegerError, Entries):
     """
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Violated(Attrs):
     """
     Attributes:
@@ -61,7 +60,7 @@ class Violated(Attrs):
     format: Quantized
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Monitor(Attrs):
     """
     Attributes:
@@ -73,7 +72,7 @@ class Monitor(Attrs):
     scale: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class LossMonitor(Attrs):
     """
     Attributes:

@@ -28,7 +28,7 @@ from insitu.ops.common import (
     saturates_to,
 )
 from insitu.ops.quant import EXACT, ROOM, Mode, ReadsWeights, WeightView, onto, random_words, reader, shifted
-from insitu.step.attrs import Attrs, Range, names, portable
+from insitu.step.attrs import Attrs, Range, attributes, names, portable
 from insitu.step.ir import Format, Op
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Epilogue:
         return f"{self.format}{times}>>{self.shift} {self.rounding}"
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class WithEpilogue(Sums):
     """
     Attributes:
@@ -76,7 +76,7 @@ def epilogue(attrs: Attrs) -> Epilogue | None:
     return attrs.epilogue if isinstance(attrs, WithEpilogue) else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Biased(Sums):
     """
     Attributes:
@@ -88,7 +88,7 @@ class Biased(Sums):
     read_bias: WeightView | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Geometry(Sums):
     """
     Attributes:
@@ -117,7 +117,7 @@ def chunks(bound: int, length: int) -> int:
     return parts if parts <= length else 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class View(Sums):
     """
     Attributes:
@@ -130,32 +130,32 @@ class View(Sums):
     scale: float | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Viewed(Drawn, View):
     """A matrix or a view of it; fresh magnitudes draw random words."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Product(WithEpilogue, ReadsWeights, Biased):
     """A product with weights."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class MatrixView(ReadsWeights, Viewed):
     """How an adjoint reads its matrix."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class ProductDx(WithEpilogue, MatrixView):
     """The error below a product with weights."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Convolution(WithEpilogue, ReadsWeights, Biased, Geometry):
     """A convolution with a kernel."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class ConvolutionDx(WithEpilogue, MatrixView, Shaped, Geometry):
     """The error below a convolution."""
 
@@ -163,7 +163,7 @@ class ConvolutionDx(WithEpilogue, MatrixView, Shaped, Geometry):
         return _first("shape", self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class ConvolutionDw(Geometry):
     """
     Attributes:
@@ -182,7 +182,7 @@ def _first(name: str, attrs: Formatted) -> tuple[str, ...]:
     return order if attrs.format else (name, *(n for n in order if n != name))
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Projection(WithEpilogue, Columns):
     """A product with a feedback matrix."""
 

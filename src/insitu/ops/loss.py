@@ -7,20 +7,19 @@ Labels are class indices [B], or for ``mse`` and ``bce`` targets of the output's
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from insitu.ops.common import Run, TorchContext, require
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Scaled(Attrs):
     """
     Attributes:
@@ -30,7 +29,7 @@ class Scaled(Attrs):
     scale: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Loss(Scaled):
     """
     Attributes:
@@ -40,7 +39,7 @@ class Loss(Scaled):
     with_loss: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Margin(Attrs):
     """
     Attributes:
@@ -54,7 +53,7 @@ class Margin(Attrs):
     every: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Violation(Loss, Margin):
     """The error of a violated margin."""
 

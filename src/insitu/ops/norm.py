@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.ops.common import Run, TorchContext, error_attrs, no_outputs, require, same_as, touch
 from insitu.ops.matmul import channels, sum_dims
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Phase, Role, Trait, Value, over_batch, register
 
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Epsilon(Attrs):
     """
     Attributes:
@@ -26,7 +25,7 @@ class Epsilon(Attrs):
     eps: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Normalize(Epsilon):
     """
     Attributes:
@@ -36,7 +35,7 @@ class Normalize(Epsilon):
     frozen: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Track(Attrs):
     """
     Attributes:

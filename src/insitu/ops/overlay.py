@@ -6,20 +6,19 @@ Legend: B samples, C classes, N rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers import prng
 from insitu.ops.common import Run, Streamed, TorchContext, per_output, require
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Labels(Attrs):
     """
     Attributes:
@@ -29,7 +28,7 @@ class Labels(Attrs):
     classes: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Overlay(Labels):
     """
     Attributes:
@@ -39,7 +38,7 @@ class Overlay(Labels):
     one: int | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class WrongLabels(Streamed, Labels):
     """Classes other than the label, drawn at random."""
 

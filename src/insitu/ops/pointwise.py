@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,7 @@ from insitu.ops.common import (
     zeroed,
 )
 from insitu.ops.quant import integers
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Inferred, Level, Op, OpRecord, Trait, Value, register
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Activate(Attrs):
     """
     Attributes:
@@ -207,7 +206,7 @@ register(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Stash(Formatted):
     """
     Attributes:

@@ -6,7 +6,6 @@ A max pool also gives the flat position of each maximum in its input plane: its 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +23,7 @@ from insitu.ops.common import (
     require,
 )
 from insitu.ops.conv import plane
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Shape, Trait, Value, register
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Window(Attrs):
     """
     Attributes:
@@ -51,7 +50,7 @@ class Window(Attrs):
         return Window(kernel=self.kernel, stride=self.stride, padding=self.padding)
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Pool(Attrs):
     """
     Attributes:
@@ -74,7 +73,7 @@ class Pool(Attrs):
         return Window(kernel=self.kernel, stride=self.stride, padding=self.padding)
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class MaxPool(Pool):
     """
     Attributes:
@@ -84,12 +83,12 @@ class MaxPool(Pool):
     positions: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class AvgUnpool(Pool, Shaped):
     """The error below an average pool."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class UnpoolGate(Window):
     """
     Attributes:

@@ -20,7 +20,7 @@ from insitu.numbers import prng
 from insitu.numbers.formats import Binary, Fixed, PowerOfTwo, Quantized
 from insitu.numbers.rounding import Rounding
 from insitu.ops.common import Drawn, OfFormat, Run, Shaped, Streamed, Sums, TorchContext, per_output, require
-from insitu.step.attrs import Attrs, Range, portable
+from insitu.step.attrs import Attrs, Range, attributes, portable
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class WeightView:
         return text + (f" <<{min(self.channels)}..{max(self.channels)} by channel" if self.channels else "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class ReadsWeights(Sums):
     """
     Attributes:
@@ -143,7 +143,7 @@ def _plain_reader(read: WeightView) -> Callable[[Tensor], Tensor]:
 # --- requantization ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Shift(OfFormat):
     """
     Attributes:
@@ -159,7 +159,7 @@ class Shift(OfFormat):
     minus: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Requant(Drawn, Shift):
     """A requantization; stochastic rounding draws random words."""
 
@@ -251,7 +251,7 @@ register(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Exponent(Attrs):
     """
     Attributes:
@@ -298,7 +298,7 @@ register(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class NormExponent(Attrs):
     """
     Attributes:
@@ -359,7 +359,7 @@ register(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Aligned(OfFormat):
     """
     Attributes:
@@ -423,7 +423,7 @@ def feedback_spread(fmt: Quantized) -> float:
     return sqrt(3.0) if isinstance(fmt, Binary) else sqrt(float(n * (n + 1)))
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class FixedRandom(Streamed, Shaped, OfFormat):
     """A fixed random array."""
 

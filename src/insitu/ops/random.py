@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers import prng
@@ -22,7 +21,7 @@ from insitu.ops.common import (
 )
 from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import feedback_integers, integers, random_words
-from insitu.step.attrs import Attrs, names
+from insitu.step.attrs import Attrs, attributes, names
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Rate(Attrs):
     """
     Attributes:
@@ -40,12 +39,12 @@ class Rate(Attrs):
     p: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Dropout(Streamed, Rate):
     """Elements that are dropped at random."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class InFormat(Attrs):
     """
     Attributes:
@@ -55,7 +54,7 @@ class InFormat(Attrs):
     format: AnyFormat
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Uniform(Attrs):
     """
     Attributes:
@@ -65,12 +64,12 @@ class Uniform(Attrs):
     bound: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Random(Uniform, Streamed, InFormat, Shaped):
     """A fixed random array of reals."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Regenerated(Streamed, Columns):
     """
     Attributes:
@@ -82,12 +81,12 @@ class Regenerated(Streamed, Columns):
     matrix: Quantized | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class RandomProject(Regenerated, Formatted):
     """A product with a regenerated matrix."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class RandomRows(Regenerated, InFormat):
     """Rows of a regenerated matrix."""
 

@@ -6,13 +6,12 @@ Legend: B batch, C channels, F features.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import AnyFormat
 from insitu.ops.common import Run, TorchContext, error_attrs, macs, require, same_as
 from insitu.ops.loops import LoopNest, Operand, dense
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Trait, Value, over_batch, register
 
@@ -79,7 +78,7 @@ register(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class UnitRows(Attrs):
     """
     Attributes:
@@ -89,7 +88,7 @@ class UnitRows(Attrs):
     centre: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class LabelGram(Attrs):
     """
     Attributes:

@@ -7,7 +7,6 @@ computes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 from typing import Annotated
 
@@ -15,16 +14,16 @@ from insitu.numbers.formats import Quantized
 from insitu.ops.common import Entries, OfFormat, Run, Shaped, TorchContext, per_output, require, zeroed
 from insitu.ops.pool import Window, windowed_shape
 from insitu.ops.quant import of_format
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Table(OfFormat, Entries):
     """A function by its value for every integer."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class SlopeShift(Attrs):
     """
     Attributes:
@@ -34,7 +33,7 @@ class SlopeShift(Attrs):
     shift: Annotated[int, Range(0, 31)]
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Bounds(Attrs):
     """
     Attributes:
@@ -46,7 +45,7 @@ class Bounds(Attrs):
     high: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Constant(Attrs):
     """
     Attributes:
@@ -56,17 +55,17 @@ class Constant(Attrs):
     by: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Offset(OfFormat, Constant):
     """A difference with a constant."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class SumPool(Window, OfFormat):
     """A pool of integers."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class SumUnpool(Window, OfFormat, Shaped):
     """The error below a pool of integers."""
 

@@ -8,7 +8,7 @@ gradient is ever stored as a whole. What a gradient does to a weight is the op's
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.ops.common import Run, Sums, TorchContext, no_outputs
@@ -17,14 +17,14 @@ from insitu.ops.norm import Epsilon
 from insitu.ops.optimizers import LINEAR, Accumulate, Optimizer, apply, scaled
 from insitu.ops.updates import BoundUpdate, MasterUpdate, executor
 from insitu.ops.updates.base import MACS_PER_WEIGHT
-from insitu.step.attrs import Attrs, Range
+from insitu.step.attrs import Attrs, Range, attributes
 from insitu.step.ir import OPS, Counts, Level, Op, OpRecord, Phase, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Optimized(Attrs):
     """
     Attributes:
@@ -38,7 +38,7 @@ class Optimized(Attrs):
         return self.optimizer.zero_grad_is_noop
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Update(Optimized):
     """
     Attributes:
@@ -48,7 +48,7 @@ class Update(Optimized):
     exponents: Annotated[int, Range(0, 1)] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Applied(Optimized):
     """
     Attributes:
@@ -60,22 +60,22 @@ class Applied(Optimized):
     exponents: Annotated[int, Range(0, 1)] = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class SumsUpdate(Applied, Sums):
     """The update by a gradient of sums."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class ConvolutionUpdate(Applied, ConvolutionDw):
     """The update of a kernel."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class NormUpdate(Applied, Epsilon):
     """The update of a batch norm's scale."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Deferred(SumsUpdate):
     """
     Attributes:
@@ -163,7 +163,7 @@ def _whole_update_torch(gradient: str) -> Callable[[Op[Applied], TorchContext], 
         o, n = op.attrs.optimizer, op.attrs.operands
         make = OPS[gradient].torch(op, rt)
         if not isinstance(o, Optimizer):
-            return executor.move(op, rt, make, FUSED[gradient])
+            return executor.move(op, rt, make, n - op.attrs.exponents)
         if gradient == "sum_to_channels" and op.inputs[0].size == op.inputs[n].size:
             make = _flat
 
@@ -189,8 +189,6 @@ def _fused_counts(gradient: str) -> Callable[[Op[Applied]], Counts]:
 def _register_fused(
     gradient: str, attrs: type[Applied], lower: Callable[[Op[Any], TorchContext], Run]
 ) -> None:
-    operands = FUSED[gradient]
-
     register(
         OpRecord(
             kind=f"{gradient}_update",
@@ -199,7 +197,7 @@ def _register_fused(
             infer=no_outputs,
             torch=lower,
             counts=_fused_counts(gradient),
-            writes=lambda n, attrs: tuple(range(operands + attrs.exponents, n)),
+            writes=lambda n, attrs: tuple(range(attrs.operands, n)),
             level=OPS[gradient].level | Level.FUSED,
             traits=(Trait.MOVES,),
             loops=OPS[gradient].loops,
@@ -208,9 +206,6 @@ def _register_fused(
         )
     )
 
-
-FUSED = {"matmul_dw": 2, "conv2d_dw": 2, "sum_to_channels": 1, "bn_dgamma": 4}
-"""Gradient ops that have a fused update, and how many operands they take."""
 
 _register_fused("matmul_dw", SumsUpdate, _dense_update_torch)
 _register_fused("conv2d_dw", ConvolutionUpdate, _whole_update_torch("conv2d_dw"))

@@ -6,13 +6,12 @@ One random bit a weight: weight i takes bit i mod 32 of word ⌊i/32⌋, 1 for +
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from insitu.numbers import prng
 from insitu.ops.common import Run, Streamed, TorchContext, require
 from insitu.ops.updates.executor import TILE
-from insitu.step.attrs import Attrs
+from insitu.step.attrs import Attrs, attributes
 from insitu.step.ir import Counts, Inferred, Op, OpRecord, Value, register
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ BITS = 32
 """Weights per random word."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class Perturb(Streamed):
     """
     Attributes:
@@ -32,7 +31,7 @@ class Perturb(Streamed):
     by: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@attributes
 class PerturbUpdate(Streamed):
     """
     Attributes:

@@ -46,8 +46,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "update": update,
     "matmul_dw_deferred": deferred(matmul_dw),
     **{
-        f"{gradient.__name__}_update": fused(gradient, operands)
-        for gradient, operands in ((matmul_dw, 2), (conv2d_dw, 2), (sum_to_channels, 1))
+        f"{gradient.__name__}_update": fused(gradient) for gradient in (matmul_dw, conv2d_dw, sum_to_channels)
     },
 }
 """The function of every op by its kind."""

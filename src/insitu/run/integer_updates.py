@@ -31,11 +31,12 @@ def update(op: Op, context: StepContext, w: Array, g: Ints, *rest: Array) -> Non
     apply(op.attrs.optimizer, context, w, g, e, rest[n:])
 
 
-def fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
+def fused(gradient: Callable[..., Ints]) -> Callable[..., None]:
     """``<gradient op>_update``: the gradient is applied as it is made."""
 
     def run(op: Op, context: StepContext, *tensors: Array) -> None:
-        n = operands + op.attrs.exponents
+        n = op.attrs.operands
+        operands = n - op.attrs.exponents
         e = int(tensors[operands]) if n > operands else 0
         g = gradient(op, context, *tensors[:operands])
         apply(op.attrs.optimizer, context, tensors[n], g, e, tensors[n + 1 :])
@@ -44,7 +45,7 @@ def fused(gradient: Callable[..., Ints], operands: int) -> Callable[..., None]:
 
 
 def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
-    """``&_``: operands of steps with an error are kept; every ``defer`` of them move the weights."""
+    """``<gradient op>_deferred``: operands of steps with an error are kept, and every ``defer`` of them move w."""
 
     def run(
         op: Op, context: StepContext, d: Ints, x: Ints, w: Array, errors: Ints, inputs: Ints, count: Ints

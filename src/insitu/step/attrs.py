@@ -3,7 +3,7 @@
 A kind declares its attributes by a subclass of :class:`Attrs`; the verifier, the printed step, the generated
 ``docs/ops.md`` and the JSON form (:mod:`insitu.step.serial`) follow from the declaration::
 
-    @dataclass(frozen=True, kw_only=True)
+    @attributes
     class Shift(Attrs):
         \"""
         Attributes:
@@ -24,7 +24,18 @@ from functools import cache
 from inspect import getdoc
 from math import inf
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from insitu.errors import StepError
 
@@ -51,9 +62,27 @@ class Range:
         return f"{self.least:g} or more" if self.most == inf else f"{self.least:g} to {self.most:g}"
 
 
-@dataclass(frozen=True, kw_only=True)
+A = TypeVar("A")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def attributes(declared: type[A]) -> type[A]:
+    """A frozen dataclass by keywords, with the comparison and the text of its base: half of the start-up of a class."""
+    return dataclass(frozen=True, kw_only=True, eq=False, repr=False)(declared)
+
+
+@attributes
 class Attrs:
     """No attributes; the base of all others. Types and ranges are checked where an instance is made."""
+
+    def __eq__(self, other: object) -> bool:
+        return vars(self) == vars(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__qualname__}({', '.join(f'{k}={v!r}' for k, v in vars(self).items())})"
 
     def __post_init__(self) -> None:
         for name, (holds, wanted) in _declared(type(self)).items():
