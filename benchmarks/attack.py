@@ -25,11 +25,11 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.attacks import KINDS, case, files, kills, text  # noqa: E402
+from benchmarks.attacks import KINDS, case, files, kills, programs, text  # noqa: E402
 
 import insitu  # noqa: E402
 
-ALL = (kills, files, text)
+ALL = (kills, files, text, programs)
 """Modules that bring the kinds."""
 
 OUT = ROOT / "benchmarks" / "results" / "attack.json"

@@ -25,7 +25,7 @@ SHORT = [
     "arrays",
     "bombs",
 ]
-LONG = ["kill-train", "kill-compare", "kill-grid", "kill-reproduce", "cache"]
+LONG = ["kill-train", "kill-compare", "kill-grid", "kill-reproduce", "cache", "programs"]
 
 
 def attacked(folder: Path, kinds: list[str], *words: str) -> dict[str, Any]:
