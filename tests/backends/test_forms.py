@@ -10,7 +10,9 @@ import pytest
 
 from insitu.backends.c import host
 from insitu.backends.c.host import AVX2, AVX512, SANITIZED, WARNINGS, compiler, features, kernels
+from insitu.backends.c.project import Source, generated, kernels_of
 from insitu.backends.c.templates import RUNTIME
+from tests.backends.programs import pair
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
@@ -49,3 +51,12 @@ def test_a_processor_gets_what_it_has(
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
     assert host.features.__wrapped__() == found
+
+
+def test_a_project_has_no_form_for_a_host() -> None:
+    source = Source(pair("bp", "mlp", "edge-latent-free-8", batch=1).program)
+    found = {path.name: path.read_text() for path in kernels_of(generated(source).values())}
+    assert {"matmul_dw_update.c", "matmul_dw_update_bytes.h", "matmul_dw_update_dsp.h", "dot8_dsp.h"} <= set(
+        found
+    )
+    assert not [name for name, text in found.items() if "avx" in name or "immintrin" in text]

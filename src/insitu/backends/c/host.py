@@ -102,9 +102,10 @@ def _run(command: Sequence[str]) -> None:
 
 
 def kernels(flags: Sequence[str]) -> Path:
-    """All kernels as a static library, those of updates from outside among them."""
+    """All kernels as a static library, with their forms for this machine and those of updates from outside."""
     sources = [
         *sorted((RUNTIME / "kernels").glob("*.[ch]")),
+        *sorted((RUNTIME / "host").glob("*_avx*.h")),
         *updates.sources(),
         RUNTIME / "insitu_kernels.h",
     ]

@@ -220,14 +220,19 @@ def golden_source(source: Source) -> str:
 
 
 def kernels_of(texts: Iterable[str]) -> list[Path]:
-    """The kernel files that define what some C text calls, and what they call in turn."""
-    paths = [*sorted((RUNTIME / "kernels").glob("*.c")), *updates.sources()]
-    sources = {path: path.read_text(encoding="utf-8") for path in paths}
+    """The kernel files that define what some C text calls, what they call in turn, and the headers of all of them.
+
+    Forms of a kernel for the processors of hosts are not among them: those headers are in ``runtime/host``.
+    """
+    kernels, headers = (sorted((RUNTIME / "kernels").glob(pattern)) for pattern in ("*.c", "*.h"))
+    sources = {path: path.read_text(encoding="utf-8") for path in (*kernels, *headers, *updates.sources())}
     defined = {name: path for path, text in sources.items() for name in _DEFINED.findall(text)}
+    defined |= {path.name: path for path in headers}
     found: set[Path] = set()
-    queue = [*texts, *(path.read_text(encoding="utf-8") for path in (RUNTIME / "kernels").glob("*.h"))]
+    queue = list(texts)
     while queue:
-        for name in set(_CALLED.findall(_PROTOTYPE.sub("", queue.pop()))):
+        text = queue.pop()
+        for name in {*_CALLED.findall(_PROTOTYPE.sub("", text)), *_INCLUDED.findall(text)}:
             path = defined.get(name)
             if path is not None and path not in found:
                 found.add(path)
@@ -239,6 +244,7 @@ _DEFINED = re.compile(r"^\w[\w ]*[ *](insitu_\w+)\([^;{]*\)\s*\{", re.MULTILINE)
 _PROTOTYPE = re.compile(r"^\w[^{}();=]*\([^{};]*\);", re.MULTILINE)
 _CALLED = re.compile(r"\b(insitu_\w+)(?:\s*\(|\)(?= \\|$))", re.MULTILINE)
 """Calls, and entries of the lists of ``insitu_updates.h``."""
+_INCLUDED = re.compile(r'^#include "(\w+\.h)"', re.MULTILINE)
 
 FIXED = ("insitu_kernels.h", "input.c", "state.c")
 """Runtime files that every program is compiled with."""
@@ -310,7 +316,7 @@ def write(program: Program, folder: Path, name: str = PREFIX) -> Project:
         raise ConfigError(
             f"{folder} holds other files than an exported project; pass an empty folder with -o"
         )
-    for path in (*kernels_of(files.values()), *(RUNTIME / "kernels").glob("*.h")):
+    for path in kernels_of(files.values()):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
     files["Makefile"] = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
     files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")

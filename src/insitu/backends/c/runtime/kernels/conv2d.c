@@ -106,9 +106,9 @@ static void by_windows(const uint8_t *x, uint8_t is_signed, const insitu_array *
                         insitu_dot_narrow(workspace, is_signed, weights, (first + start + k) * size, size, 4, size, read, four);
                     else
 #endif
-                        insitu_dot8_four(workspace, w + (start + k) * size, size, size, is_signed, four);
+                        insitu_dot8_4rows(workspace, w + (start + k) * size, size, size, is_signed, four);
                     if (quick)
-                        insitu_finish_four(z->data + to, plane, four, more + k, end);
+                        insitu_finish_4(z->data + to, plane, four, more + k, end);
                     else
                         for (j = 0; j < 4u; j++)
                             insitu_finish(z, to + j * plane, four[j] + more[k + j], end, clock);

@@ -41,7 +41,7 @@ static int by_windows(insitu_mover *m, const insitu_array *d, const insitu_array
         insitu_move_columns(m, start, count);
         for (row = m->first; row < m->stop; row++) {
             insitu_move_row(m, row);
-            insitu_combine(d->data + row * plane, 1, d->form == INSITU_SIGNED, windows, count, x->form == INSITU_SIGNED, plane,
+            insitu_weighted_rows(d->data + row * plane, 1, d->form == INSITU_SIGNED, windows, count, x->form == INSITU_SIGNED, plane,
                            count, sums);
             insitu_move_sums(m, row, sums, count);
         }

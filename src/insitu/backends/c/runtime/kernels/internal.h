@@ -20,7 +20,11 @@
 /* A flag that is constant where a function is called costs nothing then. */
 #if defined(__GNUC__)
 #define INSITU_INLINE static inline __attribute__((always_inline))
+#if defined(INSITU_SMALL)
+#define INSITU_APART static
+#else
 #define INSITU_APART static __attribute__((noinline)) /* its arrays are on the stack while it runs alone */
+#endif
 #define INSITU_RARE(x) __builtin_expect((x) != 0, 0)
 #else
 #define INSITU_INLINE static inline
@@ -69,120 +73,7 @@ INSITU_INLINE int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_si
     return is_signed ? (int32_t)(int8_t)data[i] : (int32_t)data[i];
 }
 
-/* Words of a width, from any address. */
-#define INSITU_ANY(name, type)                                                                                        \
-    INSITU_INLINE type insitu_load##name(const uint8_t *p)                                                            \
-    {                                                                                                                 \
-        struct __attribute__((packed, may_alias)) any {                                                               \
-            type word;                                                                                                \
-        };                                                                                                            \
-                                                                                                                      \
-        return ((const struct any *)(const void *)p)->word;                                                           \
-    }                                                                                                                 \
-    INSITU_INLINE void insitu_store##name(uint8_t *p, type word)                                                      \
-    {                                                                                                                 \
-        struct __attribute__((packed, may_alias)) any {                                                               \
-            type word;                                                                                                \
-        };                                                                                                            \
-                                                                                                                      \
-        ((struct any *)(void *)p)->word = word;                                                                       \
-    }
-#if defined(INSITU_DSP)
-INSITU_ANY(32, uint32_t)
-#elif defined(INSITU_AVX2)
-INSITU_ANY(16, uint16_t)
-INSITU_ANY(64, uint64_t)
-#endif
-
-/* Word i, low bits first; the rest is 0. */
-static inline uint32_t insitu_pattern(const insitu_array *a, uint32_t i)
-{
-    const uint8_t *p;
-    uint32_t bits = a->bits, skip, word, got;
-
-    if (bits == 8u)
-        return a->data[i];
-    if (bits == 16u) {
-        p = a->data + (size_t)i * 2u;
-        return (uint32_t)p[0] | (uint32_t)p[1] << 8;
-    }
-    if (bits == 32u) {
-        p = a->data + (size_t)i * 4u;
-        return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
-    }
-    skip = (i & 7u) * bits; /* eight words are `bits` bytes */
-    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
-    skip &= 7u;
-#if defined(INSITU_AVX2)
-    if (i + 64u < a->size) /* eight bytes are there: of less than 64 words, if of 1 bit */
-        return (uint32_t)(insitu_load64(p) >> skip) & (((uint32_t)1 << bits) - 1u);
-#endif
-    word = (uint32_t)*p >> skip;
-    for (got = 8u - skip; got < bits; got += 8u)
-        word |= (uint32_t)*++p << got;
-    return word & (((uint32_t)1 << bits) - 1u);
-}
-
-static inline void insitu_put(const insitu_array *a, uint32_t i, uint32_t word)
-{
-    uint8_t *p;
-    uint32_t bits = a->bits, skip, mask, done;
-
-    if (bits == 8u) {
-        a->data[i] = (uint8_t)word;
-        return;
-    }
-    if (bits == 16u || bits == 32u) {
-        p = a->data + (size_t)i * (bits >> 3);
-        p[0] = (uint8_t)word;
-        p[1] = (uint8_t)(word >> 8);
-        if (bits == 32u) {
-            p[2] = (uint8_t)(word >> 16);
-            p[3] = (uint8_t)(word >> 24);
-        }
-        return;
-    }
-    skip = (i & 7u) * bits;
-    p = a->data + (size_t)(i >> 3) * bits + (skip >> 3);
-    skip &= 7u;
-    mask = ((uint32_t)1 << bits) - 1u;
-    word &= mask;
-    *p = (uint8_t)((*p & ~(mask << skip)) | word << skip);
-    for (done = 8u - skip; done < bits; done += 8u) {
-        ++p;
-        *p = (uint8_t)((*p & ~(mask >> done)) | word >> done);
-    }
-}
-
-static inline int32_t insitu_element(const insitu_array *a, uint32_t i)
-{
-    uint32_t word = insitu_pattern(a, i), sign;
-
-    if (a->form == INSITU_SIGNED) {
-        sign = (uint32_t)1 << (a->bits - 1u);
-        return (int32_t)((word ^ sign) - sign);
-    }
-    return a->form == INSITU_BINARY ? 2 * (int32_t)word - 1 : (int32_t)word;
-}
-
-static inline void insitu_set_element(const insitu_array *a, uint32_t i, int32_t value)
-{
-    insitu_put(a, i, a->form == INSITU_BINARY ? (uint32_t)(value >= 0) : (uint32_t)value);
-}
-
-/* Where calls cost more than their code: elements without them, of arrays that are known to stay what they are. */
-#if defined(INSITU_AVX2)
-#if !defined(INSITU_WORDS)
-#define insitu_get insitu_element
-#define insitu_set insitu_set_element
-#endif
-#define INSITU_KEEP(a) const insitu_array a##_kept = *(a); (a) = &a##_kept
-/* Many elements: loops that the compiler makes wide. */
-void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int32_t *to);
-void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, const int32_t *from);
-#else
-#define INSITU_KEEP(a) (void)(a)
-#endif
+#include "words.h"
 
 /* Are the elements bytes that hold integers? */
 INSITU_INLINE int insitu_bytes(const insitu_array *a)
@@ -230,7 +121,7 @@ INSITU_INLINE int64_t insitu_bias(const insitu_array *bias, uint32_t channel, co
 /* Sum of x_i w_i; w signed bytes, x signed or not. */
 int32_t insitu_dot8(const uint8_t *x, const uint8_t *w, uint32_t n, uint8_t x_signed);
 /* The same for the four rows w, w + pitch, ... */
-void insitu_dot8_four(const uint8_t *x, const uint8_t *w, uint32_t pitch, uint32_t n, uint8_t x_signed, int32_t out[4]);
+void insitu_dot8_4rows(const uint8_t *x, const uint8_t *w, uint32_t pitch, uint32_t n, uint8_t x_signed, int32_t out[4]);
 
 #if defined(INSITU_NARROW)
 /* Weights start to start + count, as they are read (read NULL: as stored), as bytes. */
@@ -251,7 +142,7 @@ int32_t insitu_dot8_rows(const uint8_t *x, uint32_t x_pitch, const uint8_t *w, u
                          uint32_t n, uint8_t x_signed);
 
 /* out_j = sum over `rows` rows of d w_j, bytes; d lies `step` apart, rows of w `pitch`. */
-void insitu_combine(const uint8_t *d, uint32_t step, uint8_t d_signed, const uint8_t *w, uint32_t pitch,
+void insitu_weighted_rows(const uint8_t *d, uint32_t step, uint8_t d_signed, const uint8_t *w, uint32_t pitch,
                     uint8_t w_signed, uint32_t rows, uint32_t count, int32_t *out);
 
 /* An exact sum becomes element i: insitu_fitted in 32 bits where they do. */
@@ -289,7 +180,7 @@ static inline void insitu_finish(const insitu_array *a, uint32_t i, int64_t sum,
         insitu_set(a, i, insitu_fitted(sum, fit, clock, i));
 }
 
-/* Can insitu_finish_four do it, for sums of `size` products of bytes and something small? */
+/* Can insitu_finish_4 do it, for sums of `size` products of bytes and something small? */
 INSITU_INLINE int insitu_quick(uint32_t size, const insitu_array *z, const insitu_fit *fit)
 {
     return size <= INSITU_DOT / 4u && z->bits == 8u && fit->rounding == INSITU_HALF_UP && fit->times == 1 && !fit->limited &&
@@ -302,7 +193,7 @@ INSITU_INLINE int insitu_small(int64_t x)
 }
 
 /* Four sums become bytes. */
-INSITU_INLINE void insitu_finish_four(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
+INSITU_INLINE void insitu_finish_4(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
 {
     uint32_t k = (uint32_t)fit->shift, j;
     int32_t half = (int32_t)((uint32_t)1 << (k - 1u)), low = fit->low, high = fit->high;
@@ -311,67 +202,7 @@ INSITU_INLINE void insitu_finish_four(uint8_t *z, uint32_t plane, const int32_t 
         *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
 }
 
-/* An update at work: a block of columns after the other, in each all rows from first to stop. */
-typedef struct {
-    const insitu_move *move;
-    const insitu_clock *clock;
-    const insitu_array *w, *state;
-    uint32_t rows, columns;
-    uint32_t first, stop; /* rows that move */
-    uint32_t key, salt;   /* of the random words */
-    uint32_t row_state, column_state; /* of the shift register */
-    uint32_t start; /* column */
-    uint32_t row_word;
-    int32_t base, k; /* shift to the right of all, of this row */
-    float unit;      /* of real weights */
-    uint8_t random, vector, last; /* last: of a window */
-    uint32_t place, group; /* of error feedback: place in the group, whose residual is t when the step is 2^s */
-    uint32_t s;
-    int64_t t;
-    uint32_t words[INSITU_BLOCK];
-} insitu_mover;
-
-/* Hooks of the methods of the program, in kernels/update_<method>.c; plain rounding has none. */
-#define BEGIN(NAME, begin) void begin(insitu_mover *m); /* before the first weight */
-INSITU_UPDATE_BEGIN(BEGIN)
-#undef BEGIN
-#define TENSOR(NAME, look) void look(insitu_mover *m, const insitu_array *g); /* at the whole gradient, after that */
-INSITU_UPDATE_TENSOR(TENSOR)
-#undef TENSOR
-#define ROW(NAME, begin_row) void begin_row(insitu_mover *m, uint32_t row); /* before a block of a row */
-INSITU_UPDATE_ROW(ROW)
-#undef ROW
-/* What is subtracted from weight i, of column m->start + j, in steps of its words; 0 if it has been moved. */
-#define CHANGE(NAME, change) int64_t change(insitu_mover *m, uint32_t i, uint32_t j, int32_t g, uint32_t word);
-INSITU_UPDATE_CHANGE(CHANGE)
-#undef CHANGE
-/* A block of a row at once; 0 if that is not for it. */
-#define SUMS(NAME, sums) int sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count);
-INSITU_UPDATE_SUMS(SUMS)
-#undef SUMS
-
-/* Real weights are left out of a program without them (INSITU_NO_REAL). */
-int32_t insitu_weight_real(float real, uint32_t left, const insitu_read *read);
-float insitu_scaled_real(float x, int32_t e); /* x * 2^e */
-void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
-                       uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
-                       const insitu_clock *clock);
-/* Is there no error, and does the rounding add nothing to a gradient of 0? Then no weight moves. */
-int insitu_still(const insitu_array *d, const insitu_move *move);
-/* Blocks come in order, rows of a block too. */
-void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count);
-/* Columns of a block, of `left`, `most` at most: groups are not cut. */
-uint32_t insitu_move_count(const insitu_mover *m, uint32_t most, uint32_t left);
-void insitu_move_row(insitu_mover *m, uint32_t row);
-/* Weight (row, m->start + j) moves by the gradient g. */
-void insitu_move_weight(insitu_mover *m, uint32_t row, uint32_t j, int64_t g);
-/* The same for the first `count` weights of the block. */
-void insitu_move_sums(insitu_mover *m, uint32_t row, const int32_t *g, uint32_t count);
-void insitu_move_end(insitu_mover *m);
-#if defined(INSITU_AVX512)
-/* All weights, words of bytes rounded stochastically or to nearest, by one sample of bytes; 0 if that is not for it. */
-int insitu_move_many(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n);
-#endif
+#include "mover.h"
 
 /* insitu_mix where a call would cost as much. */
 #if defined(INSITU_SMALL)

@@ -3,25 +3,7 @@
 #include "internal.h"
 
 #if defined(INSITU_AVX512)
-
-#include <immintrin.h>
-
-/* Bytes of a table of 256, 64 at a time; returns how many. */
-static uint32_t by_many(const uint8_t *x, uint8_t *y, const uint8_t *table, uint8_t least, uint32_t count)
-{
-    __m512i t0 = _mm512_loadu_si512(table), t1 = _mm512_loadu_si512(table + 64);
-    __m512i t2 = _mm512_loadu_si512(table + 128), t3 = _mm512_loadu_si512(table + 192);
-    uint32_t i;
-
-    for (i = 0; i + 64u <= count; i += 64u) {
-        __m512i at = _mm512_sub_epi8(_mm512_loadu_si512(x + i), _mm512_set1_epi8((int8_t)least));
-        __m512i low = _mm512_permutex2var_epi8(t0, at, t1), high = _mm512_permutex2var_epi8(t2, at, t3);
-
-        _mm512_storeu_si512(y + i, _mm512_mask_blend_epi8(_mm512_movepi8_mask(at), low, high));
-    }
-    return i;
-}
-
+#include "lut_avx512.h"
 #endif
 
 void insitu_lut(const insitu_array *x, const insitu_array *y, const insitu_array *table, int32_t least)
@@ -31,7 +13,7 @@ void insitu_lut(const insitu_array *x, const insitu_array *y, const insitu_array
     if (insitu_bytes(x) && insitu_bytes(y) && insitu_bytes(table)) {
 #if defined(INSITU_AVX512)
         if (table->size == 256u)
-            i = by_many(x->data, y->data, table->data, (uint8_t)least, y->size);
+            i = look_up_64bytes(x->data, y->data, table->data, (uint8_t)least, y->size);
 #endif
         for (; i < y->size; i++) {
             y->data[i] = table->data[(uint8_t)(x->data[i] - (uint32_t)least)];

@@ -34,11 +34,11 @@ void insitu_matmul(const insitu_array *x, const insitu_array *w, const insitu_ar
         for (j = 0; j < 4u; j++)
             more[j] = insitu_bias(bias, o + j, read_bias, bias_shift);
         for (b = 0; b < n->batch; b++) {
-            insitu_dot8_four(x->data + b * size, w->data + o * size, size, size, is_signed, four);
+            insitu_dot8_4rows(x->data + b * size, w->data + o * size, size, size, is_signed, four);
             to = b * n->outputs + o;
 #if !defined(INSITU_SMALL)
             if (quick && insitu_small(more[0]) && insitu_small(more[1]) && insitu_small(more[2]) && insitu_small(more[3])) {
-                insitu_finish_four(z->data + to, 1, four, more, end);
+                insitu_finish_4(z->data + to, 1, four, more, end);
                 continue;
             }
 #endif

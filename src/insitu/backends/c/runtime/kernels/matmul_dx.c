@@ -67,7 +67,7 @@ void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu
             count = 1;
             if (fast) {
                 count = n->inputs - i < INSITU_BLOCK ? n->inputs - i : INSITU_BLOCK;
-                insitu_combine(d->data + b * n->outputs, 1, d->form == INSITU_SIGNED, w->data + i, n->pitch, 1,
+                insitu_weighted_rows(d->data + b * n->outputs, 1, d->form == INSITU_SIGNED, w->data + i, n->pitch, 1,
                                n->outputs, count, sums);
                 finish(e, b * n->inputs + i, count, sums, end, clock);
             } else if (rows) {

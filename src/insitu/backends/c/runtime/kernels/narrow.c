@@ -91,7 +91,7 @@ void insitu_dot_narrow(const uint8_t *x, uint8_t x_signed, const insitu_array *w
         for (j = 0; j < rows; j++)
             insitu_unpack(w, first + j * pitch + start, count, read, block + j * INSITU_BLOCK);
         if (rows == 4u)
-            insitu_dot8_four(x + start, (const uint8_t *)block, INSITU_BLOCK, count, x_signed, part);
+            insitu_dot8_4rows(x + start, (const uint8_t *)block, INSITU_BLOCK, count, x_signed, part);
         else
             for (j = 0; j < rows; j++)
                 part[j] = insitu_dot8(x + start, (const uint8_t *)block + j * INSITU_BLOCK, count, x_signed);

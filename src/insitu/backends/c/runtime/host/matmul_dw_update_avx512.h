@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Bytes of a dense layer move at batch 1, with AVX-512. */
-#include "internal.h"
-
-#if defined(INSITU_AVX512)
+/* Weights of a dense layer of bytes move by one sample, with AVX-512. */
+#ifndef INSITU_MATMUL_DW_UPDATE_AVX512_H
+#define INSITU_MATMUL_DW_UPDATE_AVX512_H
 
 #include <immintrin.h>
 
@@ -49,7 +48,7 @@ INSITU_INLINE uint32_t high_bits(uint32_t word, uint32_t k)
     return k > 16u ? word >> (48u - k) : 0u;
 }
 
-static void take(insitu_groups *c, const insitu_mover *m, const uint8_t *x, uint8_t is_signed, uint32_t count, uint32_t k)
+static void collect_groups(insitu_groups *c, const insitu_mover *m, const uint8_t *x, uint8_t is_signed, uint32_t count, uint32_t k)
 {
     uint32_t start, blocks = 0, lane = 0, i;
 
@@ -97,7 +96,7 @@ typedef struct {
 } insitu_row;
 
 /* Changes of 32 lanes in 16 bits. */
-INSITU_INLINE __m512i half_of(const insitu_groups *c, uint32_t place, const insitu_row *row, int form)
+INSITU_INLINE __m512i changes_of_32lanes(const insitu_groups *c, uint32_t place, const insitu_row *row, int form)
 {
     __m512i r = _mm512_xor_si512(_mm512_loadu_si512(c->low + place), row->low);
     __m512i sum = _mm512_add_epi16(_mm512_mullo_epi16(_mm512_loadu_si512(c->x + place), row->d), r);
@@ -112,7 +111,7 @@ INSITU_INLINE __m512i half_of(const insitu_groups *c, uint32_t place, const insi
 }
 
 /* All of a row; its last block is `tail`, of columns `size`, if it is not a whole one. */
-INSITU_INLINE void move_row(const insitu_groups *c, uint8_t *w, int32_t d, uint32_t word, uint32_t k, uint32_t tail,
+INSITU_INLINE void move_row_of_groups(const insitu_groups *c, uint8_t *w, int32_t d, uint32_t word, uint32_t k, uint32_t tail,
                             __mmask64 size, uint8_t is_signed, int form)
 {
     uint32_t random = d < 0 ? ~word : word, ones = k > 16u ? ((uint32_t)1 << (k - 16u)) - 1u : 0u, g, b = 0;
@@ -127,7 +126,7 @@ INSITU_INLINE void move_row(const insitu_groups *c, uint8_t *w, int32_t d, uint3
     row.k = _mm_cvtsi32_si128((int32_t)k);
     for (g = 0; g < c->groups; g++) {
         before = change;
-        change = _mm512_packs_epi16(half_of(c, g * WIDE, &row, form), half_of(c, g * WIDE + WIDE / 2u, &row, form));
+        change = _mm512_packs_epi16(changes_of_32lanes(c, g * WIDE, &row, form), changes_of_32lanes(c, g * WIDE + WIDE / 2u, &row, form));
         if (form == RARE && k > SELDOM && b < c->end[g] && _mm512_test_epi8_mask(change, change) == 0u &&
             _mm512_test_epi8_mask(before, before) == 0u) {
             b = c->end[g];
@@ -150,10 +149,11 @@ INSITU_INLINE void move_row(const insitu_groups *c, uint8_t *w, int32_t d, uint3
     }
 }
 
-int insitu_move_many(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
+/* All weights, of 8 bits, by one sample; 0 if that is not for it. */
+static int update_by_groups(insitu_mover *m, const insitu_array *d, const insitu_array *x, const insitu_dense *n)
 {
     insitu_groups c;
-    uint8_t few[INSITU_BLOCK], lfsr = m->move->lfsr, random = m->random, is_signed = x->form != INSITU_UNSIGNED;
+    uint8_t unpacked[INSITU_BLOCK], lfsr = m->move->lfsr, random = m->random, is_signed = x->form != INSITU_UNSIGNED;
     uint32_t words[AHEAD] = {0}, start, count, row, i, k = (uint32_t)m->base, key = m->key, salt = m->salt;
 
     if (m->move->channels != NULL || m->w->bits != 8u || d->form == INSITU_UNSIGNED || k < 9u)
@@ -170,10 +170,10 @@ int insitu_move_many(insitu_mover *m, const insitu_array *d, const insitu_array 
         insitu_move_columns(m, start, count);
         if (!insitu_bytes(x)) { /* of fewer bits */
             for (i = 0; i < count; i++)
-                few[i] = (uint8_t)insitu_get(x, start + i);
-            from = few;
+                unpacked[i] = (uint8_t)insitu_get(x, start + i);
+            from = unpacked;
         }
-        take(&c, m, from, is_signed, count, k);
+        collect_groups(&c, m, from, is_signed, count, k);
         for (row = 0; row < n->outputs && c.groups > 0u; row++, w += n->inputs) {
             int32_t error = insitu_bytes(d) ? (int8_t)d->data[row] : insitu_get(d, row);
             uint32_t *word = words + row % AHEAD;
@@ -186,11 +186,11 @@ int insitu_move_many(insitu_mover *m, const insitu_array *d, const insitu_array 
             if (error == 0)
                 continue;
             if (k > 16u)
-                move_row(&c, w, error, *word, k, tail, size, is_signed, RARE);
+                move_row_of_groups(&c, w, error, *word, k, tail, size, is_signed, RARE);
             else if (k == 16u)
-                move_row(&c, w, error, *word, k, tail, size, is_signed, COARSE);
+                move_row_of_groups(&c, w, error, *word, k, tail, size, is_signed, COARSE);
             else
-                move_row(&c, w, error, *word, k, tail, size, is_signed, FINE);
+                move_row_of_groups(&c, w, error, *word, k, tail, size, is_signed, FINE);
         }
     }
     return 1;
