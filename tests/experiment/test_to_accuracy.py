@@ -11,10 +11,11 @@ import pytest
 
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.compare import compare
-from insitu.experiment.config import CompareConfig, parse
+from insitu.experiment.config import CompareConfig, RunConfig, parse
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import program
 from insitu.experiment.impact import assess
+from insitu.experiment.program import executable
 from insitu.experiment.record import Curve, Results, Row
 from insitu.experiment.resolve import Setup
 from insitu.experiment.to_accuracy import (
@@ -294,3 +295,25 @@ def test_results_of_something_else_are_refused() -> None:
 def test_an_empty_line_is_plain() -> None:
     values = CostToAccuracy("bp", "float32", "desktop", None, (0, 3)).plain()
     assert values["energy_pj"] is None and values["reached"] == (0, 3)
+
+
+def test_the_triggers_that_a_run_counts_are_those_of_its_bill() -> None:
+    """The producer is the trainer, the consumer the cost model: each names the triggers by itself."""
+    shared = {"data": "digits", "limit_train": 32, "limit_test": 32, "batch": 4, "epochs": 1, "seeds": 1}
+    rules = [{"rule": "etch"}]
+    given = {**shared, "networks": [NET], "rules": rules, "precision": "edge-latent-free-8"}
+    made = compare(parse(CompareConfig, given, "test"))
+    (ran,) = made.rows
+    shares = dict(shares_to(ran.curves, 1.0))
+    (priced,) = to_accuracy(made, NET, 1.0, ["stm32l4r5"])
+    assert len(shares) == 2 and max(shares.values()) > 0
+    assert priced.refused is None and priced.triggers == pytest.approx(shares)
+
+
+def test_what_is_calibrated_is_what_is_trained_exported_and_kept() -> None:
+    """The producer is the calibration, the consumers are the trainer and an export: equal steps."""
+    given = {"data": "digits", "limit_train": 32, "limit_test": 32, "batch": 4, "network": NET}
+    setup = Setup.of(parse(RunConfig, {**given, "precision": "edge-latent-free-8"}, "test"))
+    assert setup.ranges
+    exported = executable(setup, 4)
+    assert [str(step) for step in exported.steps] == [str(step) for step in setup.program.steps]
