@@ -128,10 +128,10 @@ def _join(batches: list[Batch], limit: int | None) -> Split:
     x_NCHW = np.empty((count, 3, 32, 32), dtype=np.float32)
     levels = np.arange(256) / 255.0
     for k, (images, _) in enumerate(batches):
-        rows = x_NCHW[k * BATCH_SIZE : (k + 1) * BATCH_SIZE]
+        samples = x_NCHW[k * BATCH_SIZE : (k + 1) * BATCH_SIZE]
         for c in range(3):
             table = ((levels - MEAN[c]) / DEVIATION[c]).astype(np.float32)
-            rows[:, c] = table[images[: len(rows), c]]
+            samples[:, c] = table[images[: len(samples), c]]
     y_N = np.concatenate([labels for _, labels in batches])[:count].astype(np.int64)
     return Split(x_NCHW, y_N)
 

@@ -38,6 +38,6 @@ def load_digits(request: Request) -> Dataset:
     )
 
 
-def _split(x_NHW: np.ndarray, y_N: np.ndarray, rows: np.ndarray) -> Split:
-    x_NCHW = x_NHW[rows, None].astype(np.float32) / np.float32(_FULL_SCALE)
-    return Split(x_NCHW, y_N[rows])
+def _split(x_NHW: np.ndarray, y_N: np.ndarray, samples: np.ndarray) -> Split:
+    x_NCHW = x_NHW[samples, None].astype(np.float32) / np.float32(_FULL_SCALE)
+    return Split(x_NCHW, y_N[samples])

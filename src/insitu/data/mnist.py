@@ -115,11 +115,11 @@ def _read_part(family: Family, root: Path, index: int, limit: int | None, side: 
         )
     check_lengths(family.name, where, x_NHW, y_N)
     check_labels(family.name, where, y_N, 10)
-    rows = head(len(y_N), limit)
-    labels = y_N[rows].astype(np.int64)
+    samples = head(len(y_N), limit)
+    labels = y_N[samples].astype(np.int64)
     if side == _SMALL:
-        return Split(shrink(x_NHW[rows], family.box)[:, None], labels)
-    x_NCHW = x_NHW[rows, None].astype(np.float32)
+        return Split(shrink(x_NHW[samples], family.box)[:, None], labels)
+    x_NCHW = x_NHW[samples, None].astype(np.float32)
     x_NCHW /= np.float32(255.0)
     return Split(x_NCHW, labels)
 

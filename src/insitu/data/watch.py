@@ -113,18 +113,18 @@ def _parts(path: Path, series_N: np.ndarray, y_N: np.ndarray, side_N: np.ndarray
     """
     part_N = np.where(side_N == 0, _TRAIN, _TEST)
     for series in np.unique(series_N):
-        rows = np.flatnonzero(series_N == series)
-        arms = np.unique(side_N[y_N == y_N[rows[0]]])
+        windows = np.flatnonzero(series_N == series)
+        arms = np.unique(side_N[y_N == y_N[windows[0]]])
         if whole and len(arms) == 2:
             continue
-        if len(rows) < GAP + 2:
+        if len(windows) < GAP + 2:
             raise DataError(
-                f"{path}: series {series} has {len(rows)} windows, too few to train and test on; it takes "
+                f"{path}: series {series} has {len(windows)} windows, too few to train and test on; it takes "
                 f"{GAP + 2}. {REMEDY}"
             )
-        half = (len(rows) - GAP + 1) // 2
-        part_N[rows] = _LEFT_OUT
-        part_N[rows[:half]], part_N[rows[half + GAP :]] = _TRAIN, _TEST
+        half = (len(windows) - GAP + 1) // 2
+        part_N[windows] = _LEFT_OUT
+        part_N[windows[:half]], part_N[windows[half + GAP :]] = _TRAIN, _TEST
     return part_N
 
 

@@ -19,7 +19,7 @@ Index = npt.NDArray[np.intp]
 Change = Callable[[npt.NDArray[Any]], npt.NDArray[Any]]
 """What augmentation makes of the samples of a step, [batch, ...]."""
 
-ROWS = 4096
+BLOCK = 4096
 """Samples that are quantized at a time: memory for the passing 64-bit integers."""
 
 
@@ -76,8 +76,8 @@ class Batches:
         if value.name != "x" or not self.changes:
             return self.data.packed(value, self.index)
         every = np.arange(self.index.shape[1])[None]
-        rows = [Feed(value, self._changed(k)).batches(every)[0] for k in range(len(self))]
-        return np.stack(rows)
+        batches = [Feed(value, self._changed(k)).batches(every)[0] for k in range(len(self))]
+        return np.stack(batches)
 
     def integers(self, value: Value) -> Ints:
         """An input of the steps, [steps, *shape of the input]: integers in its unit, class indices as they are."""
@@ -108,8 +108,8 @@ class Feed:
     def __init__(self, value: Value, array: npt.NDArray[Any]) -> None:
         self.value = value
         self.bits = value.size // value.shape[0] * value.format.bits
-        blocks = [self._block(array[i : i + ROWS]) for i in range(0, len(array), ROWS)]
-        self.rows = np.concatenate(blocks)
+        blocks = [self._block(array[i : i + BLOCK]) for i in range(0, len(array), BLOCK)]
+        self.samples = np.concatenate(blocks)
 
     @property
     def whole(self) -> bool:
@@ -126,5 +126,5 @@ class Feed:
 
     def batches(self, index: npt.NDArray[np.intp]) -> Bytes:
         """Packed batches [steps, bytes] of the samples ``index`` [steps, batch]."""
-        rows = self.rows[index.ravel()].reshape(len(index), -1)
-        return rows if self.whole else np.packbits(rows, axis=1, bitorder="little")
+        samples = self.samples[index.ravel()].reshape(len(index), -1)
+        return samples if self.whole else np.packbits(samples, axis=1, bitorder="little")
