@@ -26,6 +26,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     Path("net.py").write_text(NET)
     Path("config.yaml").write_text("network: net.py:make\ndata: digits\nbatch: 8\n")
+    Path("given").mkdir()
+    Path("given/config.yaml").write_text("network: net.py:make\ndata: digits\nbatch: 8\n")
     Path("compare.yaml").write_text("networks: [net.py:make]\ndata: digits\n")
     Path("grid.yaml").write_text("network: net.py:make\ndata: digits\n")
     return tmp_path
@@ -36,9 +38,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ("train", "config.yaml", "--out", "r"),
         ("train", "config.yaml", "--out", "r", "--set", "rule=dfa"),
-        ("check", "config.yaml"),
         ("check", "."),
-        ("export", "c", "config.yaml", "-o", "c"),
+        ("check", "given/config.yaml"),
+        ("export", "c", "given/config.yaml", "-o", "c"),
         ("compare", "compare.yaml", "--out", "r"),
         ("grid", "grid.yaml", "--out", "r"),
     ],
@@ -54,15 +56,21 @@ def test_a_file_that_a_configuration_names_is_not_run(
 
 
 def test_a_yes_holds_for_the_file_as_it_is(elsewhere: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check", "config.yaml", "--trust"]) == 0
+    check = ["check", "given/config.yaml"]
+    assert main([*check, "--trust"]) == 0
     assert Path("ran").exists()
-    assert main(["check", "config.yaml"]) == 0
+    assert main(check) == 0
     Path("net.py").write_text(NET.replace("64, 10", "64, 10, bias=False"))
-    assert main(["check", "config.yaml"]) == 2
+    assert main(check) == 2
     Path("net.py").write_text(NET)
-    assert main(["check", "config.yaml"]) == 0
+    assert main(check) == 0
     Path("parts.py").write_text("")
-    assert main(["check", "config.yaml"]) == 2
+    assert main(check) == 2
+
+
+def test_the_configuration_of_the_working_folder_is_the_users_own(elsewhere: Path) -> None:
+    assert main(["check", "config.yaml"]) == 0
+    assert Path("ran").exists()
 
 
 def test_an_own_run_goes_on_without_asking(elsewhere: Path) -> None:

@@ -41,12 +41,24 @@ def ask(networks: Iterable[str], source: object, *, named: bool = False, trust: 
 
 
 def ask_of(run: Path, trust: bool) -> None:
-    """The same for the configuration of a run folder, or the file itself; anything else names no file."""
+    """The same for the configuration of a run folder, or the file itself; anything else names no file.
+
+    A configuration file in the working folder itself, with its network file there or below, is the user's own.
+    """
     from insitu.experiment.config import RunConfig, load
 
     path = run / "config.yaml" if run.is_dir() else run
     if path.suffix in (".yaml", ".yml"):
-        ask([load(RunConfig, path).network], f"configuration {path}", trust=trust)
+        network = load(RunConfig, path).network
+        ask([network], f"configuration {path}", trust=trust or (not run.is_dir() and _here(path, network)))
+
+
+def _here(config: Path, network: str) -> bool:
+    """Does a configuration lie in the working folder, and the network file that it names there or below?"""
+    if not foreign.is_file(network):
+        return False
+    file, here = foreign.parts(network)[0].resolve(), Path.cwd().resolve()
+    return config.resolve().parent == here and file.is_relative_to(here)
 
 
 def names_network(sets: Iterable[str] | None) -> bool:
