@@ -230,7 +230,7 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("activation", ["cost", SMALL, "--activation", "rellu"], ["did you mean relu"]),
     ("batch", ["cost", SMALL, "--batch", "0"], ["--batch", "1"]),
     ("option without value", ["cost", SMALL, "--option", "segments"], ["'segments'", "name=value"]),
-    ("option that is no value", ["cost", SMALL, "--option", "segments=["], ["segments=[", "write"]),
+    ("option that is no value", ["cost", SMALL, "--option", "segments=["], ["segments='['", "write"]),
     ("unknown option", ["cost", SMALL, "--rule", "dfa", "--option", "x=1"], ["'x'", "feedback"]),
     (
         "shares",
@@ -238,7 +238,7 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
         ["3 trigger shares", "are 2: fc1.head, output", "one of each"],
     ),
     ("share", [*ETCH, "--triggers", "6"], ["trigger share 6 is no share", "0 to 1"]),
-    ("no number", [*ETCH, "--triggers", "x"], ["--triggers 'x'", "such as"]),
+    ("no number", [*ETCH, "--triggers", "x"], ["--triggers='x'", "such as"]),
     (
         "no triggers",
         ["cost", SMALL, "--rule", "bp,dfa", "--triggers", "0.1"],

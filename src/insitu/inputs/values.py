@@ -82,7 +82,7 @@ def read(text: str, wanted: Any, what: str) -> Any:
             return _adapter(kind).validate_strings(word)
         except ValidationError as error:
             reasons.append(_reason(error))
-    raise ConfigError(f"{what}={text!r} {reasons[0]}; correct this value")
+    raise ConfigError(f"{what}={text!r} {reasons[0]}; {_remedy(kinds)}")
 
 
 def fit(value: Any, wanted: Any, what: str) -> Any:
@@ -96,7 +96,7 @@ def fit(value: Any, wanted: Any, what: str) -> Any:
     try:
         return _adapter(wanted).validate_python(value, strict=True)
     except ValidationError as error:
-        raise ConfigError(f"{what}={value!r} {_reason(error)}; correct this value") from None
+        raise ConfigError(f"{what}={value!r} {_reason(error)}; {_remedy((wanted,))}") from None
 
 
 def fit_all(
@@ -118,7 +118,19 @@ def fit_all(
 
 def plain(text: str, what: str) -> Any:
     """The value of a text whose type is not declared: as YAML reads it (``3``, ``1e-1``, ``[1, 2]``, a word)."""
-    return parse_yaml(text, Source(f"{what}={text[:80]!r}", "correct this value"))
+    return parse_yaml(text, Source(f"{what}={text[:80]!r}", "write a number, a word or true"))
+
+
+_REMEDIES = {
+    bool: "write true or false",
+    int: "write a whole number, such as 4",
+    float: "write a number, such as 0.05",
+}
+
+
+def _remedy(kinds: Iterable[Any]) -> str:
+    """What to write where a value of one of some types is asked for."""
+    return next((_REMEDIES[kind] for kind in kinds if kind in _REMEDIES), "correct this value")
 
 
 def _known(name: str, declared: Iterable[str]) -> str:
