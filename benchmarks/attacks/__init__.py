@@ -59,10 +59,13 @@ def case(name: str, seed: int, number: int, folder: Path) -> Case:
     return Case(folder, np.random.default_rng([seed, zlib.crc32(name.encode()), number]))
 
 
-def sound(ended: Ended, what: str) -> str | None:
-    """A fault, unless a command ended well or in a refusal: exit 2 and one line that says why."""
+def sound(ended: Ended, what: str, codes: tuple[int, ...] = (0, 2)) -> str | None:
+    """A fault, unless a command ended well or in a refusal: exit 2 and one line that says why.
+
+    ``codes``: exit codes that are right; of ``check`` 1 too, which says that a check failed.
+    """
     last = ended.last
-    if ended.code not in (0, 2) or "Traceback" in ended.err:
+    if ended.code not in codes or "Traceback" in ended.err:
         return f"{what}: {ended.how}: {last}"
     if ended.code == 2 and len(ended.refusal) != 1:
         return f"{what}: a refusal of {len(ended.refusal)} lines: {last}"
