@@ -69,7 +69,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path, name: str) -> None:
     path.write_bytes(DAMAGED[name])
     with pytest.raises(DataError, match=r"a\.npz.*Store"):
         arrays.read(path, "Store arrays.")
-    with pytest.raises(ConfigError, match=r"a\.npz.*Give an \.npz of arrays"):
+    with pytest.raises(ConfigError, match=r"a\.npz.*Give a finished run folder, an \.npz of arrays"):
         parameters(str(path))
 
 
