@@ -22,13 +22,16 @@ OF_AN_OP = 6
 """Record, integer meaning, quantization rule, C call, kernel, prototype."""
 
 
+NAMED = re.compile(r'"(\w+)"|^def (\w+)\(|\binsitu_(\w+)\(', re.MULTILINE)
+WORDS = {
+    name: {word for found in NAMED.finditer(text) for word in found.groups()} for name, text in TEXTS.items()
+}
+
+
 def naming(kind: str) -> list[str]:
     """The files that name an op; rules and networks, which use ops, aside."""
-    named = re.compile(rf'"{kind}"|^def {kind}\(|\binsitu_{kind}\(', re.MULTILINE)
     return [
-        name
-        for name, text in TEXTS.items()
-        if not name.startswith(("rules", "network")) and named.search(text)
+        name for name, words in WORDS.items() if not name.startswith(("rules", "network")) and kind in words
     ]
 
 
