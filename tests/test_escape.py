@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from insitu.escape import c_comment, c_string, csv_cell, markdown
+from insitu.escape import c_comment, c_string, csv_cell, file_name, markdown
 
 NASTY = st.text(st.sampled_from('*/\\?"\n\r=+-@|`<&a é\ud800\u202e\u2028%'), max_size=12) | st.text(
     max_size=12
@@ -86,3 +86,15 @@ def test_a_name_in_a_markdown_table_stays_in_its_cell(text: str) -> None:
     cell = markdown(text)
     assert len(cell.splitlines()) <= 1 and "<" not in cell
     assert not re.search(r"(?<!\\)(?:\\\\)*[|`*_\[\]]", cell)
+
+
+@given(NASTY)
+def test_a_name_of_a_file_is_one_part_of_a_path(text: str) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_.~-]*", file_name(text))
+
+
+@given(NASTY, NASTY)
+def test_different_names_are_different_files(one: str, other: str) -> None:
+    long = "x" * 100
+    assert (file_name(one) == file_name(other)) == (one == other)
+    assert file_name(long + one) != file_name(long + one + "y") and len(file_name(long + one)) < 100

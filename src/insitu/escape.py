@@ -7,6 +7,7 @@ that it is written into. HTML is escaped by Jinja and markupsafe; a Makefile hol
 from __future__ import annotations
 
 import re
+from zlib import crc32
 
 _FORMULA = tuple("=+-@\t\r")
 """Beginnings of cells that spreadsheets take for formulas (OWASP, CSV injection)."""
@@ -37,3 +38,14 @@ def markdown(text: str) -> str:
     """Text that Markdown shows as it is, in a table too: one line, no markup, no end of a cell."""
     plain = " ".join(text.replace("&", "&amp;").replace("<", "&lt;").splitlines())
     return "".join(f"\\{c}" if c in "\\|`*_[]" else c for c in plain)
+
+
+def file_name(text: str) -> str:
+    """A part of a file's name on every system: letters, digits, ``_``, ``.`` and ``-``, any other character as
+    ``~E9~``; what is long is cut, and told apart by a checksum."""
+    plain = re.sub(r"[^A-Za-z0-9_.-]", lambda found: f"~{ord(found[0]):X}~", text)
+    return plain if len(plain) <= _LONG else f"{plain[:_LONG]}~{crc32(plain.encode()):08X}"
+
+
+_LONG = 80
+"""Characters of a file's name that come from a user."""

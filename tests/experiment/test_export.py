@@ -53,6 +53,22 @@ def test_the_project_of_a_trained_run_passes_its_own_test(run: Path, tmp_path: P
     assert done.stdout.count("self-test: all equal") == 2 and "warning" not in done.stderr
 
 
+def test_a_trace_has_as_many_steps_as_were_asked_for(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "c"
+    assert main(["export", "c", str(run), "-o", str(out), "--trace", "11", "--quiet"]) == 0
+    found = np.load(out / "trace.npz")
+    assert len(found["learn_0/in.x"]) == 11 and found["learn_0/in.x"].dtype == np.int64
+    assert "of 11 training steps, from t = 60 on" in (out / "spec.md").read_text()
+
+
+def test_a_trace_that_is_too_long_is_refused(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for steps in ("-1", "10001"):
+        assert main(["export", "c", str(run), "-o", str(tmp_path / "c"), "--trace", steps]) == 2
+        assert "use 0 to 10,000" in capsys.readouterr().err
+
+
 def test_a_changed_weight_fails_the_test_of_the_project(run: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     assert main(["export", "c", str(run), "-o", str(out)]) == 0

@@ -77,6 +77,10 @@ class Backend(Protocol):
         """Why a lowered step cannot run there: a reason each, with op, place and remedy. Nothing is compiled."""
         return []
 
+    def steps(self, options: Any) -> int:
+        """Training steps whose samples a project with these options needs at least."""
+        return 0
+
     def write(self, program: Program, folder: Path, options: Any) -> Written:
         """Writes the program as a project; ``program.golden`` is what it can check itself against.
 

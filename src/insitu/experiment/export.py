@@ -46,6 +46,7 @@ def export(
     """
     found = find(backend)
     chosen = found.options(**options or {})
+    steps = max(steps, found.steps(chosen))
     program = exportable(run, batch=batch, steps=steps, lr=lr, data_dir=data_dir)
     _check(found, run, program)
     with held(out):

@@ -78,10 +78,22 @@ def nearest(real: Array, value: Value) -> Ints:
     return value.format.integers(value.format.words(position * value.format.unit))
 
 
+Watch = Callable[[int, Value, Array], None]
+"""Is shown the number of an op, and each array that the op has given or changed."""
+
+
 def run(
-    step: Step, state: dict[str, Array], x: Ints, label: Ints | None, context: StepContext
+    step: Step,
+    state: dict[str, Array],
+    x: Ints,
+    label: Ints | None,
+    context: StepContext,
+    watch: Watch | None = None,
 ) -> list[Array]:
     """One step; the residents in ``state`` change in place, the step's outputs are returned.
+
+    Args:
+        watch: is called after every op; arrays of residents change later.
 
     Raises:
         StepError: for an op that has no integer meaning, or a result that leaves the format that the step states.
@@ -89,7 +101,7 @@ def run(
     given = {"x": x, "label": label}
     env: dict[Value, Any] = {v: given[v.name] for v in step.inputs}
     env |= {v: state[v.name] for v in step.residents}
-    for op in step.ops:
+    for number, op in enumerate(step.ops):
         if op.kind not in FUNCTIONS:
             raise StepError(
                 f"{op.kind} at {op.where} has no integer meaning; emit the step without its loss, "
@@ -100,6 +112,8 @@ def run(
         for value, array in zip(op.outputs, results):
             _check(op, value, array)
             env[value] = array
+        for value in (*op.outputs, *op.written) if watch is not None else ():
+            watch(number, value, env[value])
     return [env[v] for v in step.outputs]
 
 

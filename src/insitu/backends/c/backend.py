@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from insitu.backends.c.templates import PREFIX
 from insitu.backends.protocol import Backend, Written, on_reals
 from insitu.errors import ConfigError
+from insitu.inputs import bounds
 
 if TYPE_CHECKING:
     from insitu.backends.c.emit import Place
@@ -44,6 +45,16 @@ class Options:
         default="-O2",
         metadata={"help": "Options of the boards' compiler; '-Os -DINSITU_SMALL': the smallest code."},
     )
+    trace: int = field(
+        default=0,
+        metadata={"help": "Training steps of which every array after every op is written, as .npz and .hex."},
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.trace <= bounds.STEPS.value:
+            raise ConfigError(
+                f"a trace of {self.trace} steps is not possible; use 0 to {bounds.STEPS.value:,}"
+            )
 
     @property
     def boards(self) -> list[str]:
@@ -83,14 +94,18 @@ class C(Backend):
             return [str(error)]
         return []
 
+    def steps(self, options: Options) -> int:
+        return options.trace
+
     def write(self, program: Program, folder: Path, options: Options) -> Written:
         from insitu.backends.c.firmware import on_board
         from insitu.backends.c.project import write
 
-        project = write(program, folder, options.name)
+        project = write(program, folder, options.name, options.trace)
         found = [on_board(project, b, optimize=options.optimize, run=options.emulate) for b in options.boards]
         facts = {"planned": project.planned, "boards": [board.plain() for board in found]}
         note = f"project {folder}: 'make test' in it proves the bits again"
+        note += f"; {folder / 'spec.md'} says what it computes, bit by bit"
         return Written(folder, _text(project, found), facts, note)
 
     def engine(self, program: Program) -> CompiledEngine:

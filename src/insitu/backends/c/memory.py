@@ -16,6 +16,7 @@ from insitu.numbers.packing import pack, packed_size, unpack
 from insitu.passes.plan import Layout, plan
 from insitu.run.program import Program
 from insitu.step.ir import Value
+from insitu.step.liveness import roots
 
 ALIGN = 4
 """Bytes that every array starts at a multiple of: what a Cortex-M reads in one go."""
@@ -79,6 +80,27 @@ class Memory:
             found[name] = Place(region, ends[region])
             ends[region] += aligned(value.bytes)
         return found
+
+    def place(self, part: str, value: Value) -> str:
+        """Where a value lies, in words.
+
+        Args:
+            part: ``learn_0``, ... or ``forward`` for a value of that step; empty for a resident.
+        """
+        if value.name in self.places:
+            found = self.places[value.name]
+            return f"{found.region} + {found.offset}"
+        of, layout = self._parts[part]
+        return f"arena + {layout.offsets[of[value].name]}"
+
+    @cached_property
+    def _parts(self) -> dict[str, tuple[Mapping[Value, Value], Layout]]:
+        """Of each step, the roots of its values and where they lie."""
+        p = self.program
+        found = {
+            f"learn_{i}": (roots(step), layout) for i, (step, layout) in enumerate(zip(p.steps, self.layouts))
+        }
+        return {**found, "forward": (roots(p.inference), self.inference_layout)}
 
     def block(self, region: str, arrays: Arrays) -> bytes:
         """The bytes of a region with given values of the residents."""

@@ -22,6 +22,8 @@ from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_o
 from insitu.backends.c.interface import checks, header
 from insitu.backends.c.memory import Memory, aligned, packed
 from insitu.backends.c.templates import PREFIX, RUNTIME, template
+from insitu.backends.spec.document import document
+from insitu.backends.spec.files import trace_files
 from insitu.errors import ConfigError
 from insitu.escape import c_string
 from insitu.numbers.formats import Quantized
@@ -296,10 +298,17 @@ class Project:
         }
 
 
-def write(program: Program, folder: Path, name: str = PREFIX) -> Project:
+def specification(source: Source, trace: int) -> dict[str, str | bytes]:
+    """``spec.md``, and the files of a trace of so many training steps; none for 0."""
+    files, said = trace_files(source.program, trace) if trace else ({}, "")
+    return {"spec.md": document(source.program, source.memory.place, said), **files}
+
+
+def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0) -> Project:
     """Writes the whole project.
 
     Args:
+        trace: training steps of which every array after every op is written too.
         name: what every symbol, macro and file of the project begins with, so that several link into one firmware.
 
     Raises:
@@ -320,13 +329,26 @@ def write(program: Program, folder: Path, name: str = PREFIX) -> Project:
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
     files["Makefile"] = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
     files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")
+    told = specification(source, trace)
     make_folder(folder)
     first = "insitu_net.h"  # says what the folder is, if this is cut short
     write_atomic(folder / renamed(first, name), renamed(files[first], name))
     make_folder(folder / "kernels")
     for file, content in files.items():
         write_atomic(folder / renamed(file, name), renamed(content, name))
+    _write_specification(folder, told)
     return Project(folder, program, aligned(source.workspace), name)
+
+
+def _write_specification(folder: Path, files: Mapping[str, str | bytes]) -> None:
+    """Writes the files, and removes those of an earlier trace."""
+    for path in (folder / "trace.npz", *(folder / "trace").glob("*/*.hex")):
+        if path.relative_to(folder).as_posix() not in files:
+            path.unlink(missing_ok=True)
+    for part in {(folder / file).parent for file in files}:
+        make_folder(part)
+    for file, content in files.items():
+        write_atomic(folder / file, content)
 
 
 def renamed(text: str, name: str) -> str:
