@@ -10,6 +10,7 @@ them: ``--case 17 --kinds yaml`` repeats one. The counts per kind go to ``benchm
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -48,17 +49,17 @@ def one(name: str, seed: int, number: int) -> tuple[str | None, float]:
 def attacked(names: Sequence[str], seed: int, minutes: float, most: float) -> dict[str, dict[str, Any]]:
     """Cases of all kinds in turn until the time is over or there were enough: counts, faults, the slowest by kind."""
     found: dict[str, dict[str, Any]] = {n: {"cases": 0, "faults": [], "slowest_seconds": 0.0} for n in names}
-    end, number = time.monotonic() + 60 * minutes, 0
-    while time.monotonic() < end and number < most:
-        for name in names:
-            fault, seconds = one(name, seed, number)
-            told = found[name]
-            told["cases"] += 1
-            told["slowest_seconds"] = round(max(told["slowest_seconds"], seconds), 2)
-            if fault:
-                told["faults"].append({"case": number, "fault": fault})
-                print(f"FAULT {name} {number}: {fault}", flush=True)
-        number += 1
+    end, turns = time.monotonic() + 60 * minutes, ((n, name) for n in itertools.count() for name in names)
+    for number, name in turns:
+        if number >= most or time.monotonic() >= end:
+            break
+        fault, seconds = one(name, seed, number)
+        told = found[name]
+        told["cases"] += 1
+        told["slowest_seconds"] = round(max(told["slowest_seconds"], seconds), 2)
+        if fault:
+            told["faults"].append({"case": number, "fault": fault})
+            print(f"FAULT {name} {number}: {fault}", flush=True)
     return found
 
 

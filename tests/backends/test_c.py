@@ -8,13 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from insitu.backends.c.project import Source
 from insitu.errors import ConfigError
 from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.rules import RULES
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import make_rule
-from tests.backends.programs import pair
+from tests.backends.programs import pair, program
 from tests.run.cases import NETWORKS, OPTIONS
 from tests.run.test_integer import MORE, POLICIES
 
@@ -177,3 +178,17 @@ def test_frozen_layers_equal_the_reference_and_stay(
         assert np.array_equal(both.plain[name], both.program.initial_state[name])
     moved = set(net.trainable) & both.plain.keys()
     assert any(not np.array_equal(both.plain[n], both.program.initial_state[n]) for n in moved)
+
+
+@pytest.mark.parametrize("policy", ["w8a8", "edge-latent-free-8", "edge-latent-free-8:update=error-feedback"])
+def test_a_rate_of_zero_equals_the_reference(policy: str) -> None:
+    both = pair("drtp", "mlp", policy, lr=0.0)
+    assert next(both.learn(20), None) is None
+    trained = {name for name in both.net.params if name in both.program.written}
+    assert trained and all(np.array_equal(both.plain[n], both.program.initial_state[n]) for n in trained)
+
+
+def test_phases_with_unlike_inputs_are_refused() -> None:
+    one, two = (program("drtp", "mlp", "edge-latent-free-8", batch)[1] for batch in (1, 2))
+    with pytest.raises(ConfigError, match=r"phase 1 takes %x as 2x12 .* earlier one as 1x12"):
+        Source(replace(one, steps=(*one.steps, *two.steps)))

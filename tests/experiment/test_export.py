@@ -250,6 +250,15 @@ def test_what_cannot_be_exported_is_one_line(
     assert error.count("\n") == 1 and reason in error and not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("rate", ["0", "-0.1", "nan", "1e40"])
+def test_a_rate_that_is_none_is_refused(
+    run: Path, rate: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["export", "c", str(run), "-o", str(tmp_path / "c"), "--lr", rate]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "use 1e-30 to 1,000,000" in error and not (tmp_path / "c").exists()
+
+
 def test_a_folder_with_other_files_is_left_alone(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -202,6 +202,36 @@ def test_zeros_in_samples_and_errors_change_no_bit(batch: int) -> None:
     assert run.moved()
 
 
+NO_RATE = (
+    "w8a8",
+    "edge-latent-free-8",
+    "edge-latent-free-8:update=threshold",
+    "edge-latent-free-8:update=integer-sgd",
+    "edge-latent-free-8:update=round-robin",
+    "edge-latent-free-4:error_exponent=static,defer=3",
+)
+
+
+@pytest.mark.parametrize("policy", NO_RATE)
+def test_a_rate_of_zero_moves_no_weight(policy: str) -> None:
+    run = twin("bp", "mlp", policy)
+    run.advance(SOME, lr=0.0)
+    assert run.unequal() == []
+    assert not {name for name in run.moved() if name in run.net.params}
+
+
+@pytest.mark.parametrize("update", ["8:update=bop,weight=1", "8:update=error-feedback", "2:update=dst"])
+def test_a_rate_of_zero_is_the_least_rate_where_a_method_has_more_than_a_step(update: str) -> None:
+    """A state that goes on, or jumps of a least probability."""
+    policy = f"edge-latent-free-{update}"
+    run, least = twin("bp", "mlp", policy), twin("bp", "mlp", policy)
+    for one, rate in ((run, 0.0), (least, 1e-30)):
+        one.advance(FEW, lr=0.3)
+        one.advance(SOME, lr=rate)
+        assert one.unequal() == []
+    assert all(np.array_equal(run.plain[n], least.plain[n]) for n in run.plain)
+
+
 @pytest.mark.parametrize(
     "page", [integer, integer_arithmetic, integer_elements, integer_products, integer_updates]
 )

@@ -13,6 +13,7 @@ from insitu.experiment.batches import check_other
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.resolve import Setup
+from insitu.inputs import bounds
 from insitu.run.lock import held
 from insitu.run.program import Program
 
@@ -73,6 +74,9 @@ def exportable(
         batch: samples per training step of the program; ``None``: the run's.
         steps: training steps of its golden values, on the first training samples; of integer programs.
         lr: the learning rate that it begins with; ``None``: that of the run's last step.
+
+    Raises:
+        ConfigError: the rate is out of bounds.
     """
     folder = run if run.is_dir() else None
     config = load(RunConfig, run / "config.yaml" if folder else run)
@@ -84,7 +88,7 @@ def exportable(
     if folder is not None:
         program = _trained(folder, program, setup)
     if lr is not None:
-        program = replace(program, lr=lr)
+        program = replace(program, lr=_checked(lr))
     if config.policy is None:
         return program
     return replace(program, batches=tuple(integer_batches(setup, program, steps)))
@@ -108,6 +112,15 @@ def _trained(folder: Path, program: Program, setup: Setup) -> Program:
     }
     steps, rate = progress.step - progress.phase_start, program.lr * _last_factor(progress, setup)
     return replace(program, initial_state=found, t=steps, phase=progress.phase, lr=rate)
+
+
+def _checked(lr: float) -> float:
+    try:
+        return bounds.RATE.check(lr)
+    except ValueError as error:
+        raise ConfigError(
+            f"learning rate {lr:g} {error}; use {bounds.LEAST_RATE:g} to {bounds.RATE.value:,}"
+        ) from None
 
 
 def _last_factor(progress: Progress, setup: Setup) -> float:

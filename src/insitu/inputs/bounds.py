@@ -28,12 +28,14 @@ class Most:
         """
         if self.least is not None and number < self.least:
             raise ValueError(f"is less than {self.least:g}: {self.why}")
-        if number > self.value:
+        if not number <= self.value:  # NaN too
             raise ValueError(f"is more than {self.value:,}: {self.why}")
         return number
 
 
-RATE = Most(10**6, "such steps leave the range of float32", least=1e-30)
+LEAST_RATE = 1e-30
+"""No shift of stored weights stands for a rate of 0: where a schedule comes to 0, their gradient is shifted by this."""
+RATE = Most(10**6, "such steps leave the range of float32", least=LEAST_RATE)
 FACTOR = Most(10**6, "such factors leave the range of float32")
 COUNT = Most(10**9, "a run of so many steps does not end")
 SAMPLES = Most(10**12, "a run of so many samples does not end")

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from insitu.inputs.bounds import LEAST_RATE
 from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import Binary, Fixed
 from insitu.ops.updates import BoundUpdate, MasterUpdate
@@ -80,8 +81,8 @@ def stride(o: BoundUpdate) -> int:
 
 
 def step_shift(o: BoundUpdate, lr: float, e: int) -> int:
-    """The k of x = g · 2**-k: 2**-k is nearest to lr · ratio · 2**e on a logarithmic scale."""
-    mantissa, exponent = frexp(lr * o.ratio)
+    """The k of x = g · 2**-k: 2**-k is nearest to lr · ratio · 2**e on a logarithmic scale; 0 is the least rate."""
+    mantissa, exponent = frexp(max(lr, LEAST_RATE) * o.ratio)
     return (1 if mantissa < sqrt(0.5) else 0) - exponent - e + (stride(o) - 1)
 
 

@@ -79,7 +79,8 @@ class CompiledEngine:
         """Samples and labels of the steps."""
         given = {v.name: v for v in self.program.steps[phase].inputs}
         if "label" not in given:
-            return batches.packed(given["x"]), np.zeros((len(batches), 1), np.uint8)
+            none = np.zeros((len(batches), max(self.c.sizes["label_bytes"], 1)), np.uint8)  # C looks at it
+            return batches.packed(given["x"]), none
         return batches.packed(given["x"]), batches.packed(given["label"])
 
     def _end(self, rates: Sequence[float], first: int, most: int) -> int:
@@ -95,11 +96,8 @@ class CompiledEngine:
         return shifts, rate if any(isinstance(o, MasterUpdate) for o in self.c.moves) else None
 
     def _most(self, phase: int) -> int:
-        """Steps of one call by their bytes; one where a phase's inputs are no rows of the size that C steps by."""
-        given, sizes = self.program.steps[phase].inputs, self.c.sizes
-        if any(v.bytes != sizes["batch_bytes" if v.name == "x" else "label_bytes"] for v in given):
-            return 1
-        (x,) = (v for v in given if v.name == "x")
+        """Steps of one call by the bytes of their samples."""
+        (x,) = (v for v in self.program.steps[phase].inputs if v.name == "x")
         return max(1, CALL_BYTES // max(x.bytes, 1))
 
     # --- prediction ------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def header(source: Source) -> str:
         {
             "title": c_comment(p.name),
             "sizes": _defines(_sizes(source)),
-            "input": _defines(_input(x)),
+            "input": _defines(input_defines(x)),
             "shape": " x ".join(map(str, x.shape[1:])),
             "labels": _wrapped(c_comment(labels + more + ".")) if p.classes else "",
             "names": names,
@@ -104,7 +104,7 @@ def _sizes(source: Source) -> dict[str, str]:
     return {name: f"{n}u" for name, n in sizes.items()} | identity
 
 
-def _input(x: Value) -> dict[str, str]:
+def input_defines(x: Value) -> dict[str, str]:
     """How real values become words of a sample; the unit as float32, which ``quantize`` divides by."""
     bits, form = form_of(x)
     fmt: Any = x.format

@@ -45,13 +45,27 @@ def defines(program: Program) -> tuple[str, ...]:
 
 @dataclass
 class Source:
-    """The generated text and what was found on the way; ``counted``: as of :class:`Emitter`, never in a project."""
+    """The generated text and what was found on the way; ``counted``: as of :class:`Emitter`, never in a project.
+
+    Raises:
+        ConfigError: phases of the program take unlike samples or labels; a caller hands over one kind of each.
+    """
 
     program: Program
     counted: bool = False
     constants: Constants = field(default_factory=Constants)
     workspace: int = 0
     shared: int = 0
+
+    def __post_init__(self) -> None:
+        given = self.program.given
+        for k, step in enumerate(self.program.steps):
+            for value in step.inputs:
+                if _words(value) != _words(given[value.name]):
+                    raise ConfigError(
+                        f"{self.program.name}: phase {k} takes %{value.name} as {_said(value)}, and an earlier one as "
+                        f"{_said(given[value.name])}; C has one buffer of each: give every phase the same inputs"
+                    )
 
     @cached_property
     def memory(self) -> Memory:
@@ -88,6 +102,16 @@ class Source:
         text = "\n".join([*calls, *self.constants.lines(), *facts, *given])
         digest = sha256(text.encode() + memory.block("rom", p.initial_state)).digest()
         return int.from_bytes(digest[:4], "little") or 1
+
+
+def _words(v: Value) -> tuple[object, ...]:
+    """What a caller has to know of an input."""
+    return v.shape, v.format, v.unit, v.zero
+
+
+def _said(v: Value) -> str:
+    unit = "" if v.unit is None else f" in units of {v.unit:g}"
+    return f"{'x'.join(map(str, v.shape))} {v.format}{unit}"
 
 
 _ASIDE = ("    /*", "    insitu_host_")

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from insitu.errors import ConfigError
+from insitu.inputs.bounds import LEAST_RATE
 from insitu.numbers import lfsr, prng
 from insitu.numbers.formats import AnyFormat, Binary, Quantized
 from insitu.numbers.rounding import Ints
@@ -253,8 +254,8 @@ class BoundUpdate:
         return self.method.states(shape)
 
     def shift(self, lr: float, e: int) -> int:
-        """The k of ``g · 2**-k``."""
-        return nearest_shift(lr * self.ratio) - e + (self.stride - 1)
+        """The k of ``g · 2**-k``; a rate of 0 shifts as the least rate does, so that nothing is left of g."""
+        return nearest_shift(max(lr, LEAST_RATE) * self.ratio) - e + (self.stride - 1)
 
     def words(self, seed: int, t: int, count: int) -> Ints:
         """The random 32-bit words of a training step: of the rows, then of the columns."""
