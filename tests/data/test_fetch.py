@@ -9,6 +9,7 @@ import io
 import socket
 import tarfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -183,6 +184,13 @@ class Liar(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"x" * 65536)
             except OSError:
                 return
+        if kind == "drip":
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(BODY)))
+            self.end_headers()
+            for byte in BODY:
+                self.wfile.write(bytes([byte]))
+                time.sleep(0.02)
         self.send_response(302)
         self.send_header(
             "Location",
@@ -219,6 +227,12 @@ def test_a_server_that_lies_gives_no_file(liar, tmp_path, kind, reason):
         fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": f"{liar}/{kind}"})
     left = [p for p in tmp_path.rglob("*") if p.is_file()]
     assert sum(p.stat().st_size for p in left) <= len(BODY) and NAME not in {p.name for p in left}
+
+
+def test_a_server_that_drips_bytes_is_left(liar, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_module, "TIMEOUT_S", 0.2)
+    with pytest.raises(DataError, match="less than 1024 a second"):
+        fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": f"{liar}/drip"})
 
 
 def test_the_environment_names_a_served_data_folder(mirror, tmp_path, monkeypatch):

@@ -138,6 +138,19 @@ def test_a_configuration_is_looked_at_in_the_shape_of_its_data(tmp_path: Path) -
     assert f"{program(at).peak_bytes:,} bytes" in item.note
 
 
+def test_options_of_a_network_are_looked_at(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"batch_norm": True, "dropout": 0.25}
+    shape: dict[str, Any] = {"input_shape": (1, 8, 8), "classes": 10}
+    seen = {}
+    for name, given in {"with": options, "without": {}}.items():
+        raw = {"network": "cnn-4-4", "data": "digits", "batch": 8, "network_options": given}
+        (tmp_path / f"{name}.yaml").write_text(dump(parse(RunConfig, raw, "test")))
+        (item,) = found(str(tmp_path / f"{name}.yaml")).items
+        seen[name] = program(DesignPoint("cnn-4-4", target="", batch=8, **shape, **given)).peak_bytes
+        assert f"{seen[name]:,} bytes" in item.note
+    assert seen["with"] > seen["without"]
+
+
 # --- budgets of a comparison ---------------------------------------------------------------------------------
 
 

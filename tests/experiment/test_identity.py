@@ -16,9 +16,10 @@ from insitu.experiment.check import check
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RunConfig, parse
 from insitu.experiment.export import export
-from insitu.experiment.identity import fingerprint, identity, network_files
+from insitu.experiment.identity import fingerprint, identity
 from insitu.experiment.resolve import Setup
 from insitu.experiment.train import load_run, train
+from insitu.inputs.foreign import imported
 from insitu.report.load import load_results
 
 NETWORK = """
@@ -151,13 +152,13 @@ def test_modules_beside_the_network_belong_to_it(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    found = {str(p.relative_to(tmp_path)) for p in network_files(f"{tmp_path}/net.py:make")}
+    found = {str(p.relative_to(tmp_path)) for p in imported(f"{tmp_path}/net.py:make")}
     assert found == {"net.py", "parts.py", "later.py", "pack/__init__.py", "pack/deep.py", "pack/side.py"}
     mine = config(tmp_path)
     before = fingerprint(mine)
     (tmp_path / "later.py").write_text("x = 1\n")
     assert fingerprint(mine) != before
-    assert network_files("mlp-64-10") == network_files("none.py:make") == []
+    assert imported("mlp-64-10") == imported("none.py:make") == []
 
 
 def test_the_engine_and_where_data_lie_are_no_part(place: Path) -> None:

@@ -189,6 +189,11 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"validation": 0.0001}, DataError, "leaves 300 to train on; choose a share"),
     ({"network": "net.py:make"}, ConfigError, "there is no file net.py"),
     (
+        {"network": "net.py:make", "network_options": {"init": "zeros", "dropout": 0.1}},
+        ConfigError,
+        "network option 'dropout' is for networks of the zoo, and net.py:make has layers of its own",
+    ),
+    (
         {"rule": "drtp", "target": "input", "loss": "mse", "network": "mlp-64-8-64"},
         NetworkError,
         "use dfa or sdfa",

@@ -28,6 +28,7 @@ from insitu.errors import ConfigError, DataError
 
 ENV_MIRROR = "INSITU_MIRROR"
 TIMEOUT_S = 30.0  # without a byte
+LEAST_BYTES_S = 1024  # in every TIMEOUT_S; so a transfer ends in time
 ATTEMPTS = 2  # for each mirror
 PAUSE_S = 1.0  # between two attempts
 _CHUNK_BYTES = 1 << 16
@@ -194,12 +195,17 @@ def _copy(
     remote: RemoteFile,
     progress: Progress | None,
 ) -> None:
-    """Stream the body after the `kept` bytes; raises `_Fault` when it is too short or too long."""
+    """Stream the body after the `kept` bytes; raises `_Fault` when it is too short, too long or too slow."""
     done = kept
     length = response.headers.get("Content-Length", "")
     total = kept + int(length) if length.isdigit() else None
+    since, then = time.monotonic(), done
     while chunk := _receive(response):
         done += len(chunk)
+        if (seconds := time.monotonic() - since) > TIMEOUT_S:
+            if done - then < LEAST_BYTES_S * seconds:
+                raise _Fault(f"{done - then} bytes in {seconds:.0f} s: less than {LEAST_BYTES_S} a second")
+            since, then = time.monotonic(), done
         if done > remote.size_bytes:
             out.truncate(0)
             raise _Fault(f"longer than the published {remote.size_bytes} bytes")
@@ -212,7 +218,7 @@ def _copy(
 
 def _receive(response: http.client.HTTPResponse) -> bytes:
     try:
-        return response.read(_CHUNK_BYTES)
+        return response.read1(_CHUNK_BYTES)  # what is there; read() waits for all of them
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _Fault(f"the transfer broke off: {error or type(error).__name__}") from error
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import insitu
 from insitu.errors import CheckpointError
 from insitu.experiment import pretrained
 from insitu.experiment.config import RunConfig
+from insitu.inputs.foreign import imported
 
 if TYPE_CHECKING:
     from insitu.experiment.resolve import Setup
@@ -45,7 +45,7 @@ def named(config: RunConfig) -> dict[str, str]:
     return {
         "insitu": insitu.__version__,
         "configuration": _hash(json.dumps(fields, sort_keys=True).encode()),
-        "network": _hash(*(path.read_bytes() for path in network_files(config.network))),
+        "network": _hash(*(path.read_bytes() for path in imported(config.network))),
         "start": _hash(*(path.read_bytes() for path in _start_files(config))),
     }
 
@@ -89,44 +89,6 @@ def ask_origin(config: RunConfig) -> None:
             f"init_from {config.init_from!r} was trained with another version of {config.network} or of a module "
             f"beside it; put back the files of that run, or pass its {pretrained.FILES[0]} alone"
         )
-
-
-def network_files(spec: str) -> list[Path]:
-    """The user's own files that a network comes from: its file, and every module beside it that one of them imports."""
-    path = Path(spec.rpartition(":")[0])
-    if path.suffix != ".py" or not path.is_file():
-        return []
-    found, todo = [path], [path]
-    while todo:
-        for other in _imported(todo.pop(), path.parent):
-            if other not in found:
-                found.append(other)
-                todo.append(other)
-    return [path, *sorted(found[1:])]
-
-
-def _imported(path: Path, root: Path) -> Iterator[Path]:
-    """The files under ``root`` that a file imports, whether it comes to the import or not."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return  # loading it says what is wrong
-    for node in ast.walk(tree):
-        base, names = root, []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else root
-            names = [node.module or "", *(f"{node.module or ''}.{alias.name}" for alias in node.names)]
-        for name in names:
-            yield from _modules(base, [part for part in name.split(".") if part])
-
-
-def _modules(base: Path, parts: list[str]) -> Iterator[Path]:
-    """The files of a dotted name, those of its packages among them."""
-    for n in range(1, len(parts) + 1):
-        place = base.joinpath(*parts[:n])
-        yield from (x for x in (place.with_suffix(".py"), place / "__init__.py") if x.is_file())
 
 
 def _start_files(config: RunConfig) -> list[Path]:

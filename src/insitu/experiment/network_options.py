@@ -19,23 +19,33 @@ NETWORK_OPTIONS = {
 """By name."""
 
 
-def typed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as their types.
+OF_FILES = ("init", "norm")
+"""Those that a network of a user's own file takes: what is done with its parameters. It has its own layers."""
+
+
+def typed(network: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a network as their types.
 
     Raises:
-        ConfigError: an unknown option, or a value of another type.
+        ConfigError: an unknown option, a value of another type, or an option that a network file does not see.
     """
     for name in options:
         if name not in NETWORK_OPTIONS:
             raise ConfigError(f"network option {name!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}")
-    return fit_all(options, NETWORK_OPTIONS, "network")
+    found = fit_all(options, NETWORK_OPTIONS, "network")
+    for name, value in found.items():
+        if is_file(network) and name not in OF_FILES and value is not None:
+            raise ConfigError(
+                f"network option {name!r} is for networks of the zoo, and {network} has layers of its own; "
+                "leave it out, and say it in the file"
+            )
+    return found
 
 
 def billed(network: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What changes the steps of a network, as fields of a design point; a file's network has its own layers.
+    """What changes the steps of a network, as fields of a design point.
 
     Raises:
         ConfigError: as of :func:`typed`.
     """
-    fields = ("norm",) if is_file(network) else ("norm", "activation", "batch_norm", "dropout")
-    return {name: value for name, value in typed(options).items() if name in fields and value is not None}
+    return {name: v for name, v in typed(network, options).items() if name != "init" and v is not None}

@@ -58,7 +58,7 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
         ConfigError: for an unknown name or option.
         NetworkError: if input or output do not fit the data.
     """
-    options = typed(config.network_options)
+    options = typed(name, config.network_options)
     init, norm = options.pop("init", "default"), options.pop("norm", "keep")
     if norm not in NORMS:
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")

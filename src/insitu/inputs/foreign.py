@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
@@ -40,6 +41,47 @@ def stamp(name: str) -> tuple[tuple[str, int, int], ...]:
 def contents(spec: str) -> list[tuple[str, bytes]]:
     """Path and digest of the file of ``file.py:function`` and of the Python files beside it and one folder below."""
     return [(path, sha256(Path(path).read_bytes()).digest()) for path, _, _ in stamp(spec)]
+
+
+def imported(spec: str) -> list[Path]:
+    """What a network comes from: the file of ``file.py:function``, and every module beside it that one of them imports.
+
+    A run is a run of these; :func:`contents` asks for more, for a file may run what it does not import.
+    """
+    path = Path(spec.rpartition(":")[0])
+    if path.suffix != ".py" or not path.is_file():
+        return []
+    found, todo = [path], [path]
+    while todo:
+        for other in _imports(todo.pop(), path.parent):
+            if other not in found:
+                found.append(other)
+                todo.append(other)
+    return [path, *sorted(found[1:])]
+
+
+def _imports(path: Path, root: Path) -> Iterator[Path]:
+    """The files under ``root`` that a file imports, whether it comes to the import or not."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return  # loading it says what is wrong
+    for node in ast.walk(tree):
+        base, names = root, []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = path.parents[node.level - 1] if 0 < node.level <= len(path.parents) else root
+            names = [node.module or "", *(f"{node.module or ''}.{alias.name}" for alias in node.names)]
+        for name in names:
+            yield from _modules(base, [part for part in name.split(".") if part])
+
+
+def _modules(base: Path, parts: list[str]) -> Iterator[Path]:
+    """The files of a dotted name, those of its packages among them."""
+    for n in range(1, len(parts) + 1):
+        place = base.joinpath(*parts[:n])
+        yield from (x for x in (place.with_suffix(".py"), place / "__init__.py") if x.is_file())
 
 
 def parts(spec: str) -> tuple[Path, str]:
