@@ -14,14 +14,23 @@ import pytest
 from insitu.backends.c import cache, emulator
 from insitu.backends.c.boards import BOARDS, Board, Elf, build, find, sizes, stack_of
 from insitu.backends.c.emulator import OTHER, count, measure, run
-from insitu.backends.c.toolchain import EMULATOR
+from insitu.backends.c.toolchain import ARM, RISCV
 from insitu.errors import ConfigError, InsituWarning
 
-MISSING = [x for x in ("arm-none-eabi-gcc", EMULATOR, "gcc") if shutil.which(x) is None]
-emulated = pytest.mark.skipif(
-    bool(MISSING), reason=f"needs {', '.join(MISSING)}: run scripts/setup-system.sh"
+MISSING = {a: [x for x in (a.gcc, a.emulator, "gcc") if shutil.which(x) is None] for a in (ARM, RISCV)}
+
+
+def needs(missing: list[str]) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(
+        bool(missing), reason=f"needs {', '.join(missing)}: run scripts/setup-system.sh"
+    )
+
+
+emulated = needs(MISSING[ARM])
+each = pytest.mark.parametrize(
+    "board", [pytest.param(b, id=n, marks=needs(MISSING[b.architecture])) for n, b in BOARDS.items()]
 )
-each = pytest.mark.parametrize("board", BOARDS.values(), ids=list(BOARDS))
+HERE = [board for board in BOARDS.values() if not MISSING[board.architecture]]
 
 TURNS = 1000
 PROGRAM = """
@@ -35,12 +44,21 @@ volatile int64_t wide = -1234567890123;
 /* 1 + 3n + 2 instructions on every core. */
 __attribute__((naked, noinline)) int32_t known(int32_t n);
 int32_t known(int32_t n) {
+#ifdef __riscv
+    __asm__("li a1, 0\\n"
+            "0: add a1, a1, a0\\n"
+            "addi a0, a0, -1\\n"
+            "bnez a0, 0b\\n"
+            "mv a0, a1\\n"
+            "ret");
+#else
     __asm__("movs r1, #0\\n"
             "0: adds r1, r1, r0\\n"
             "subs r0, r0, #1\\n"
             "bne 0b\\n"
             "mov r0, r1\\n"
             "bx lr");
+#endif
     (void)n;
 }
 
@@ -111,12 +129,21 @@ def made(folder: Path, text: str, board: Board | str, **options: object) -> Elf:
 @pytest.fixture(scope="module")
 def elf_of(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Elf]:
     folder = tmp_path_factory.mktemp("boards")
-    return {name: made(folder / name, PROGRAM, name, defines=[f"TURNS={TURNS}"]) for name in BOARDS}
+    return {b.name: made(folder / b.name, PROGRAM, b, defines=[f"TURNS={TURNS}"]) for b in HERE}
 
 
 def log_of(elf: Elf, board: Board, log: Path) -> Counter[int]:
     """Executions per address, from QEMU's own log of single steps."""
-    machine = [EMULATOR, "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none"]
+    machine = [
+        board.architecture.emulator,
+        "-M",
+        board.machine,
+        "-nographic",
+        "-monitor",
+        "none",
+        "-serial",
+        "none",
+    ]
     options = ["-semihosting-config", "enable=on,target=native", "-kernel", str(elf.path)]
     logging = ["-singlestep", "-d", "nochain,exec", "-D", str(log)]
     subprocess.run([*machine, *options, *logging], capture_output=True, timeout=60, check=False)
@@ -127,7 +154,10 @@ def log_of(elf: Elf, board: Board, log: Path) -> Counter[int]:
 
 def range_of(elf: Elf, name: str) -> range:
     lines = subprocess.run(
-        ["arm-none-eabi-nm", "-S", str(elf.path)], capture_output=True, text=True, check=True
+        [f"{elf.board.architecture.prefix}nm", "-S", str(elf.path)],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     start, size = next(x.split()[:2] for x in lines.stdout.splitlines() if x.split()[-1] == name)
     return range(int(start, 16) & ~1, (int(start, 16) & ~1) + int(size, 16))
@@ -314,7 +344,9 @@ def test_names() -> None:
         ConfigError, match=r"board 'mps2-an368' is not known; did you mean 'mps2-an38\d'\? Use m0, m3"
     ):
         find("mps2-an368")
-    with pytest.raises(ConfigError, match=r"board 'zx80' is not known; use m0, m3, m4, m7, m33, m55"):
+    with pytest.raises(
+        ConfigError, match=r"board 'zx80' is not known; use m0, m3, m4, m7, m33, m55, rv32imc"
+    ):
         find("zx80")
 
 
@@ -351,8 +383,9 @@ def test_a_program_without_end(tmp_path: Path, board: Board) -> None:
 @emulated
 @each
 def test_a_fault(tmp_path: Path, board: Board) -> None:
-    text = '#include "semihost.h"\nint main(void) { print("here\\n"); __asm__ volatile("udf #0"); return 0; }'
-    elf = made(tmp_path, text, board)
+    text = '#include "semihost.h"\nint main(void) { print("here\\n"); __asm__ volatile(FAULT); return 0; }'
+    fault = "unimp" if board.architecture is RISCV else "udf #0"
+    elf = made(tmp_path, text.replace("FAULT", f'"{fault}"'), board)
     with pytest.raises(
         ConfigError, match=r"faulted: at pc 0x\w{8}, lr 0x\w{8} in main; the last it printed: here\."
     ):
@@ -401,19 +434,25 @@ def test_an_elf_of_another_memory_map_is_refused(elf_of: dict[str, Elf]) -> None
 
 
 @pytest.mark.parametrize(
-    "tool, package", [("arm-none-eabi-gcc", "gcc-arm-none-eabi"), ("qemu-system-arm", "qemu-system-arm")]
+    "board, tool, package",
+    [
+        ("m4", "arm-none-eabi-gcc", "gcc-arm-none-eabi"),
+        ("m4", "qemu-system-arm", "qemu-system-arm"),
+        ("rv32imc", "riscv64-unknown-elf-gcc", "gcc-riscv64-unknown-elf"),
+        ("rv32imc", "qemu-system-riscv32", "qemu-system-misc"),
+    ],
 )
 def test_a_missing_tool_names_its_package(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, package: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: str, tool: str, package: str
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(
         ConfigError, match=f"{tool} was not found.*Install the Debian package {package}, or run"
     ):
-        if tool == EMULATOR:
-            run(Elf(tmp_path / "x.elf", BOARDS["m4"], ()), "m4")
+        if "qemu" in tool:
+            run(Elf(tmp_path / "x.elf", BOARDS[board], ()), board)
         else:
-            made(tmp_path, "int main(void) { return 0; }", "m4")
+            made(tmp_path, "int main(void) { return 0; }", board)
 
 
 @emulated

@@ -35,7 +35,7 @@ class Options:
     )
     board: str | None = field(
         default=None,
-        metadata={"help": "Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55."},
+        metadata={"help": "Boards to build for, comma-separated: m0, m3, m4, m7, m33, m55, rv32imc."},
     )
     emulate: bool = field(
         default=False,

@@ -1,4 +1,4 @@
-"""Cortex-M boards: builds freestanding C programs for them; :mod:`insitu.backends.c.emulator` runs and counts them.
+"""Cortex-M and RISC-V boards: builds freestanding C programs; :mod:`insitu.backends.c.emulator` runs and counts them.
 
 A program is C99 with ``int main(void)``; ``semihost.h`` lets it print. It stands on nothing but the compiler: the
 start-up code, the linker script and the four functions that GCC calls by itself are under ``runtime/boards``::
@@ -9,7 +9,7 @@ start-up code, the linker script and the four functions that GCC calls by itself
     count(elf, "m4")["total"]     # instructions retired: the same number in every run
 
 Floating point is done in software on every board, so that its bits are the same on all. Instructions are counted, not
-cycles: QEMU models no pipeline. RISC-V is out of scope: its toolchain is 1.2 GB, and the generated C is the same.
+cycles: QEMU models no pipeline.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from insitu.backends.c.toolchain import (
-    PREFIX,
+    ARM,
+    RISCV,
+    Architecture,
     calls_of,
     compiled,
     frames_of,
@@ -74,10 +76,14 @@ class Board:
     stack: int
     dsp: bool = True
     """Has the DSP extension, so that programs are compiled with INSITU_DSP."""
+    architecture: Architecture = ARM
 
     @property
     def flags(self) -> tuple[str, ...]:
         """What the compiler is told about the core."""
+        if self.architecture is RISCV:
+            # Small data would be found by a register of its own, which start-up would have to set.
+            return ("-march=rv32imc", "-mabi=ilp32", "-msmall-data-limit=0")
         dsp = ("-DINSITU_DSP",) if self.dsp else ()
         return (f"-mcpu={self.core}", "-mthumb", "-mfloat-abi=soft", "-masm-syntax-unified", *dsp)
 
@@ -112,6 +118,16 @@ BOARDS: dict[str, Board] = {
         Board(
             "m55", "mps3-an547", "cortex-m55", Memory(0x0, 512 << 10), Memory(0x20000000, 512 << 10), 16 << 10
         ),
+        Board(  # it starts behind the header of a signed image
+            "rv32imc",
+            "opentitan",
+            "ibex",
+            Memory(0x20000400, (1 << 20) - 0x400),
+            Memory(0x10000000, 128 << 10),
+            8 << 10,
+            dsp=False,
+            architecture=RISCV,
+        ),
     )
 }
 
@@ -144,7 +160,7 @@ class Sizes:
 
 
 def find(name: str) -> Board:
-    """The board of a name: ours (``m4``), the core's (``cortex-m4``) or QEMU's machine (``mps2-an386``)."""
+    """The board of a name: ours (``m4``), the core's (``cortex-m4``, ``ibex``) or QEMU's machine (``mps2-an386``)."""
     known = {key: x for x in BOARDS.values() for key in (x.name, x.core, x.machine)}
     board = known.get(name.lower())
     if board:
@@ -173,7 +189,7 @@ def build(
         ConfigError: a tool is missing, a source does not compile, or the program does not fit into the board.
     """
     target = board if isinstance(board, Board) else find(board)
-    gcc = tool(PREFIX + "gcc")
+    gcc = tool(target.architecture.gcc)
     out.mkdir(parents=True, exist_ok=True)
     folders = [*include, STARTUP.parent]
     plain = [gcc, *_FLAGS, *target.flags]

@@ -1,4 +1,4 @@
-"""Runs programs on QEMU's Cortex-M boards and counts the instructions that they retire, by a plugin of our own."""
+"""Runs programs on QEMU's boards and counts the instructions that they retire, by a plugin of our own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from insitu.backends.c.boards import RUNTIME, Board, Elf, find
 from insitu.backends.c.cache import kept
-from insitu.backends.c.toolchain import EMULATOR, PREFIX, checked, functions_of, ranges_of, tail, tool
+from insitu.backends.c.toolchain import Architecture, checked, functions_of, ranges_of, tail, tool
 from insitu.errors import ConfigError
 
 PLUGIN = RUNTIME / "plugin" / "counts.c"
@@ -58,7 +58,7 @@ def count(elf: Elf, board: Board | str, timeout: float = 60.0) -> dict[str, int]
 def measure(elf: Elf, board: Board | str, timeout: float = 60.0) -> tuple[Result, dict[str, int]]:
     """`run` and `count` in one run."""
     target = board if isinstance(board, Board) else find(board)
-    plugin = _plugin()
+    plugin = _plugin(target.architecture)
     ranges = ranges_of(functions_of(elf.path))
     with tempfile.TemporaryDirectory(prefix="insitu-") as folder:
         inputs, outputs = Path(folder) / "ranges", Path(folder) / "counts"
@@ -79,7 +79,7 @@ def measure(elf: Elf, board: Board | str, timeout: float = 60.0) -> tuple[Result
 
 def _emulate(elf: Elf, board: Board, timeout: float, *options: str) -> Result:
     command = [
-        tool(EMULATOR), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none",
+        tool(board.architecture.emulator), "-M", board.machine, "-nographic", "-monitor", "none", "-serial", "none",
         "-semihosting-config", "enable=on,target=native", "-kernel", str(elf.path), *options,
     ]  # fmt: skip
     try:
@@ -103,7 +103,7 @@ def _emulate(elf: Elf, board: Board, timeout: float, *options: str) -> Result:
 
 
 def _check_end(board: Board, elf: Elf, status: int, output: str) -> None:
-    own = [x for x in output.splitlines() if re.match(r"qemu(-system-arm)?: (?!warning)", x)]
+    own = [x for x in output.splitlines() if re.match(r"qemu(-system-\w+)?: (?!warning)", x)]
     if _FAULT in output:
         before, reason = output.rsplit(_FAULT, 1)
         raise _fault(board, elf, before, reason.strip())
@@ -115,7 +115,7 @@ def _check_end(board: Board, elf: Elf, status: int, output: str) -> None:
 
 
 def _fault(board: Board, elf: Elf, printed: str, reason: str) -> ConfigError:
-    remedy = f"Look the address up in {PREFIX}objdump -d {elf.path}."
+    remedy = f"Look the address up in {board.architecture.prefix}objdump -d {elf.path}."
     if "stack" in reason:
         remedy = f"It has {elf.board.stack:,} bytes; give the board more (Board.stack)."
     at = re.search(r"pc 0x([0-9a-f]+)", reason)
@@ -134,13 +134,13 @@ def _comma(path: Path) -> str:
     return str(path).replace(",", ",,")  # as QEMU writes a comma in a value
 
 
-def _plugin() -> Path:
+def _plugin(of: Architecture) -> Path:
     """The plugin, compiled once."""
-    said = checked([tool(EMULATOR), "--version"], EMULATOR).splitlines()[0]
+    said = checked([tool(of.emulator), "--version"], of.emulator).splitlines()[0]
     if not re.search(r"version 7\.", said):
         raise ConfigError(
             f"instructions are counted with QEMU 7 only, whose plugin interface is version 1: this is {said!r}. "
-            "Install qemu-system-arm of Debian 12; programs run on other versions, uncounted."
+            f"Install {of.emulator_package} of Debian 12; programs run on other versions, uncounted."
         )
 
     def make(path: Path) -> None:

@@ -15,10 +15,70 @@ from pathlib import Path
 from insitu.backends.c.cache import kept
 from insitu.errors import ConfigError
 
-PREFIX = "arm-none-eabi-"
-EMULATOR = "qemu-system-arm"
-PACKAGES = {EMULATOR: "qemu-system-arm", "gcc": "gcc and libc6-dev"}
-"""The Debian package of a tool; every other tool is the ARM compiler's."""
+
+@dataclass(frozen=True)
+class Architecture:
+    """The tools of one kind of processor.
+
+    Attributes:
+        prefix: of the compiler and its companions.
+        emulator: QEMU's program.
+        package, emulator_package: Debian's.
+        number: of the architecture in the header of an ELF file.
+        pushed: a list of registers that an instruction takes the stack for.
+        taken: an instruction that takes the stack; its groups are the bytes.
+        call: an instruction that goes to another function, its last group.
+    """
+
+    prefix: str
+    emulator: str
+    package: str
+    emulator_package: str
+    number: int
+    pushed: re.Pattern[str] | None
+    taken: re.Pattern[str]
+    call: re.Pattern[str]
+
+    @property
+    def gcc(self) -> str:
+        return self.prefix + "gcc"
+
+
+ARM = Architecture(
+    prefix="arm-none-eabi-",
+    emulator="qemu-system-arm",
+    package="gcc-arm-none-eabi",
+    emulator_package="qemu-system-arm",
+    number=40,
+    pushed=re.compile(r"\b(?:push|stmdb(?:\.w)?\s+sp!,)\s*\{([^}]*)\}"),
+    taken=re.compile(r"\bsub(?:\.w|w)?\s+sp,(?: sp,)? #(\d+)|\[sp, #-(\d+)\]!"),
+    call=re.compile(r"\sb(?:l|lx|\.n|\.w)?\s+[0-9a-f]+ <(\w+)>"),
+)
+RISCV = Architecture(
+    prefix="riscv64-unknown-elf-",
+    emulator="qemu-system-riscv32",
+    package="gcc-riscv64-unknown-elf",
+    emulator_package="qemu-system-misc",
+    number=243,
+    pushed=None,
+    taken=re.compile(r"\baddi?\s+sp,sp,-(\d+)()"),
+    call=re.compile(r"\s(?:jal|j)\s+(?:ra,)?[0-9a-f]+ <(\w+)>"),
+)
+ARCHITECTURES = (ARM, RISCV)
+
+
+def architecture_of(elf: Path) -> Architecture:
+    """For whose processor a program is built, by its header."""
+    with elf.open("rb") as stream:
+        number = int.from_bytes(stream.read(20)[18:20], "little")
+    return next(a for a in ARCHITECTURES if a.number == number)
+
+
+PACKAGES = {"gcc": "gcc and libc6-dev"} | {
+    a.prefix + name: a.package for a in ARCHITECTURES for name in ("gcc", "nm", "size", "objdump")
+}
+PACKAGES |= {a.emulator: a.emulator_package for a in ARCHITECTURES}
+"""The Debian package of a tool."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +93,9 @@ class Symbol:
 def tool(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        package = PACKAGES.get(name, "gcc-arm-none-eabi")
         raise ConfigError(
             f"{name} was not found, which programs for the emulated boards need. "
-            f"Install the Debian package {package}, or run scripts/setup-system.sh as root."
+            f"Install the Debian package {PACKAGES[name]}, or run scripts/setup-system.sh as root."
         )
     return path
 
@@ -115,16 +174,21 @@ def _texts(source: Path, folders: Sequence[Path]) -> list[str]:
 # --- what is in a program ------------------------------------------------------------
 
 
+def _said(elf: Path, name: str, *options: str) -> str:
+    """What a tool of a program's architecture says of it."""
+    return checked([tool(architecture_of(elf).prefix + name), *options, str(elf)], str(elf))
+
+
 def sections_of(path: Path) -> list[tuple[str, int, int]]:
     """Name, size and address."""
-    lines = checked([tool(PREFIX + "size"), "-A", "-d", str(path)], str(path)).splitlines()
+    lines = _said(path, "size", "-A", "-d").splitlines()
     rows = [x.split() for x in lines if x.startswith(".")]
     return [(name, int(size), int(start)) for name, size, start in rows]
 
 
 def symbols_of(path: Path) -> list[Symbol]:
     """Functions (kind FUNC) and variables (OBJECT); size 0 is unknown, as of a part of libgcc."""
-    lines = checked([tool(PREFIX + "nm"), "-f", "sysv", str(path)], str(path)).splitlines()
+    lines = _said(path, "nm", "-f", "sysv").splitlines()
     rows = [[x.strip() for x in line.split("|")] for line in lines]
     return [
         Symbol(x[0], x[3], x[6], int(x[1], 16), int(x[4] or "0", 16))
@@ -178,9 +242,6 @@ def frames_of(usage: Iterable[Path]) -> dict[str, int | None]:
 _NODE = re.compile(r'^node: \{ title: "([^"]+)" label: "[^"]*\\n(\d+) bytes \(([^)]+)\)')
 _EDGE = re.compile(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"')
 _LABEL = re.compile(r"^[0-9a-f]+ <(\w+)>:$")
-_PUSHED = re.compile(r"\b(?:push|stmdb(?:\.w)?\s+sp!,)\s*\{([^}]*)\}")
-_TAKEN = re.compile(r"\bsub(?:\.w|w)?\s+sp,(?: sp,)? #(\d+)|\[sp, #-(\d+)\]!")
-_CALL = re.compile(r"\sb(?:l|lx|\.n|\.w)?\s+[0-9a-f]+ <(\w+)>")
 
 
 @dataclass(frozen=True)
@@ -214,15 +275,14 @@ def calls_of(graphs: Iterable[Path], elf: Path) -> Calls:
             frames[node[1]] = None if node[3] == "dynamic" else int(node[2])
         elif edge := _EDGE.match(line):
             calls[edge[1]].add(edge[2])
-    name, known = "", frozenset(frames)
-    for line in checked([tool(PREFIX + "objdump"), "-d", str(elf)], str(elf)).splitlines():
+    name, known, of = "", frozenset(frames), architecture_of(elf)
+    for line in _said(elf, "objdump", "-d").splitlines():
         if label := _LABEL.match(line):
             name = label[1]
         if not name or name in known:
             continue
-        pushed, taken, call = _PUSHED.search(line), _TAKEN.search(line), _CALL.search(line)
-        size = 4 * _registers(pushed[1]) if pushed else int(taken[1] or taken[2]) if taken else 0
-        frames[name] = (frames.get(name) or 0) + size
+        frames[name] = (frames.get(name) or 0) + _taken(of, line)
+        call = of.call.search(line)
         if call and call[1] != name:
             calls[name].add(call[1])
     names: dict[int, list[str]] = defaultdict(list)
@@ -233,6 +293,13 @@ def calls_of(graphs: Iterable[Path], elf: Path) -> Calls:
             for other in set(same) - set(frames):
                 frames[other], calls[other] = frames[told], calls[told]
     return Calls(frames, calls)
+
+
+def _taken(of: Architecture, line: str) -> int:
+    """Bytes of the stack that an instruction takes."""
+    pushed = of.pushed.search(line) if of.pushed is not None else None
+    taken = of.taken.search(line)
+    return 4 * _registers(pushed[1]) if pushed else int(taken[1] or taken[2]) if taken else 0
 
 
 def _registers(text: str) -> int:

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From reset to main and back on an emulated Cortex-M board without any C library: vectors, .data, .bss, the four
- * functions that GCC may call by itself, print and exit by semihosting (Arm DUI 0471), and a report of faults.
+ * From start to main and back on an emulated board without any C library: .data, .bss, the four functions that GCC may
+ * call by itself, print and exit by semihosting (Arm DUI 0471), and a report of faults. What is of one architecture alone
+ * is in cortex_m.h and riscv.h.
  */
 #include <stddef.h>
 
@@ -19,20 +20,18 @@ extern uint32_t insitu_stack_limit[], insitu_stack_top[], insitu_data_image[], i
 int main(void);
 void insitu_start(void);
 void insitu_exit(int32_t status) __attribute__((noreturn));
-void insitu_fault(void);
-void insitu_report(const uint32_t *frame) __attribute__((noreturn, used));
 void *memset(void *to, int value, size_t size);
 void *memcpy(void *restrict to, const void *restrict from, size_t size);
 void *memmove(void *to, const void *from, size_t size);
 int memcmp(const void *a, const void *b, size_t size);
 
-/* --- semihosting --------------------------------------------------------------------------------------------- */
+#ifdef __riscv
+#include "riscv.h"
+#else
+#include "cortex_m.h"
+#endif
 
-static void host(uint32_t operation, const void *argument) {
-    register uint32_t r0 __asm__("r0") = operation;
-    register const void *r1 __asm__("r1") = argument;
-    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory", "cc");
-}
+/* --- semihosting --------------------------------------------------------------------------------------------- */
 
 void print(const char *text) {
     host(SYS_WRITE0, text);
@@ -61,7 +60,7 @@ void insitu_exit(int32_t status) {
     for (;;) host(SYS_EXIT_EXTENDED, block);
 }
 
-/* --- start and faults ---------------------------------------------------------------------------------------- */
+/* --- start ------------------------------------------------------------------------------------------------- */
 
 void insitu_start(void) {
     const uint32_t *from = insitu_data_image;
@@ -69,42 +68,6 @@ void insitu_start(void) {
     for (uint32_t *to = insitu_bss_start; to < insitu_bss_end;) *to++ = 0;
     insitu_exit(main());
 }
-
-/* The frame that the core stacked: r0 to r3, r12, lr, pc, xpsr. Below the limit the core could not stack it. */
-void insitu_report(const uint32_t *frame) {
-    if ((uintptr_t)frame < (uintptr_t)insitu_stack_limit || (uintptr_t)frame + 32 > (uintptr_t)insitu_stack_top) {
-        print("insitu-fault: stack overflow\n");
-    } else {
-        print("insitu-fault: at pc 0x");
-        print_hex(frame[6]);
-        print(", lr 0x");
-        print_hex(frame[5]);
-        print("\n");
-    }
-    insitu_exit(FAULTED);
-}
-
-/* Where the stack is exhausted, the report starts it anew, else it goes on below the frame that it reads. */
-__attribute__((naked)) void insitu_fault(void) {
-    __asm__ volatile("mrs r0, msp\n"
-                     "ldr r1, =insitu_stack_limit + 256\n"
-                     "cmp r0, r1\n"
-                     "bhs 1f\n"
-                     "ldr r1, =insitu_stack_top\n"
-                     "mov sp, r1\n"
-                     "1: ldr r1, =insitu_report\n"
-                     "bx r1\n"
-                     ".ltorg");
-}
-
-/* Stack pointer, reset, then the core's own exceptions; no peripheral is used. */
-__attribute__((section(".vectors"), used)) static const struct {
-    uint32_t *stack;
-    void (*handlers[15])(void);
-} vectors = {insitu_stack_top,
-             {insitu_start, insitu_fault, insitu_fault, insitu_fault, insitu_fault, insitu_fault, insitu_fault,
-              insitu_fault, insitu_fault, insitu_fault, insitu_fault, insitu_fault, insitu_fault, insitu_fault,
-              insitu_fault}};
 
 /* --- what GCC may call by itself ------------------------------------------------------------------------------ */
 
