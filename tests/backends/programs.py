@@ -29,13 +29,19 @@ MORE = {"separable": folded(zoo.build("ds-cnn", input_shape=(1, 12, 10), classes
 
 
 def program(
-    rule: str, network: str | Network, policy: str, batch: int = 1, lr: float = 0.1, **options: Any
+    rule: str,
+    network: str | Network,
+    policy: str,
+    batch: int = 1,
+    lr: float = 0.1,
+    loss: str = "xent",
+    **options: Any,
 ) -> tuple[Network, Program]:
-    """A rule on a network in a precision."""
+    """A rule on a network in a precision; ``options``: of the rule."""
     net = {**NETWORKS, **MORE}[network] if isinstance(network, str) else network
     made, found = make_rule(rule, OPTIONS.get(rule, {}) | options), make(policy)
     assert found is not None
-    emitted = [quantize(step, found, net.params) for step in emit_phases(made, net, batch)]
+    emitted = [quantize(step, found, net.params) for step in emit_phases(made, net, batch, loss=loss)]
     first: dict[str, np.ndarray] = {}
     forward = quantize(emit_inference(made, net, 1), found, net.params)
     for step in (*emitted, forward):

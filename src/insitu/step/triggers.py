@@ -52,6 +52,26 @@ def silences(step: Step) -> Mapping[Op, frozenset[Op]]:
     return found
 
 
+def jumps(step: Step) -> Mapping[Op, frozenset[Op]]:
+    """The silent ops that a program may leave out where none of their triggers fires, each with its triggers.
+
+    What another op reads must have been made: a silent op stays where one that runs more often than it takes its result
+    (an update that moves weights without a gradient, or the sum of two blocks' errors), or the caller does.
+    """
+    found = dict(silences(step))
+    reads: dict[Value, list[Op]] = {}
+    for op in step.ops:
+        for value in op.inputs:
+            reads.setdefault(value, []).append(op)
+    for op in reversed(step.ops):  # whoever reads a result comes later, and is settled
+        if op in found and any(
+            v in step.outputs or any(found.get(reader) != found[op] for reader in reads.get(v, ()))
+            for v in op.outputs
+        ):
+            del found[op]
+    return found
+
+
 def _still(op: Op) -> bool:
     """Does an op leave the parameters that it writes as they are where the gradient is zero?"""
     attrs: Attrs = op.attrs

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import count
 from typing import Any
 
 from insitu.backends.c.emit import NULL, Emitter, Text, integer, stream_of
+from insitu.backends.c.jumps import Blocks
 from insitu.errors import ConfigError
 from insitu.escape import c_comment
 from insitu.numbers.formats import Binary, Quantized
@@ -16,13 +16,12 @@ from insitu.step.ir import Op, Value
 
 def calls(em: Emitter) -> list[str]:
     """The program of a step, an op a call with a comment that says where it comes from. Each is a block of its own, so
-    that the arrays of one call and the next share the stack.
+    that the arrays of one call and the next share the stack; those that wait for a trigger are jumped over without one.
 
     Raises:
         ConfigError: an op, a format or an update has no kernel; names op, layer and remedy.
     """
-    lines: list[str] = []
-    triggers = count()
+    blocks = Blocks(em.step, em.counted)
     for op in em.step.ops:
         if op.record.alias:
             continue
@@ -32,11 +31,8 @@ def calls(em: Emitter) -> list[str]:
                 f"{op.kind} at {op.where} has no C kernel: it works on reals or is torch alone; use an "
                 "integer-ready rule (insitu list rules) in a quantized precision"
             )
-        lines += [f"    /* {_origin(op)} */", *(f"    {{ {call}; }}" for call in make(em, op))]
-        if em.counted and op.record.trigger:
-            e = op.outputs[0]
-            lines.append(f"    insitu_host_fired(net, {next(triggers)}u, {em.array(e)}, {e.shape[0]}u);")
-    return lines
+        blocks.add(op, _origin(op), make(em, op))
+    return blocks.end()
 
 
 def _origin(op: Op) -> str:

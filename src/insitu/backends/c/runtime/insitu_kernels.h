@@ -228,19 +228,19 @@ void insitu_overlay_even(const insitu_array *x, const insitu_array *y, uint32_t 
 void insitu_wrong_labels(const insitu_array *label, const insitu_array *out, uint32_t classes, uint32_t stream,
                          const insitu_clock *clock);
 
-/* --- errors of losses: z_BC, label_B ---------------------------------------------------------------------------- */
+/* --- errors of losses: z_BC, label_B; a trigger returns the number of samples whose error is not all zero -------- */
 
 void insitu_softmax_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
                           uint32_t classes, const insitu_array *table, int32_t one, int32_t low, int32_t high);
 void insitu_difference_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
                              uint32_t classes, int32_t one, int32_t low, int32_t high);
-void insitu_margin_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
-                         uint32_t classes, int32_t one, int32_t low, int32_t high);
+uint32_t insitu_margin_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
+                             uint32_t classes, int32_t one, int32_t low, int32_t high);
 /* 1 at a class within the margin floor(sum |h| 2^(exponent - shift)) + margin of the right one (every one, or the first of
    the highest score), minus their number there; h and exponent may be NULL. */
-void insitu_violated(const insitu_array *z, const insitu_array *label, const insitu_array *h,
-                     const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes, int32_t shift,
-                     int32_t margin, uint32_t every);
+uint32_t insitu_violated(const insitu_array *z, const insitu_array *label, const insitu_array *h,
+                         const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes,
+                         int32_t shift, int32_t margin, uint32_t every);
 void insitu_less_first_half(const insitu_array *p, const insitu_array *e, int32_t one, int32_t low, int32_t high);
 
 #ifdef __cplusplus

@@ -72,18 +72,9 @@ insitu_status insitu_host_learn(insitu_host *host, uint32_t phase, const uint8_t
 }
 
 /* The network is the first part of its host. */
-void insitu_host_fired(insitu_net *net, uint32_t trigger, const insitu_array *e, uint32_t batch)
+void insitu_host_fired(insitu_net *net, uint32_t trigger, uint32_t samples)
 {
-    insitu_host *const host = (insitu_host *)(void *)net;
-    const uint32_t classes = e->size / batch;
-
-    for (uint32_t b = 0; b < batch; b++) {
-        uint32_t c = 0;
-        while (c < classes && insitu_get(e, b * classes + c) == 0) {
-            c++;
-        }
-        host->fired[trigger] += c < classes;
-    }
+    ((insitu_host *)(void *)net)->fired[trigger] += samples;
 }
 
 uint32_t *insitu_host_triggers(insitu_host *host) { return host->fired; }

@@ -75,6 +75,15 @@ INSITU_INLINE int32_t insitu_byte(const uint8_t *data, uint32_t i, uint8_t is_si
 
 #include "words.h"
 
+/* All words 0, which stands for 0 in every form but the binary one. */
+INSITU_INLINE void insitu_clear(const insitu_array *a)
+{
+    uint32_t bytes = (a->size * a->bits + 7u) / 8u, i;
+
+    for (i = 0; i < bytes; i++)
+        a->data[i] = 0;
+}
+
 /* Are the elements bytes that hold integers? */
 INSITU_INLINE int insitu_bytes(const insitu_array *a)
 {
