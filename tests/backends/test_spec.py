@@ -27,7 +27,7 @@ from insitu.run.program import Program
 from insitu.run.samples import as_integers
 from insitu.run.trace import Place, trace
 from insitu.step.ir import Value
-from insitu.step.triggers import silences
+from insitu.step.triggers import jumps
 from tests.backends import model_from_spec
 from tests.backends.model_from_spec import model
 from tests.backends.programs import program
@@ -152,7 +152,7 @@ def instrumented(text: str, made: Program, memory: Memory) -> tuple[str, list[Pl
     lines, shown, number = [], [], count()
     for line in body.splitlines():
         lines.append(line)
-        if not re.match(r"\s*\{ insitu_\w+\(.*\); \}$", line):
+        if not re.match(r"\s*\{ (fired_\d+ = )?insitu_\w+\(.*\); \}$", line):
             continue
         at = called[next(number)]
         op = made.steps[0].ops[at]
@@ -186,7 +186,7 @@ def test_c_has_every_array_of_the_trace_after_every_op(
         place, n = shown[int(number)], int(t) - made.t
         seen.add((place, n))
         assert data == packed(place.value, told[place][n]).hex(), place
-    quiet = silences(made.steps[0])
+    quiet = jumps(made.steps[0])
     for place, n in {(place, n) for place in shown for n in range(3)} - seen:
         triggers = quiet[made.steps[0].ops[place.op or 0]]
         numbers = [made.steps[0].ops.index(op) for op in triggers]

@@ -22,7 +22,7 @@ from insitu.ops.updates import BoundUpdate
 from insitu.run.integer import shift_right
 from insitu.run.program import Program
 from insitu.step.ir import Op, Step, Value
-from insitu.step.triggers import silences
+from insitu.step.triggers import jumps
 
 HERE = Path(__file__).parent
 
@@ -218,7 +218,7 @@ def _silence(step: Step) -> str:
     """Which ops do nothing where a trigger gives zeros."""
     number = {op: i for i, op in enumerate(step.ops)}
     waiting: dict[tuple[int, ...], list[int]] = {}
-    for op, triggers in silences(step).items():
+    for op, triggers in jumps(step).items():
         waiting.setdefault(tuple(sorted(number[t] for t in triggers)), []).append(number[op])
     lines = [
         f"- Where op {_numbers(list(triggers))} gives zeros alone, op {_numbers(ops)} may be left out: "
