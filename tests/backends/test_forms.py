@@ -4,36 +4,48 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from insitu.backends.c import host
-from insitu.backends.c.host import AVX2, AVX512, SANITIZED, WARNINGS, compiler, features, kernels
+from insitu.backends.c.host import AVX2, AVX512, SANITIZED, VNNI, WARNINGS, compiler, features, kernels
 from insitu.backends.c.project import Source, generated, kernels_of
 from insitu.backends.c.templates import RUNTIME
 from tests.backends.programs import pair
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
-SOURCE = Path(__file__).with_name("forms.c")
+SOURCES = ("forms.c", "conv_forms.c")
+EMULATED = (*AVX2, *AVX512, "-DINSITU_VNNI_EMULATED")
+"""The form for VNNI with its one instruction emulated."""
 
 
-def printed(flags: tuple[str, ...], folder: Path) -> list[str]:
+@lru_cache
+def printed(source: str, flags: tuple[str, ...]) -> list[str]:
     """What the cases print with kernels compiled with some flags."""
-    binary, all_flags = folder / "forms", (*SANITIZED, *flags)
-    command = [compiler(), *WARNINGS, *all_flags, f"-I{RUNTIME}", str(SOURCE), str(kernels(all_flags))]
-    subprocess.run([*command, "-o", str(binary)], check=True)
-    done = subprocess.run([binary], capture_output=True, text=True)
+    all_flags = (*SANITIZED, *flags)
+    with TemporaryDirectory() as folder:
+        binary = Path(folder) / "forms"
+        command = [compiler(), *WARNINGS, *all_flags, f"-I{RUNTIME}", str(Path(__file__).with_name(source))]
+        subprocess.run([*command, str(kernels(all_flags)), "-o", str(binary)], check=True)
+        done = subprocess.run([binary], capture_output=True, text=True)
     assert done.returncode == 0 and not done.stderr, done.stderr
     return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("flags", [AVX2, (*AVX2, *AVX512)], ids=["avx2", "avx512"])
-def test_a_fast_form_has_the_bits_of_the_plain_one(flags: tuple[str, ...], tmp_path: Path) -> None:
-    if not set(flags) <= set(features()):
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize(
+    "flags",
+    [AVX2, (*AVX2, *AVX512), EMULATED, (*AVX2, *AVX512, *VNNI)],
+    ids=["avx2", "avx512", "vnni-emulated", "vnni"],
+)
+def test_a_fast_form_has_the_bits_of_the_plain_one(source: str, flags: tuple[str, ...]) -> None:
+    if not {flag for flag in flags if flag.startswith("-m")} <= set(features()):
         pytest.skip("this processor lacks the instructions")
-    for mine, plain in zip(printed(flags, tmp_path), printed((), tmp_path), strict=True):
+    for mine, plain in zip(printed(source, flags), printed(source, ()), strict=True):
         assert mine == plain
 
 
@@ -42,8 +54,9 @@ def test_a_fast_form_has_the_bits_of_the_plain_one(flags: tuple[str, ...], tmp_p
     [
         ("flags : sse2 fma", ()),
         ("flags : sse2 avx2", AVX2),
-        ("flags : avx2 avx512f avx512bw avx512vl avx512_vnni", AVX2),
-        ("flags : avx2 avx512f avx512bw avx512vl avx512_vnni avx512vbmi", (*AVX2, *AVX512)),
+        ("flags : sse2 avx2 avx512f avx512_vnni avx512vbmi", AVX2),
+        ("flags : avx2 avx512f avx512bw avx512vl avx512_vnni", (*AVX2, *AVX512)),
+        ("flags : avx2 avx512f avx512bw avx512vl avx512_vnni avx512vbmi", (*AVX2, *AVX512, *VNNI)),
     ],
 )
 def test_a_processor_gets_what_it_has(

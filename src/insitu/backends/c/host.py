@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +36,14 @@ WARNINGS = (
 FAST = ("-O3", "-fPIC")
 SANITIZED = ("-O1", "-g", "-fPIC", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 AVX2 = ("-mavx2", "-DINSITU_AVX2")
-AVX512 = (
-    *(f"-mavx512{part}" for part in ("f", "bw", "vl", "vnni", "vbmi")),
-    "-DINSITU_AVX512",
+AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512vl", "-DINSITU_AVX512")
+VNNI = ("-mavx512vnni", "-mavx512vbmi", "-DINSITU_VNNI")
+LEVELS = (
+    (AVX2, {"avx2"}),
+    (AVX512, {"avx512f", "avx512bw", "avx512vl"}),
+    (VNNI, {"avx512_vnni", "avx512vbmi"}),
 )
-"""Beside AVX2."""
-AVX512_NEEDS = {"avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512vbmi"}
-"""As Linux names them."""
+"""Flags, each beside those before it, and what they need, as Linux names it."""
 
 STATUS = {
     -3: "a label is no class of the network",
@@ -87,9 +88,8 @@ def features() -> tuple[str, ...]:
     except OSError:
         return ()
     known = set(text.split())
-    if "avx2" not in known:
-        return ()
-    return (*AVX2, *AVX512) if known >= AVX512_NEEDS else AVX2
+    levels = takewhile(lambda level: known >= level[1], LEVELS)
+    return tuple(chain.from_iterable(flags for flags, _ in levels))
 
 
 def _run(command: Sequence[str]) -> None:
@@ -105,7 +105,7 @@ def kernels(flags: Sequence[str]) -> Path:
     """All kernels as a static library, with their forms for this machine and those of updates from outside."""
     sources = [
         *sorted((RUNTIME / "kernels").glob("*.[ch]")),
-        *sorted((RUNTIME / "host").glob("*_avx*.h")),
+        *sorted(path for path in (RUNTIME / "host").glob("*.[ch]") if path.stem != "host"),
         *updates.sources(),
         RUNTIME / "insitu_kernels.h",
     ]

@@ -34,7 +34,7 @@ INSITU_INLINE __m256i load_8_widened(const uint8_t *p, uint8_t is_signed)
     return widen_to_16_bits(_mm_loadl_epi64((const __m128i *)(const void *)p), is_signed);
 }
 
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
 #include "dot8_avx512.h"
 #else
 

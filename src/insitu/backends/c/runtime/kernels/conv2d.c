@@ -2,6 +2,10 @@
 /* The forward pass of a convolution. */
 #include "internal.h"
 
+#if defined(INSITU_HOST)
+#include "conv.h"
+#endif
+
 #define MANY 32u /* output channels that share a gathered window */
 
 static inline void copy_four(const uint8_t *from, uint8_t *to)
@@ -157,7 +161,13 @@ void insitu_conv2d(const insitu_array *x, const insitu_array *w, const insitu_ar
 {
     uint32_t channels = n->c / n->groups, outputs = n->k / n->groups, size = channels * n->r * n->s;
     uint32_t b, g, p, q, k, to;
-    int fast = workspace != NULL && insitu_bytes(x) && (insitu_plain(w, read) || insitu_narrow(w, read)) && size <= INSITU_DOT;
+    int fast;
+
+#if defined(INSITU_HOST)
+    if (insitu_host_conv2d(x, w, bias, z, n, read, read_bias, bias_shift, end, clock))
+        return;
+#endif
+    fast = workspace != NULL && insitu_bytes(x) && (insitu_plain(w, read) || insitu_narrow(w, read)) && size <= INSITU_DOT;
 
     for (b = 0; b < n->batch; b++)
         for (g = 0; g < n->groups; g++) {

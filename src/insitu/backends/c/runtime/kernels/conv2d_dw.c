@@ -2,6 +2,10 @@
 /* The gradient of a convolution's weights. */
 #include "internal.h"
 
+#if defined(INSITU_HOST)
+#include "conv.h"
+#endif
+
 /* First and one past the last of `count` outputs whose element `offset` of the window is inside of `size`. */
 static void inside(uint32_t count, uint32_t stride, uint32_t offset, uint32_t padding, uint32_t size, uint32_t *first,
                    uint32_t *stop)
@@ -49,6 +53,10 @@ void insitu_conv2d_dw(const insitu_array *d, const insitu_array *x, const insitu
 {
     uint32_t k, c, r, s, to = 0;
 
+#if defined(INSITU_HOST)
+    if (insitu_host_conv2d_dw(d, x, g, NULL, n, end, clock))
+        return;
+#endif
     for (k = 0; k < n->k; k++)
         for (c = 0; c < n->c / n->groups; c++)
             for (r = 0; r < n->r; r++)

@@ -2,6 +2,10 @@
 /* The error of a convolution's input. */
 #include "internal.h"
 
+#if defined(INSITU_HOST)
+#include "conv.h"
+#endif
+
 static uint32_t up(uint32_t n, uint32_t by)
 {
     return by == 1u ? n : (n + by - 1u) / by;
@@ -106,6 +110,10 @@ void insitu_conv2d_dx(const insitu_array *d, const insitu_array *w, const insitu
                (uint64_t)outputs * kernel <= INSITU_DOT;
     int32_t sums[INSITU_BLOCK];
 
+#if defined(INSITU_HOST)
+    if (insitu_host_conv2d_dx(d, w, e, n, read, end, clock))
+        return;
+#endif
     for (b = 0; b < n->batch; b++)
         for (c = 0; c < n->c; c++) {
             uint32_t first = c / channels * outputs;

@@ -17,6 +17,11 @@
 #define INSITU_NARROW
 #endif
 
+/* Forms of convolutions for a host, in runtime/host; not in a project. */
+#if defined(INSITU_AVX2) && defined(INSITU_NARROW)
+#define INSITU_HOST
+#endif
+
 /* A flag that is constant where a function is called costs nothing then. */
 #if defined(__GNUC__)
 #define INSITU_INLINE static inline __attribute__((always_inline))
@@ -33,7 +38,7 @@
 #endif
 
 /* Columns whose random words are at hand at a time. */
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
 #define INSITU_BLOCK 1024u
 #elif defined(INSITU_AVX2)
 #define INSITU_BLOCK 512u

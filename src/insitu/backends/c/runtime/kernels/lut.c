@@ -2,7 +2,7 @@
 /* y = table[x - least]. */
 #include "internal.h"
 
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
 #include "lut_avx512.h"
 #endif
 
@@ -11,7 +11,7 @@ void insitu_lut(const insitu_array *x, const insitu_array *y, const insitu_array
     uint32_t i = 0;
 
     if (insitu_bytes(x) && insitu_bytes(y) && insitu_bytes(table)) {
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
         if (table->size == 256u)
             i = look_up_64bytes(x->data, y->data, table->data, (uint8_t)least, y->size);
 #endif

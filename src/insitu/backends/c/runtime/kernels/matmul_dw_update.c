@@ -5,7 +5,7 @@
 #if !defined(INSITU_SMALL)
 #include "matmul_dw_update_bytes.h"
 #endif
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
 #include "matmul_dw_update_avx512.h"
 #endif
 
@@ -51,7 +51,7 @@ void insitu_matmul_dw_update(const insitu_array *d, const insitu_array *x, const
     insitu_move_begin(&m, w, e, state, n->outputs, n->inputs, 0, move, clock);
 #if !defined(INSITU_SMALL)
     if (fits_bytes(&m, d, x, n)) {
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
         if (update_by_groups(&m, d, x, n))
             return;
 #endif

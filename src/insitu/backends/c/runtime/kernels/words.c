@@ -37,7 +37,7 @@ void insitu_set_real(const insitu_array *a, uint32_t i, float value)
 
 #if defined(INSITU_AVX2)
 
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
 #include "words_avx512.h"
 #endif
 
@@ -57,7 +57,7 @@ void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int3
             to[i] = (int16_t)insitu_load16(data + 2u * (size_t)(first + i));
     else {
         i = 0;
-#if defined(INSITU_AVX512)
+#if defined(INSITU_VNNI)
         if (a->bits < 26u && a->form == INSITU_SIGNED && (first & 7u) == 0u)
             i = unpack_8words(data + (size_t)(first >> 3) * a->bits, a->bits, count, to);
 #endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Lanes with AVX-512 F, BW and VL: twice those of AVX2. */
+#ifndef INSITU_LANES_AVX512_H
+#define INSITU_LANES_AVX512_H
+
+#include "lanes512.h"
+#include "pack_pairs.h"
+
+INSITU_INLINE insitu_lanes add_products(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
+{
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(right, left));
+}
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Matrices of bytes, packed for products on a host.
+ */
+#ifndef INSITU_MATRIX_H
+#define INSITU_MATRIX_H
+
+#include "lanes.h"
+
+#define INSITU_PANELS (1u << 17) /* groups of the right matrix at a time */
+#define INSITU_LEFT (1u << 16)   /* of the left one */
+#define INSITU_LONG (1u << 13)   /* columns or rows of a matrix at a time */
+#define INSITU_PLANES (1u << 18) /* bytes of padded planes, of unpacked ones */
+#define INSITU_PLANE (1u << 15)  /* elements of one, as sums */
+#define INSITU_SLACK 64u         /* bytes that loads and stores may pass an end by */
+
+/* A thread's room. */
+typedef struct {
+    __attribute__((aligned(64))) uint32_t panels[INSITU_PANELS];
+    __attribute__((aligned(64))) uint32_t left[INSITU_LEFT];
+    __attribute__((aligned(64))) int32_t sums[INSITU_ROWS * INSITU_LONG];
+    int32_t start[INSITU_LONG];           /* what the sums of a left row start at */
+    uint8_t rows[8u * INSITU_LONG + INSITU_SLACK];
+    uint8_t planes[INSITU_PLANES + INSITU_SLACK];
+    uint8_t bytes[INSITU_PLANES + INSITU_SLACK];
+    int32_t plane[INSITU_PLANE + INSITU_SLACK];
+    int32_t packed[INSITU_PLANE + INSITU_SLACK];
+} insitu_room;
+
+insitu_room *insitu_host_room(void);
+
+/* Planes with their padding, side by side. */
+typedef struct {
+    const uint8_t *data;
+    uint32_t plane, width;
+} insitu_planes;
+
+INSITU_INLINE uint32_t groups_of(uint32_t n)
+{
+    return (n + INSITU_GROUP - 1u) / INSITU_GROUP;
+}
+
+INSITU_INLINE uint32_t tiles_of(uint32_t columns)
+{
+    return (columns + INSITU_WIDTH - 1u) / INSITU_WIDTH;
+}
+
+/* Rows of the left matrix at a time: whole blocks. */
+INSITU_INLINE uint32_t block_of(uint32_t groups)
+{
+    const uint32_t rows = INSITU_LEFT / groups;
+
+    return (rows < INSITU_LONG ? rows : INSITU_LONG) / INSITU_ROWS * INSITU_ROWS;
+}
+
+/* Can the elements be bytes? */
+INSITU_INLINE int insitu_byte_like(const insitu_array *a)
+{
+    return insitu_bytes(a) || (a->bits < 8u && a->form != INSITU_REAL);
+}
+
+/* The elements as bytes, signed but for unsigned ones; NULL if there is no room. */
+const uint8_t *insitu_host_bytes(const insitu_array *a, insitu_room *room);
+/* `channels` planes of bytes, padded; 0 if there is no room. */
+int insitu_host_pad(const uint8_t *x, const insitu_conv *n, uint32_t channels, insitu_room *room, insitu_planes *to);
+/* Element `row` of the windows of the outputs of rows first to stop. */
+void insitu_window_row(const insitu_planes *x, const insitu_conv *n, uint32_t row, uint32_t first, uint32_t stop, uint8_t *to);
+
+/* Rows of `count` bytes, INSITU_LONG apart, become group rows: column j of tile t at to + t * tile + j. */
+void insitu_pack_group(const uint8_t *rows, uint32_t count, uint8_t is_signed, uint32_t *to, size_t tile);
+/* Eight rows become eight columns of a tile. */
+void insitu_pack_columns(const uint8_t *rows, uint32_t groups, uint8_t is_signed, uint32_t *to);
+/* One row of the left matrix. */
+void insitu_pack_row(const uint8_t *row, uint32_t count, uint32_t groups, uint32_t *to);
+/* What sums start at, of a row or of many whose groups lie `pitch` apart. */
+void insitu_starts(const uint32_t *left, size_t row, size_t group, uint32_t rows, uint32_t groups, uint8_t lifted, int32_t *start);
+
+/* sums[i][j] = start[i] + sum over groups of left row i times column j, of INSITU_ROWS rows and all tiles. */
+void insitu_product(const uint32_t *left, size_t row, size_t group, const int32_t *start, const uint32_t *panels,
+                    uint32_t groups, uint32_t tiles, int32_t *sums, size_t pitch);
+/* Sums, and more, become elements first to first + count; quick: insitu_small(more) and no sum above 2^30 */
+void insitu_finish_many(const insitu_array *z, uint32_t first, const int32_t *sums, uint32_t count, int64_t more, int quick,
+                        const insitu_fit *end, const insitu_clock *clock);
+
+#endif
