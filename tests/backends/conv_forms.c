@@ -52,7 +52,7 @@ static void one(uint32_t number)
                         .zero_is_noop = 1u, .group = 1u};
     insitu_array x = made(n.batch * n.c * n.h * n.w, x_bits, x_form), w = made(n.k * size, w_bits, w_form);
     insitu_array bias = made(n.k, 12u, INSITU_SIGNED), z = made(n.batch * n.k * n.p * n.q, 8u, INSITU_SIGNED);
-    insitu_array d = made(z.size, any(4) ? 8u : 5u, INSITU_SIGNED), e = made(x.size, 21u, INSITU_SIGNED);
+    insitu_array d = made(z.size, any(3) ? 8u : any(2) ? 9u : 5u, INSITU_SIGNED), e = made(x.size, 21u, INSITU_SIGNED);
     insitu_array g = made(w.size, 21u, INSITU_SIGNED);
     uint8_t *workspace = malloc(size);
 

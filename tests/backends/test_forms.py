@@ -18,7 +18,7 @@ from tests.backends.programs import pair
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
-SOURCES = ("forms.c", "conv_forms.c")
+SOURCES = ("forms.c", "conv_forms.c", "element_forms.c")
 EMULATED = (*AVX2, *AVX512, "-DINSITU_VNNI_EMULATED")
 """The form for VNNI with its one instruction emulated."""
 

@@ -17,24 +17,31 @@ typedef struct {
     const insitu_fit *end;
     const insitu_clock *clock;
     insitu_room *room;
-    uint32_t first, outputs, size, groups, sample;
+    uint32_t first, outputs, size, group, groups, sample;
     uint32_t height, width; /* of that plane */
 } insitu_error;
 
 /* Rows of errors, an output channel each. */
 static void pack_errors(const insitu_error *f)
 {
-    const uint32_t plane = f->n->p * f->n->q;
+    const uint32_t plane = f->n->p * f->n->q, tile = f->groups * INSITU_WIDTH;
     uint8_t *rows = f->room->rows;
     uint32_t g, i, k;
 
     for (g = 0; g < f->groups; g++) {
-        for (i = 0; i < INSITU_GROUP; i++) {
-            k = g * INSITU_GROUP + i; /* one too many meets weights of 0 */
-            insitu_unpack(f->d, (f->sample * f->n->k + f->first + (k < f->outputs ? k : 0u)) * plane, plane, NULL,
-                          (int8_t *)(rows + i * INSITU_LONG));
+        for (i = 0; i < f->group; i++) {
+            k = f->sample * f->n->k + f->first + g * f->group + i;
+            if (g * f->group + i >= f->outputs) /* one too many meets weights of 0 */
+                continue;
+            if (f->d->bits > 8u)
+                insitu_host_words(f->d, k * plane, plane, f->room->words + i * INSITU_LONG);
+            else
+                insitu_host_row(f->d, k * plane, plane, NULL, rows + i * INSITU_LONG);
         }
-        insitu_pack_group(rows, plane, 1, f->room->panels + g * INSITU_WIDTH, (size_t)f->groups * INSITU_WIDTH);
+        if (f->d->bits > 8u)
+            insitu_pack_words(f->room->words, plane, f->room->panels + g * INSITU_WIDTH, tile);
+        else
+            insitu_pack_group(rows, plane, f->group, INSITU_RIGHT_SIGNED, f->room->panels + g * INSITU_WIDTH, tile);
     }
 }
 
@@ -45,16 +52,16 @@ static void pack_weights(const insitu_error *f, uint32_t m, uint32_t count, uint
     uint32_t g, i, k;
 
     for (g = 0; g < f->groups; g++) {
-        for (i = 0; i < INSITU_GROUP; i++) {
-            k = g * INSITU_GROUP + i;
+        for (i = 0; i < f->group; i++) {
+            k = g * f->group + i;
             if (k < f->outputs)
-                insitu_unpack(f->w, (f->first + k) * f->size + m, count, f->read, (int8_t *)(rows + i * INSITU_LONG));
+                insitu_host_row(f->w, (f->first + k) * f->size + m, count, f->read, rows + i * INSITU_LONG);
             else
                 memset(rows + i * INSITU_LONG, 0, count);
         }
-        insitu_pack_group(rows, count, INSITU_LIFT == 0, f->room->left + g * pitch, INSITU_WIDTH);
+        insitu_pack_group(rows, count, f->group, INSITU_LEFT_SIGNED, f->room->left + g * pitch, INSITU_WIDTH);
     }
-    insitu_starts(f->room->left, 1, pitch, count, f->groups, 1, f->room->start);
+    insitu_starts(f->room->left, 1, pitch, count, f->group, f->groups, INSITU_RIGHT_SIGNED, f->room->start);
 }
 
 /* to += from */
@@ -94,13 +101,14 @@ static void finish_channel(const insitu_error *f, uint32_t channel)
         for (x = 0; x < n->w; x += INSITU_LANES)
             store_lanes(to + x, load_lanes(from + x));
     insitu_finish_many(f->e, (f->sample * n->c + channel) * n->h * n->w, f->room->packed, n->h * n->w, 0,
-                       f->outputs * n->r * n->s <= INSITU_DOT / 4u, f->end, f->clock);
+                       insitu_fits(f->d, f->outputs * n->r * n->s, 30), f->end, f->clock);
     memset(f->room->plane, 0, f->height * f->width * sizeof *to);
 }
 
 static void one_group(const insitu_error *f, uint32_t channel)
 {
     const uint32_t kernel = f->n->r * f->n->s, plane = f->n->p * f->n->q, pitch = block_of(f->groups);
+    const insitu_shape shape = {1, pitch, f->group, f->groups};
     uint32_t m, count, i, j;
 
     pack_errors(f);
@@ -108,8 +116,8 @@ static void one_group(const insitu_error *f, uint32_t channel)
         count = f->size - m < pitch - 16u ? f->size - m : pitch - 16u;
         pack_weights(f, m, count, pitch);
         for (i = 0; i < count; i += INSITU_ROWS) {
-            insitu_product(f->room->left + i, 1, pitch, f->room->start + i, f->room->panels, f->groups, tiles_of(plane),
-                           f->room->sums, INSITU_LONG);
+            insitu_product(f->room->left + i, &shape, f->room->start + i, f->room->panels, tiles_of(plane), f->room->sums,
+                           INSITU_LONG);
             for (j = i; j < count && j < i + INSITU_ROWS; j++) {
                 scatter(f, (m + j) % kernel, f->room->sums + (j - i) * INSITU_LONG);
                 if ((m + j + 1u) % kernel == 0u)
@@ -131,11 +139,13 @@ int insitu_host_conv2d_dx(const insitu_array *d, const insitu_array *w, const in
     const uint32_t outputs = n->k / n->groups, channels = n->c / n->groups;
     const uint32_t height = larger(n->h + n->padding[0], (n->p - 1u) * n->stride[0] + (n->r - 1u) * n->dilation[0] + 1u);
     const uint32_t width = larger(n->w + n->padding[1], (n->q - 1u) * n->stride[1] + (n->s - 1u) * n->dilation[1] + 1u);
-    insitu_error f = {d, w, e, n, read, end, clock, room, 0, outputs, channels * n->r * n->s, groups_of(outputs), 0, height, width};
+    const uint32_t group = d->bits > 8u ? 2u : INSITU_GROUP;
+    insitu_error f = {d, w, e, n, read, end, clock, room, 0, outputs, channels * n->r * n->s, group, groups_of(outputs, group), 0,
+                      height, width};
     uint32_t g;
 
-    if (!insitu_byte_like(d) || d->form == INSITU_UNSIGNED || !(insitu_plain(w, read) || insitu_narrow(w, read)) ||
-        (uint64_t)outputs * n->r * n->s > INSITU_DOT || f.groups > INSITU_LEFT / 64u)
+    if (!insitu_fits(d, outputs * n->r * n->s, 31) || !(insitu_plain(w, read) || insitu_narrow(w, read)) ||
+        f.groups > INSITU_LEFT / 64u)
         return 0;
     if ((uint64_t)tiles_of(n->p * n->q) * INSITU_WIDTH * f.groups > INSITU_PANELS ||
         (uint64_t)n->p * n->q > INSITU_LONG - INSITU_WIDTH || (uint64_t)height * width > INSITU_PLANE)

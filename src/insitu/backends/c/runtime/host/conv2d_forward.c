@@ -4,6 +4,8 @@
 
 #if defined(INSITU_HOST)
 
+#include <string.h>
+
 #include "matrix.h"
 
 /* One group of one sample. */
@@ -16,7 +18,7 @@ typedef struct {
     insitu_room *room;
     uint32_t first, outputs, size, groups, sample;
     int8_t bias_shift;
-    uint8_t x_signed;
+    int how; /* the windows are packed */
 } insitu_forward;
 
 /* Windows of the outputs of rows `first` to `stop`. */
@@ -31,7 +33,7 @@ static void pack_windows(const insitu_forward *f, const insitu_planes *x, uint32
             row = g * INSITU_GROUP + i; /* one too many meets weights of 0 */
             insitu_window_row(x, f->n, row < f->size ? row : 0u, first, stop, rows + i * INSITU_LONG);
         }
-        insitu_pack_group(rows, count, f->x_signed, f->room->panels + g * INSITU_WIDTH, (size_t)f->groups * INSITU_WIDTH);
+        insitu_pack_group(rows, count, INSITU_GROUP, f->how, f->room->panels + g * INSITU_WIDTH, (size_t)f->groups * INSITU_WIDTH);
     }
 }
 
@@ -42,12 +44,11 @@ static void pack_weights(const insitu_forward *f, uint32_t k, uint32_t count)
     uint32_t i;
 
     for (i = 0; i < count; i++) {
-        insitu_unpack(f->w, (f->first + k + i) * f->size, f->size, f->read, (int8_t *)f->room->rows);
-        insitu_pack_row(f->room->rows, f->size, f->groups, f->room->left + i * f->groups);
+        insitu_host_row(f->w, (f->first + k + i) * f->size, f->size, f->read, f->room->rows);
+        insitu_pack_row((int8_t *)f->room->rows, f->size, INSITU_GROUP, f->groups, f->room->left + i * f->groups);
     }
-    for (; i < rows; i++)
-        insitu_pack_row(f->room->rows, 0, f->groups, f->room->left + i * f->groups);
-    insitu_starts(f->room->left, f->groups, 1, rows, f->groups, f->x_signed, f->room->start);
+    memset(f->room->left + count * f->groups, 0, (rows - count) * f->groups * sizeof f->room->left[0]);
+    insitu_starts(f->room->left, f->groups, 1, rows, INSITU_GROUP, f->groups, f->how, f->room->start);
 }
 
 /* Sums of a block of output channels become outputs. */
@@ -70,6 +71,7 @@ static void one_group(const insitu_forward *f, const insitu_planes *x)
     const uint32_t block = block_of(f->groups);
     const uint32_t columns = INSITU_PANELS / f->groups / INSITU_WIDTH * INSITU_WIDTH;
     const uint32_t most = (columns < INSITU_LONG - 16u ? columns : INSITU_LONG - 16u) / f->n->q; /* rows of outputs */
+    const insitu_shape shape = {f->groups, 1, INSITU_GROUP, f->groups};
     uint32_t p, stop, k, i, count;
 
     for (p = 0; p < f->n->p; p = stop) {
@@ -82,8 +84,8 @@ static void one_group(const insitu_forward *f, const insitu_planes *x)
             if (p == 0u || some < f->outputs)
                 pack_weights(f, k, some);
             for (i = 0; i < some; i += INSITU_ROWS) {
-                insitu_product(f->room->left + i * f->groups, f->groups, 1, f->room->start + i, f->room->panels, f->groups,
-                               tiles_of(count), f->room->sums, INSITU_LONG);
+                insitu_product(f->room->left + i * f->groups, &shape, f->room->start + i, f->room->panels, tiles_of(count),
+                               f->room->sums, INSITU_LONG);
                 finish_block(f, k + i, p * f->n->q, count);
             }
         }
@@ -110,8 +112,8 @@ int insitu_host_conv2d(const insitu_array *x, const insitu_array *w, const insit
     insitu_room *room = insitu_host_room();
     const insitu_conv flat = flattened(n);
     const uint32_t channels = n->c / n->groups, size = channels * n->r * n->s;
-    insitu_forward f = {w, bias, z, &flat, read, read_bias, end, clock, room, 0, n->k / n->groups, size, groups_of(size), 0,
-                        bias_shift, x->form != INSITU_UNSIGNED};
+    insitu_forward f = {w, bias, z, &flat, read, read_bias, end, clock, room, 0, n->k / n->groups, size, groups_of(size, INSITU_GROUP), 0,
+                        bias_shift, x->form != INSITU_UNSIGNED ? INSITU_RIGHT_SIGNED : INSITU_RIGHT_UNSIGNED};
     insitu_planes planes;
     const uint8_t *data;
     uint32_t g;

@@ -3,8 +3,6 @@
 #ifndef INSITU_LANES_AVX2_H
 #define INSITU_LANES_AVX2_H
 
-#include "pack_pairs.h"
-
 #define INSITU_LANES 8u
 #define INSITU_ROWS 4u /* of a tile: 8 sums, 2 columns, a factor and a product fill 16 registers */
 
@@ -38,7 +36,9 @@ INSITU_INLINE insitu_lanes add_lanes(insitu_lanes a, insitu_lanes b)
     return _mm256_add_epi32(a, b);
 }
 
-INSITU_INLINE insitu_lanes add_products(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
+#define INSITU_GROUP 2u /* factors of bytes that are multiplied at once */
+
+INSITU_INLINE insitu_lanes add_pairs(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
 {
     return _mm256_add_epi32(sums, _mm256_madd_epi16(right, left));
 }

@@ -4,9 +4,10 @@
 #define INSITU_LANES_AVX512_H
 
 #include "lanes512.h"
-#include "pack_pairs.h"
 
-INSITU_INLINE insitu_lanes add_products(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
+#define INSITU_GROUP 2u /* factors of bytes that are multiplied at once */
+
+INSITU_INLINE insitu_lanes add_pairs(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
 {
     return _mm512_add_epi32(sums, _mm512_madd_epi16(right, left));
 }

@@ -6,6 +6,8 @@
 #include "lanes512.h"
 #include "pack_fours.h"
 
+#define INSITU_GROUP 4u /* factors of bytes that are multiplied at once */
+
 #if defined(INSITU_VNNI_EMULATED)
 /* The same bits with AVX-512 BW, so that a machine without VNNI tests all else. */
 INSITU_INLINE __m512i dpbusd(__m512i sums, __m512i x, __m512i w)
@@ -15,11 +17,22 @@ INSITU_INLINE __m512i dpbusd(__m512i sums, __m512i x, __m512i w)
 
     return _mm512_add_epi32(sums, _mm512_add_epi32(_mm512_madd_epi16(x_even, w_even), _mm512_madd_epi16(x_odd, w_odd)));
 }
+
+INSITU_INLINE __m512i dpwssd(__m512i sums, __m512i x, __m512i w)
+{
+    return _mm512_add_epi32(sums, _mm512_madd_epi16(x, w));
+}
 #else
 #define dpbusd _mm512_dpbusd_epi32
+#define dpwssd _mm512_dpwssd_epi32
 #endif
 
-INSITU_INLINE insitu_lanes add_products(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
+INSITU_INLINE insitu_lanes add_pairs(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
+{
+    return dpwssd(sums, right, left);
+}
+
+INSITU_INLINE insitu_lanes add_fours(insitu_lanes sums, insitu_lanes right, insitu_lanes left)
 {
     return dpbusd(sums, right, left);
 }

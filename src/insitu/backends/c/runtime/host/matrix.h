@@ -21,6 +21,7 @@ typedef struct {
     __attribute__((aligned(64))) int32_t sums[INSITU_ROWS * INSITU_LONG];
     int32_t start[INSITU_LONG];           /* what the sums of a left row start at */
     uint8_t rows[8u * INSITU_LONG + INSITU_SLACK];
+    int16_t words[2u * INSITU_LONG];
     uint8_t planes[INSITU_PLANES + INSITU_SLACK];
     uint8_t bytes[INSITU_PLANES + INSITU_SLACK];
     int32_t plane[INSITU_PLANE + INSITU_SLACK];
@@ -35,9 +36,10 @@ typedef struct {
     uint32_t plane, width;
 } insitu_planes;
 
-INSITU_INLINE uint32_t groups_of(uint32_t n)
+/* group: INSITU_GROUP, of bytes; or 2. */
+INSITU_INLINE uint32_t groups_of(uint32_t n, uint32_t group)
 {
-    return (n + INSITU_GROUP - 1u) / INSITU_GROUP;
+    return (n + group - 1u) / group;
 }
 
 INSITU_INLINE uint32_t tiles_of(uint32_t columns)
@@ -59,6 +61,17 @@ INSITU_INLINE int insitu_byte_like(const insitu_array *a)
     return insitu_bytes(a) || (a->bits < 8u && a->form != INSITU_REAL);
 }
 
+/* Are the elements signed words of 16 bits, and products of `count` of them by signed bytes below 2^bits? */
+INSITU_INLINE int insitu_fits(const insitu_array *a, uint32_t count, uint32_t bits)
+{
+    return a->bits <= 16u && a->form != INSITU_REAL && a->form != INSITU_UNSIGNED &&
+           (uint64_t)count << (a->bits < 8u ? 14u : a->bits + 6u) < (uint64_t)1 << bits;
+}
+
+/* Elements first to first + count as signed bytes, read as weights if `read` is given. */
+void insitu_host_row(const insitu_array *a, uint32_t first, uint32_t count, const insitu_read *read, void *to);
+/* The same as words. */
+void insitu_host_words(const insitu_array *a, uint32_t first, uint32_t count, int16_t *to);
 /* The elements as bytes, signed but for unsigned ones; NULL if there is no room. */
 const uint8_t *insitu_host_bytes(const insitu_array *a, insitu_room *room);
 /* `channels` planes of bytes, padded; 0 if there is no room. */
@@ -66,18 +79,29 @@ int insitu_host_pad(const uint8_t *x, const insitu_conv *n, uint32_t channels, i
 /* Element `row` of the windows of the outputs of rows first to stop. */
 void insitu_window_row(const insitu_planes *x, const insitu_conv *n, uint32_t row, uint32_t first, uint32_t stop, uint8_t *to);
 
-/* Rows of `count` bytes, INSITU_LONG apart, become group rows: column j of tile t at to + t * tile + j. */
-void insitu_pack_group(const uint8_t *rows, uint32_t count, uint8_t is_signed, uint32_t *to, size_t tile);
+/* How bytes are packed: signed ones of the right matrix lie 128 higher in groups of four. */
+enum { INSITU_RIGHT_UNSIGNED, INSITU_RIGHT_SIGNED, INSITU_LEFT_SIGNED };
+
+/* `group` rows of `count` bytes, INSITU_LONG apart, become a row of groups: column j of tile t at to + t * tile + j. */
+void insitu_pack_group(const uint8_t *rows, uint32_t count, uint32_t group, int how, uint32_t *to, size_t tile);
+/* The same of two rows of 16-bit words. */
+void insitu_pack_words(const int16_t *rows, uint32_t count, uint32_t *to, size_t tile);
 /* Eight rows become eight columns of a tile. */
-void insitu_pack_columns(const uint8_t *rows, uint32_t groups, uint8_t is_signed, uint32_t *to);
-/* One row of the left matrix. */
-void insitu_pack_row(const uint8_t *row, uint32_t count, uint32_t groups, uint32_t *to);
-/* What sums start at, of a row or of many whose groups lie `pitch` apart. */
-void insitu_starts(const uint32_t *left, size_t row, size_t group, uint32_t rows, uint32_t groups, uint8_t lifted, int32_t *start);
+void insitu_pack_columns(const uint8_t *rows, uint32_t groups, uint32_t group, int how, uint32_t *to);
+/* One row of the left matrix: signed bytes, or words for pairs. */
+void insitu_pack_row(const int8_t *row, uint32_t count, uint32_t group, uint32_t groups, uint32_t *to);
+/* What sums of left rows start at. */
+void insitu_starts(const uint32_t *left, size_t row, size_t step, uint32_t rows, uint32_t group, uint32_t groups, int how, int32_t *start);
+
+/* The left matrix, whose rows lie `row` apart and their groups `step`, and the number of groups. */
+typedef struct {
+    size_t row, step;
+    uint32_t group, groups;
+} insitu_shape;
 
 /* sums[i][j] = start[i] + sum over groups of left row i times column j, of INSITU_ROWS rows and all tiles. */
-void insitu_product(const uint32_t *left, size_t row, size_t group, const int32_t *start, const uint32_t *panels,
-                    uint32_t groups, uint32_t tiles, int32_t *sums, size_t pitch);
+void insitu_product(const uint32_t *left, const insitu_shape *shape, const int32_t *start, const uint32_t *panels,
+                    uint32_t tiles, int32_t *sums, size_t pitch);
 /* Sums, and more, become elements first to first + count; quick: insitu_small(more) and no sum above 2^30 */
 void insitu_finish_many(const insitu_array *z, uint32_t first, const int32_t *sums, uint32_t count, int64_t more, int quick,
                         const insitu_fit *end, const insitu_clock *clock);

@@ -50,6 +50,27 @@ const uint8_t *insitu_host_bytes(const insitu_array *a, insitu_room *room)
     return room->bytes;
 }
 
+void insitu_host_row(const insitu_array *a, uint32_t first, uint32_t count, const insitu_read *read, void *to)
+{
+    if (insitu_bytes(a) && (read == NULL || read->how == INSITU_AS_STORED))
+        memcpy(to, a->data + first, count);
+    else
+        insitu_unpack(a, first, count, read, to);
+}
+
+void insitu_host_words(const insitu_array *a, uint32_t first, uint32_t count, int16_t *to)
+{
+    int32_t block[INSITU_BLOCK];
+    uint32_t start, some, j;
+
+    for (start = 0; start < count; start += some) {
+        some = count - start < INSITU_BLOCK ? count - start : INSITU_BLOCK;
+        insitu_get_many(a, first + start, some, block);
+        for (j = 0; j < some; j++)
+            to[start + j] = (int16_t)block[j];
+    }
+}
+
 /* `count` bytes, not one more. */
 INSITU_INLINE void copy_bytes(uint8_t *to, const uint8_t *from, uint32_t count)
 {
@@ -118,67 +139,94 @@ void insitu_window_row(const insitu_planes *x, const insitu_conv *n, uint32_t ro
                 to[q] = from[q * step];
 }
 
-void insitu_pack_group(const uint8_t *rows, uint32_t count, uint8_t is_signed, uint32_t *to, size_t tile)
+/* Bytes of the right matrix, or of the left one. */
+INSITU_INLINE void interleave(const uint8_t *const *rows, uint32_t at, uint32_t group, int how, uint32_t *to)
 {
-    const uint8_t *from[INSITU_GROUP];
-    uint32_t j;
-
-    for (j = 0; j < INSITU_GROUP; j++)
-        from[j] = rows + j * INSITU_LONG;
-    for (j = 0; j < count; j += 16u)
-        if (is_signed)
-            interleave_16(from, j, 1, to + j / INSITU_WIDTH * tile + j % INSITU_WIDTH);
-        else
-            interleave_16(from, j, 0, to + j / INSITU_WIDTH * tile + j % INSITU_WIDTH);
+#if INSITU_GROUP == 4u
+    if (group == 4u) {
+        interleave_fours(rows, at, how == INSITU_RIGHT_SIGNED, to);
+        return;
+    }
+#endif
+    (void)group;
+    interleave_pairs(rows, at, how != INSITU_RIGHT_UNSIGNED, to);
 }
 
-void insitu_pack_columns(const uint8_t *rows, uint32_t groups, uint8_t is_signed, uint32_t *to)
+void insitu_pack_group(const uint8_t *rows, uint32_t count, uint32_t group, int how, uint32_t *to, size_t tile)
 {
-    __m256i some[INSITU_TRANSPOSED];
+    const uint8_t *const from[4] = {rows, rows + INSITU_LONG, rows + 2u * INSITU_LONG, rows + 3u * INSITU_LONG};
+    uint32_t j;
+
+    for (j = 0; j < count; j += 16u)
+        interleave(from, j, group, how, to + j / INSITU_WIDTH * tile + j % INSITU_WIDTH);
+}
+
+void insitu_pack_words(const int16_t *rows, uint32_t count, uint32_t *to, size_t tile)
+{
+    const int16_t *more = rows + INSITU_LONG;
+    uint32_t j, i;
+
+    for (j = 0; j < count; j += INSITU_WIDTH, to += tile)
+        for (i = 0; i < INSITU_WIDTH; i++)
+            to[i] = (uint16_t)rows[j + i] | (uint32_t)(uint16_t)more[j + i] << 16;
+}
+
+/* Groups of eight rows, as many as `transpose` makes. */
+INSITU_INLINE void turn(const uint8_t *rows, uint32_t group, int how, __m256i some[8])
+{
+#if INSITU_GROUP == 4u
+    if (group == 4u) {
+        transpose_fours(rows, INSITU_LONG, how == INSITU_RIGHT_SIGNED, some);
+        return;
+    }
+#endif
+    (void)group;
+    transpose_pairs(rows, INSITU_LONG, how != INSITU_RIGHT_UNSIGNED, some);
+}
+
+void insitu_pack_columns(const uint8_t *rows, uint32_t groups, uint32_t group, int how, uint32_t *to)
+{
+    const uint32_t made = 16u / group;
+    __m256i some[8];
     uint32_t g, i, count;
 
     for (g = 0; g < groups; g += count, rows += 16) {
-        count = groups - g < INSITU_TRANSPOSED ? groups - g : INSITU_TRANSPOSED;
-        transpose_8(rows, INSITU_LONG, is_signed, some);
+        count = groups - g < made ? groups - g : made;
+        turn(rows, group, how, some);
         for (i = 0; i < count; i++, to += INSITU_WIDTH)
             _mm256_storeu_si256((__m256i *)(void *)to, some[i]);
     }
 }
 
-void insitu_pack_row(const uint8_t *row, uint32_t count, uint32_t groups, uint32_t *to)
+void insitu_pack_row(const int8_t *row, uint32_t count, uint32_t group, uint32_t groups, uint32_t *to)
 {
-    insitu_item *items = (insitu_item *)(void *)to;
+    int16_t *words = (int16_t *)(void *)to;
     uint32_t i;
 
-    for (i = 0; i < count; i++)
-        items[i] = (int8_t)row[i];
-    for (; i < groups * INSITU_GROUP; i++)
-        items[i] = 0;
+    memset(to, 0, groups * sizeof *to);
+    if (group == 4u)
+        memcpy(to, row, count);
+    else
+        for (i = 0; i < count; i++)
+            words[i] = row[i];
 }
 
-/* The sum of a group of signed items. */
-INSITU_INLINE int32_t sum_of_group(uint32_t group)
+/* The sum of a group of four signed bytes. */
+INSITU_INLINE int32_t sum_of_bytes(uint32_t group)
 {
-    const insitu_item *items = (const insitu_item *)(const void *)&group;
-    int32_t sum = 0;
-    uint32_t i;
-
-    for (i = 0; i < INSITU_GROUP; i++)
-        sum += items[i];
-    return sum;
+    return (int8_t)(uint8_t)group + (int8_t)(uint8_t)(group >> 8) + (int8_t)(uint8_t)(group >> 16) + (int8_t)(uint8_t)(group >> 24);
 }
 
-void insitu_starts(const uint32_t *left, size_t row, size_t group, uint32_t rows, uint32_t groups, uint8_t lifted, int32_t *start)
+void insitu_starts(const uint32_t *left, size_t row, size_t step, uint32_t rows, uint32_t group, uint32_t groups, int how, int32_t *start)
 {
     uint32_t i, g;
 
-    for (i = 0; i < rows; i++)
-        start[i] = 0;
-    if (INSITU_LIFT == 0 || !lifted)
+    memset(start, 0, rows * sizeof *start);
+    if (group == 2u || how != INSITU_RIGHT_SIGNED)
         return;
     for (g = 0; g < groups; g++)
         for (i = 0; i < rows; i++)
-            start[i] -= INSITU_LIFT * sum_of_group(left[i * row + g * group]);
+            start[i] -= 128 * sum_of_bytes(left[i * row + g * step]);
 }
 
 #endif

@@ -3,18 +3,13 @@
 #ifndef INSITU_PACK_FOURS_H
 #define INSITU_PACK_FOURS_H
 
-#define INSITU_GROUP 4u
-#define INSITU_LIFT 128
-
-typedef int8_t insitu_item;
-
 INSITU_INLINE __m128i load_lifted(const uint8_t *p, uint8_t is_signed)
 {
     return _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)p), _mm_set1_epi8(is_signed ? -128 : 0));
 }
 
 /* Bytes at + 0 to at + 15 of four rows, side by side. */
-INSITU_INLINE void interleave_16(const uint8_t *const rows[INSITU_GROUP], uint32_t at, uint8_t is_signed, uint32_t *to)
+INSITU_INLINE void interleave_fours(const uint8_t *const rows[4], uint32_t at, uint8_t is_signed, uint32_t *to)
 {
     const __m128i a = load_lifted(rows[0] + at, is_signed), b = load_lifted(rows[1] + at, is_signed);
     const __m128i c = load_lifted(rows[2] + at, is_signed), d = load_lifted(rows[3] + at, is_signed);
@@ -28,8 +23,8 @@ INSITU_INLINE void interleave_16(const uint8_t *const rows[INSITU_GROUP], uint32
     _mm_storeu_si128(p + 3, _mm_unpackhi_epi16(AB, CD));
 }
 
-/* Four groups of eight rows, which lie `pitch` bytes apart: to[g] has group g of all rows. */
-INSITU_INLINE void transpose_8(const uint8_t *row, size_t pitch, uint8_t is_signed, __m256i to[4])
+/* Four fours of eight rows, which lie `pitch` bytes apart: to[g] has four g of all rows. */
+INSITU_INLINE void transpose_fours(const uint8_t *row, size_t pitch, uint8_t is_signed, __m256i to[4])
 {
     __m256i a[4], b[4];
     uint32_t i;
@@ -45,7 +40,5 @@ INSITU_INLINE void transpose_8(const uint8_t *row, size_t pitch, uint8_t is_sign
         to[2u * i + 1u] = _mm256_unpackhi_epi64(b[i], b[i + 2u]);
     }
 }
-
-#define INSITU_TRANSPOSED 4u /* groups that transpose_8 makes */
 
 #endif

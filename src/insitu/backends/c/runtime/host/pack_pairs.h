@@ -3,11 +3,6 @@
 #ifndef INSITU_PACK_PAIRS_H
 #define INSITU_PACK_PAIRS_H
 
-#define INSITU_GROUP 2u
-#define INSITU_LIFT 0 /* bytes become words as they are */
-
-typedef int16_t insitu_item;
-
 INSITU_INLINE __m256i pairs_of(__m128i bytes, uint8_t is_signed)
 {
     return is_signed ? _mm256_cvtepi8_epi16(bytes) : _mm256_cvtepu8_epi16(bytes);
@@ -19,7 +14,7 @@ INSITU_INLINE __m128i load_16(const uint8_t *p)
 }
 
 /* Bytes at + 0 to at + 15 of two rows, side by side. */
-INSITU_INLINE void interleave_16(const uint8_t *const rows[INSITU_GROUP], uint32_t at, uint8_t is_signed, uint32_t *to)
+INSITU_INLINE void interleave_pairs(const uint8_t *const rows[2], uint32_t at, uint8_t is_signed, uint32_t *to)
 {
     const __m128i a = load_16(rows[0] + at), b = load_16(rows[1] + at);
 
@@ -27,8 +22,8 @@ INSITU_INLINE void interleave_16(const uint8_t *const rows[INSITU_GROUP], uint32
     _mm256_storeu_si256((__m256i *)(void *)(to + 8), pairs_of(_mm_unpackhi_epi8(a, b), is_signed));
 }
 
-/* Eight groups of eight rows, which lie `pitch` bytes apart, from byte 16 i on: to[g] has group g of all rows. */
-INSITU_INLINE void transpose_8(const uint8_t *row, size_t pitch, uint8_t is_signed, __m256i to[8])
+/* Eight pairs of eight rows, which lie `pitch` bytes apart: to[g] has pair g of all rows. */
+INSITU_INLINE void transpose_pairs(const uint8_t *row, size_t pitch, uint8_t is_signed, __m256i to[8])
 {
     __m128i a[8], b[8];
     uint32_t i;
@@ -50,7 +45,5 @@ INSITU_INLINE void transpose_8(const uint8_t *row, size_t pitch, uint8_t is_sign
         to[2u * i + 1u] = pairs_of(_mm_unpackhi_epi64(b[i], b[i + 4u]), is_signed);
     }
 }
-
-#define INSITU_TRANSPOSED 8u /* groups that transpose_8 makes */
 
 #endif

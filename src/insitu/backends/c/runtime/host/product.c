@@ -12,9 +12,19 @@
 #define UNROLLED _Pragma("GCC unroll 8")
 #endif
 
+INSITU_INLINE insitu_lanes add_products(insitu_lanes sums, insitu_lanes right, insitu_lanes left, uint32_t group)
+{
+#if INSITU_GROUP == 4u
+    if (group == 4u)
+        return add_fours(sums, right, left);
+#endif
+    (void)group;
+    return add_pairs(sums, right, left);
+}
+
 /* A tile: all its sums stay in registers. */
-INSITU_INLINE void tile(const uint32_t *left, size_t row, size_t group, const int32_t *start, const uint32_t *panel,
-                        uint32_t groups, int32_t *sums, size_t pitch)
+INSITU_INLINE void tile(const uint32_t *left, size_t row, size_t step, const int32_t *start, const uint32_t *panel,
+                        uint32_t group, uint32_t groups, int32_t *sums, size_t pitch)
 {
     insitu_lanes a[INSITU_ROWS], b[INSITU_ROWS];
     uint32_t i;
@@ -22,15 +32,15 @@ INSITU_INLINE void tile(const uint32_t *left, size_t row, size_t group, const in
     UNROLLED
     for (i = 0; i < INSITU_ROWS; i++)
         a[i] = b[i] = lanes_of((uint32_t)start[i]);
-    for (; groups > 0u; groups--, left += group, panel += INSITU_WIDTH) {
+    for (; groups > 0u; groups--, left += step, panel += INSITU_WIDTH) {
         const insitu_lanes x = load_lanes(panel), y = load_lanes(panel + INSITU_LANES);
 
         UNROLLED
         for (i = 0; i < INSITU_ROWS; i++) {
             const insitu_lanes factor = lanes_of(left[i * row]);
 
-            a[i] = add_products(a[i], x, factor);
-            b[i] = add_products(b[i], y, factor);
+            a[i] = add_products(a[i], x, factor, group);
+            b[i] = add_products(b[i], y, factor, group);
         }
     }
     UNROLLED
@@ -40,11 +50,16 @@ INSITU_INLINE void tile(const uint32_t *left, size_t row, size_t group, const in
     }
 }
 
-void insitu_product(const uint32_t *left, size_t row, size_t group, const int32_t *start, const uint32_t *panels,
-                    uint32_t groups, uint32_t tiles, int32_t *sums, size_t pitch)
+void insitu_product(const uint32_t *left, const insitu_shape *shape, const int32_t *start, const uint32_t *panels,
+                    uint32_t tiles, int32_t *sums, size_t pitch)
 {
+    const uint32_t groups = shape->groups;
+
     for (; tiles > 0u; tiles--, panels += (size_t)groups * INSITU_WIDTH, sums += INSITU_WIDTH)
-        tile(left, row, group, start, panels, groups, sums, pitch);
+        if (shape->group == INSITU_GROUP)
+            tile(left, shape->row, shape->step, start, panels, INSITU_GROUP, groups, sums, pitch);
+        else
+            tile(left, shape->row, shape->step, start, panels, 2, groups, sums, pitch);
 }
 
 /* Elements of 8 bits, rounded to nearest. */

@@ -14,7 +14,20 @@ void insitu_gate(const insitu_array *d, const insitu_array *y, const insitu_arra
         }
         return;
     }
+#if defined(INSITU_AVX2)
+    for (i = 0; i < e->size; i += INSITU_BLOCK) {
+        const uint32_t count = e->size - i < INSITU_BLOCK ? e->size - i : INSITU_BLOCK;
+        int32_t from[INSITU_BLOCK], open[INSITU_BLOCK];
+        insitu_get_many(d, i, count, from);
+        insitu_get_many(y, i, count, open);
+        for (uint32_t j = 0; j < count; j++) {
+            from[j] = open[j] > 0 ? from[j] : 0;
+        }
+        insitu_set_many(e, i, count, from);
+    }
+#else
     for (i = 0; i < e->size; i++) {
         insitu_set(e, i, insitu_get(y, i) > 0 ? insitu_get(d, i) : 0);
     }
+#endif
 }

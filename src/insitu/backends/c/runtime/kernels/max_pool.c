@@ -2,11 +2,19 @@
 /* The largest of each window and its position in the plane: of equal ones the first, row by row. */
 #include "internal.h"
 
+#if defined(INSITU_HOST)
+#include "pools.h"
+#endif
+
 void insitu_max_pool(const insitu_array *x, const insitu_array *y, const insitu_array *position, const insitu_conv *n)
 {
     const int bytes = insitu_bytes(x);
     const uint8_t is_signed = x->form == INSITU_SIGNED;
     uint32_t at = 0;
+#if defined(INSITU_HOST)
+    if (insitu_host_max_pool(x, y, position, n))
+        return;
+#endif
     for (uint32_t plane = 0; plane < n->batch * n->c; plane++) {
         for (uint32_t p = 0; p < n->p; p++) {
             for (uint32_t q = 0; q < n->q; q++, at++) {

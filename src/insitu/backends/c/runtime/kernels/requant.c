@@ -4,24 +4,24 @@
 
 #if defined(INSITU_AVX2)
 
-/* Elements first to last become bytes by a shift to nearest. */
+/* Elements first to last are shifted, to nearest or to the left. */
 static int by_many(const insitu_array *x, const insitu_array *y, uint32_t first, uint32_t last, const insitu_fit *fit)
 {
     const int32_t low = fit->low, high = fit->high;
-    const uint32_t k = (uint32_t)fit->shift;
+    const uint32_t k = fit->shift < 0 ? 0u : (uint32_t)fit->shift, left = fit->shift < 0 ? (uint32_t)-fit->shift : 0u;
     int32_t block[INSITU_BLOCK];
 
-    if (y->bits != 8u || fit->limited || fit->times != 1 || fit->rounding != INSITU_HALF_UP || fit->shift < 0 ||
-        fit->shift > 31)
+    if (fit->limited || fit->times != 1 || fit->rounding != INSITU_HALF_UP || fit->shift > 31 || x->bits + left > 31u ||
+        y->form > INSITU_SIGNED)
         return 0;
     for (uint32_t i = first; i < last; i += INSITU_BLOCK) {
         const uint32_t count = last - i < INSITU_BLOCK ? last - i : INSITU_BLOCK;
-        uint8_t *to = y->data + i;
         insitu_get_many(x, i, count, block);
         for (uint32_t j = 0; j < count; j++) {
             const int32_t up = k == 0u ? 0 : insitu_asr(block[j], k - 1u) & 1;
-            to[j] = (uint8_t)insitu_clip(insitu_asr(block[j], k) + up, low, high);
+            block[j] = insitu_clip(insitu_asr((int32_t)((uint32_t)block[j] << left), k) + up, low, high);
         }
+        insitu_set_many(y, i, count, block);
     }
     return 1;
 }

@@ -7,9 +7,28 @@ int64_t insitu_channel_sum(const insitu_array *d, uint32_t batch, uint32_t chann
     uint32_t b, i;
     int64_t sum = 0;
 
+#if defined(INSITU_AVX2)
+    uint32_t some, j;
+    int32_t block[INSITU_BLOCK], part;
+
+    for (b = 0; b < batch; b++)
+        for (i = 0; i < inner; i += some) {
+            some = inner - i < INSITU_BLOCK ? inner - i : INSITU_BLOCK;
+            insitu_get_many(d, (b * channels + channel) * inner + i, some, block);
+            if (d->bits > 16u) {
+                for (j = 0; j < some; j++)
+                    sum += block[j];
+                continue;
+            }
+            for (j = 0, part = 0; j < some; j++)
+                part += block[j];
+            sum += part;
+        }
+#else
     for (b = 0; b < batch; b++)
         for (i = 0; i < inner; i++)
             sum += insitu_get(d, (b * channels + channel) * inner + i);
+#endif
     return sum;
 }
 

@@ -37,6 +37,7 @@ void insitu_set_real(const insitu_array *a, uint32_t i, float value)
 
 #if defined(INSITU_AVX2)
 
+#include "words_avx2.h"
 #if defined(INSITU_VNNI)
 #include "words_avx512.h"
 #endif
@@ -60,7 +61,11 @@ void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int3
 #if defined(INSITU_VNNI)
         if (a->bits < 26u && a->form == INSITU_SIGNED && (first & 7u) == 0u)
             i = unpack_8words(data + (size_t)(first >> 3) * a->bits, a->bits, count, to);
+        else
 #endif
+        if (a->bits < 26u && a->form <= INSITU_SIGNED && (first & 7u) == 0u)
+            i = unpack_words(data + (size_t)(first >> 3) * a->bits, data + ((size_t)a->size * a->bits + 7u) / 8u, a->bits,
+                             a->form == INSITU_SIGNED, count, to);
         for (; i < count; i++)
             to[i] = insitu_element(a, first + i);
     }
@@ -77,8 +82,16 @@ void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, cons
             insitu_store16(p + 2u * (size_t)(first + i), (uint16_t)from[i]);
         return;
     }
-    if (a->form == INSITU_SIGNED && (first & 7u) == 0u) { /* eight words are `bits` bytes */
+    if (bits == 8u) {
+        for (; i < count; i++)
+            p[first + i] = (uint8_t)from[i];
+        return;
+    }
+    if (a->form <= INSITU_SIGNED && (first & 7u) == 0u) { /* eight words are `bits` bytes */
         p += (size_t)(first >> 3) * bits;
+        if (bits < 26u)
+            i = pack_words(from, bits, count, p);
+        p += (size_t)(i >> 3) * bits;
         for (; i < (count & ~7u); i++) {
             word |= ((uint64_t)(uint32_t)from[i] & mask) << got;
             for (got += bits; got >= 8u; got -= 8u, word >>= 8)
