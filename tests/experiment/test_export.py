@@ -5,15 +5,24 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from insitu.backends.c.firmware import on_board
+from insitu.backends.c.host import self_test
 from insitu.backends.c.project import write
 from insitu.cli import main
+from insitu.experiment.config import RunConfig
 from insitu.experiment.export import exportable
+from insitu.experiment.resolve import Setup
+from insitu.experiment.train import train
+from insitu.run.program import Program
+from insitu.run.samples import as_integers
+from tests.experiment.test_engine import stopped_after
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
@@ -94,6 +103,46 @@ def test_the_export_of_a_run_goes_on_where_its_last_checkpoint_is(tmp_path: Path
     assert f"net->clock.rate = {float(np.float32(0.05)).hex()}f;" in (out / "insitu_net.c").read_text()
     done = subprocess.run(["make", "test"], cwd=out, capture_output=True, text=True)
     assert "self-test: all equal" in done.stdout, done.stderr
+
+
+SCHEDULES = {
+    "constant": {},
+    "cosine": {"kind": "cosine", "final": 0.01},
+    "step": {"kind": "step", "milestones": [0.4, 0.8], "gamma": 0.25},
+}
+
+
+@pytest.mark.parametrize("batch", [1, 6])
+@pytest.mark.parametrize("kind", SCHEDULES)
+def test_learning_goes_on_in_c_where_training_stopped(kind: str, batch: int, tmp_path: Path) -> None:
+    """An epoch of training, an export, and two more epochs in C are three epochs of training: to the bit."""
+    fields = {"data": "digits", "network": "mlp-64-12-10", "rule": "drtp", "precision": "edge-latent-free-8"}
+    fields |= {"limit_train": 60, "limit_test": 40, "batch": batch, "schedule": SCHEDULES[kind]}
+    per_epoch = 60 // batch
+    more = {"epochs": 3, "engine": "c", "checkpoint_steps": per_epoch, "optimizer": {"lr": 0.5}}
+    made = RunConfig.model_validate(fields | more)
+    train(made, tmp_path / "whole")
+    stopped_after(per_epoch, made, tmp_path / "run")
+    whole, program = exportable(tmp_path / "whole"), exportable(tmp_path / "run")
+    assert whole.t == 3 * per_epoch and not whole.later and program.t == per_epoch
+    assert bool(program.later) == (kind != "constant") and all(
+        program.t < t < whole.t for t, _ in program.later
+    )
+    program = replace(program, batches=tuple(batches_to_come(Setup.of(made), program)))
+    last = program.golden.states[-1]
+    assert all(np.array_equal(last[n], a) for n, a in whole.initial_state.items() if n in program.written)
+    assert "self-test: all equal" in self_test(program)
+
+
+def batches_to_come(setup: Setup, program: Program) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """What the trainer gives to the training steps after the first epoch."""
+    count, given = setup.training_samples, program.given["x"]
+    for epoch in (1, 2):
+        order = np.random.default_rng([setup.config.seed, epoch]).permutation(count)
+        for i in range(0, count, program.steps[0].batch):
+            at = order[i : i + program.steps[0].batch]
+            x = setup.data.train.x[at].reshape(len(at), *setup.net.input_shape)
+            yield as_integers(given, x), setup.data.train.y[at].astype(np.int64)
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])

@@ -73,7 +73,8 @@ def exportable(
     Args:
         batch: samples per training step of the program; ``None``: the run's.
         steps: training steps of its golden values, on the first training samples; of integer programs.
-        lr: the learning rate that it begins with; ``None``: that of the run's last step.
+        lr: the learning rate that it has; ``None``: that of the run's next step, which follows the run's schedule from
+            there on, or of the last one if the run has ended.
 
     Raises:
         ConfigError: the rate is out of bounds.
@@ -88,19 +89,20 @@ def exportable(
     if folder is not None:
         program = _trained(folder, program, setup)
     if lr is not None:
-        program = replace(program, lr=_checked(lr))
+        program = replace(program, lr=_checked(lr), later=())
     if config.policy is None:
         return program
     return replace(program, batches=tuple(integer_batches(setup, program, steps)))
 
 
 def _trained(folder: Path, program: Program, setup: Setup) -> Program:
-    """The program as a run's last checkpoint leaves it (which has to be of this run): its state, step count, phase and
-    learning rate; residents that the run has not touched as they began."""
+    """The program as a run's last checkpoint leaves it (which has to be of this run): its state, step count, phase,
+    learning rate and what its schedule has still to come; residents that the run has not touched as they began."""
     path = folder / "checkpoint.pt"
     if not path.exists():
         raise CheckpointError(f"{folder} has no checkpoint.pt; train it first, or export its config.yaml")
-    from insitu.experiment.train import of_run
+    from insitu.experiment.rates import later_rates
+    from insitu.experiment.train import course_of, of_run
 
     kept = of_run(path, setup)
     state, progress = kept.state, kept.progress
@@ -110,8 +112,17 @@ def _trained(folder: Path, program: Program, setup: Setup) -> Program:
         else first
         for name, first in program.initial_state.items()
     }
-    steps, rate = progress.step - progress.phase_start, program.lr * _last_factor(progress, setup)
-    return replace(program, initial_state=found, t=steps, phase=progress.phase, lr=rate)
+    later: tuple[tuple[int, float], ...] = ()
+    if program.steps[0].batch == setup.config.batch:
+        later = later_rates(program, course_of(setup), progress, setup.config.schedule.factor)
+    return replace(
+        program,
+        initial_state=found,
+        t=progress.step - progress.phase_start,
+        phase=progress.phase,
+        lr=program.lr * _last_factor(progress, setup),
+        later=later,
+    )
 
 
 def _checked(lr: float) -> float:

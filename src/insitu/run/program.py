@@ -39,6 +39,7 @@ class Program:
         initial_state: initial values of all residents: integers, or float32 for real ones. A cost needs none.
         lr, seed: the learning rate and the seed of the run.
         t, phase: training steps done before (in the phase), and the phase that training goes on with.
+        later: training steps from which on the learning rate is another one, in order, each with that rate.
         classes: their names, if the data have some.
         batches: samples and labels of the training steps of :attr:`golden`, phases in turn.
         eager: the steps as the rule emitted them (and as they were quantized).
@@ -54,11 +55,18 @@ class Program:
     seed: int = 0
     t: int = 0
     phase: int = 0
+    later: tuple[tuple[int, float], ...] = ()
     classes: tuple[str, ...] = ()
     batches: tuple[Batch, ...] = field(default=(), repr=False)
     eager: tuple[Step, ...] = ()
     idle: tuple[Mapping[Role, int], ...] = ()
     norm: str = "keep"
+
+    def context(self, steps: int) -> StepContext:
+        """Learning rate, seed and step count of the training step after some more."""
+        t = self.t + steps
+        lr = next((lr for first, lr in reversed(self.later) if first <= t), self.lr)
+        return StepContext(lr, self.seed, t)
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -144,7 +152,7 @@ def _golden(program: Program) -> Golden:
     states = []
     for n, (x, label) in enumerate(program.batches):
         step = program.steps[n % len(program.steps)]
-        run(step, arrays, x, label, StepContext(program.lr, program.seed, program.t + n))
+        run(step, arrays, x, label, program.context(n))
         states.append({n: _compact(a) if n in program.written else a for n, a in arrays.items()})
     sample = program.batches[0][0][: program.inference.batch]
     (scores,) = run(program.inference, arrays, sample, None, StepContext(program.lr, program.seed, 0))

@@ -56,7 +56,7 @@ def trace(program: Program, steps: int) -> Mapping[Place, Array]:
         found[Place("initial", None, value)].append(state[value.name].copy())
     for n, (x, label) in enumerate(program.batches[:steps]):
         phase = n % len(program.steps)
-        context = StepContext(program.lr, program.seed, program.t + n)
+        context = program.context(n)
         _traced(f"learn_{phase}", program.steps[phase], state, x, label, context, found)
     sample = program.batches[0][0][: program.inference.batch]
     _traced("forward", program.inference, state, sample, None, StepContext(program.lr, program.seed), found)

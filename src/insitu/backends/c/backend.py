@@ -114,10 +114,18 @@ class C(Backend):
         return CompiledEngine(program)
 
 
+SHOWN = 4
+"""Changes of the learning rate that are printed."""
+
+
 def _text(project: Project, boards: list[OnBoard]) -> str:
     planned = ", ".join(f"{name.replace('_', ' ')} {n:,}" for name, n in project.planned.items())
     p = project.program
     lines = [f"{p.name}: bytes planned: {planned}", f"goes on at step {p.t:,} with learning rate {p.lr:g}"]
+    if p.later:
+        changes = ", ".join(f"{rate:g} from step {t:,}" for t, rate in p.later[:SHOWN])
+        more = f" and {len(p.later) - SHOWN} more" if len(p.later) > SHOWN else ""
+        lines[-1] += f", by the schedule of the run {changes}{more}"
     for board in boards:
         lines += ["", *board.lines()]
     return "\n".join(lines) + "\n"

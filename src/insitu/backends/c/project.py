@@ -21,6 +21,7 @@ from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.backends.c.interface import checks, header
 from insitu.backends.c.memory import Memory, aligned, packed
+from insitu.backends.c.schedule import schedule
 from insitu.backends.c.templates import PREFIX, RUNTIME, template
 from insitu.backends.spec.document import document
 from insitu.backends.spec.files import trace_files
@@ -186,6 +187,7 @@ def net_source(source: Source) -> str:
             "seed": f"{p.seed & 0xFFFFFFFF}u",
             "step": f"{p.t & 0xFFFFFFFF}u",
             "checks": "\n".join(checks(source)),
+            **schedule(p, source.constants.moves),
         },
     )
 

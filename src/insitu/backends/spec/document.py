@@ -49,7 +49,7 @@ def document(program: Program, place: Place, trace: str = "") -> str:
         "t": str(program.t),
         "streams": _table(_streams(parts)) or "| none | | | |",
         "stream_values": _stream_values(program, parts),
-        "rate": f"{np.float32(program.lr):.9g}",
+        "rate": _rate(program),
         "given": _given(program),
         "residents": _residents(program, place),
         "steps": steps,
@@ -68,6 +68,12 @@ def _table(rows: Iterable[Iterable[object]]) -> str:
 
 def _names(values: Iterable[Value]) -> str:
     return ", ".join(f"`{label(v)}`" for v in values)
+
+
+def _rate(program: Program) -> str:
+    """The learning rate, and what it is later."""
+    later = ", ".join(f"{np.float32(rate):.9g} from t = {t} on" for t, rate in program.later)
+    return f"{np.float32(program.lr):.9g}" + (f" (then {later})" if later else "")
 
 
 def _facts(program: Program) -> Iterator[tuple[str, str]]:
