@@ -149,6 +149,12 @@ def conformance_table() -> str:
     return markdown(("machine", "network", "equal", "differ", "refused", "of rules"), rows)
 
 
+def misra_table() -> str:
+    """Findings of cppcheck in an exported project, and why they stay."""
+    rows = [(r["rule"], str(r["findings"]), r["why"]) for r in stored("misra")["rows"]]
+    return markdown(("rule", "findings", "why they stay"), rows)
+
+
 def own_rule_table() -> str:
     """Bytes of etch beside bp-stash."""
     found = stored("own_rule")
@@ -539,6 +545,7 @@ def parts() -> dict[str, str]:
         "mlperf": mlperf_table(),
         "instructions": instructions_table(),
         "conformance": conformance_table(),
+        "misra": misra_table(),
         "own_rule_hardware": own_rule_table(),
         "own_rule_energy": own_rule_energy_table(),
         "own_rule_accuracy": own_rule_accuracy_table(),

@@ -15,12 +15,16 @@ insitu_status insitu_quantize_input(const float *values, uint32_t count, uint8_t
     }
     for (uint32_t i = 0; i < count; i++) {
         const float at = values[i] / INSITU_INPUT_UNIT + (float)INSITU_INPUT_ZERO + 0.5f;
-        int32_t word = INSITU_INPUT_LEAST;
+        int32_t word;
         if (at >= (float)INSITU_INPUT_MOST) {
             word = INSITU_INPUT_MOST;
         } else if (at > (float)INSITU_INPUT_LEAST) {
             word = (int32_t)at;
-            word -= (float)word > at; /* the conversion is towards 0 */
+            if ((float)word > at) { /* the conversion is towards 0 */
+                word--;
+            }
+        } else { /* what is no number, too */
+            word = INSITU_INPUT_LEAST;
         }
         insitu_set(&words, i, word);
     }

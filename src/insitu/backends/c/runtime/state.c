@@ -74,7 +74,7 @@ static uint32_t newest(const uint8_t *slots)
     return first ? 0u : second ? 1u : 2u;
 }
 
-static insitu_status asked(const insitu_net *net, const uint8_t *slots)
+static insitu_status initialised(const insitu_net *net, const uint8_t *slots)
 {
     if (net == NULL || slots == NULL) {
         return INSITU_NO_ARGUMENT;
@@ -84,7 +84,7 @@ static insitu_status asked(const insitu_net *net, const uint8_t *slots)
 
 insitu_status insitu_state_save(const insitu_net *net, const uint8_t *slots, insitu_write write, void *where)
 {
-    const insitu_status status = write == NULL ? INSITU_NO_ARGUMENT : asked(net, slots);
+    const insitu_status status = write == NULL ? INSITU_NO_ARGUMENT : initialised(net, slots);
     uint32_t last, number, at, crc;
     const uint8_t *shift;
     uint8_t head[HEAD], tail[4];
@@ -117,7 +117,7 @@ insitu_status insitu_state_save(const insitu_net *net, const uint8_t *slots, ins
 
 insitu_status insitu_state_load(insitu_net *net, const uint8_t *slots)
 {
-    const insitu_status status = asked(net, slots);
+    const insitu_status status = initialised(net, slots);
     const uint8_t *slot;
     uint32_t last;
     rate_bits rate;

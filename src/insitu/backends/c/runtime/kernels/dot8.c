@@ -25,7 +25,8 @@ INSITU_INLINE void dot_4rows(const uint8_t *x, const uint8_t *w, uint32_t pitch,
     uint32_t i, j;
 
     for (j = 0; j < 4u; j += 2u, w += 2u * pitch, v += 2u * pitch) {
-        sum = more = 0;
+        sum = 0;
+        more = 0;
         for (i = 0; i < n; i++) {
             int32_t a = insitu_byte(x, i, is_signed);
 

@@ -145,8 +145,10 @@ static void move_span(const insitu_nonzero *c, insitu_mover *m, const insitu_arr
 
     for (row = 0; row < n->outputs; row++, w += inputs) {
         error = bytes ? insitu_byte(d->data, row, d_signed) : insitu_get(d, row);
-        if (random && lfsr)
-            word = m->row_state = insitu_lfsr(m->row_state); /* at every row */
+        if (random && lfsr) {
+            m->row_state = insitu_lfsr(m->row_state); /* at every row */
+            word = m->row_state;
+        }
         if (error == 0)
             continue;
         if (random && !lfsr)

@@ -79,8 +79,10 @@ void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
         m->row_state = insitu_lfsr(m->row_state);
     for (i = 0; i < count; i++) {
         m->words[i] = 0;
-        if (!m->vector)
-            m->words[i] = m->column_state = insitu_lfsr(m->column_state);
+        if (!m->vector) {
+            m->column_state = insitu_lfsr(m->column_state);
+            m->words[i] = m->column_state;
+        }
     }
 }
 
@@ -98,9 +100,10 @@ void insitu_move_row(insitu_mover *m, uint32_t row)
     }
     if (!m->random)
         return;
-    if (m->move->lfsr)
-        m->row_word = m->row_state = insitu_lfsr(m->row_state);
-    else
+    if (m->move->lfsr) {
+        m->row_state = insitu_lfsr(m->row_state);
+        m->row_word = m->row_state;
+    } else
         m->row_word = insitu_mix(insitu_mix(row + m->key) ^ m->salt);
 }
 

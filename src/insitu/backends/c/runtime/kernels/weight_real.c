@@ -19,7 +19,7 @@ static int32_t nearest(float position, int32_t low, int32_t high)
 }
 
 /* The nearest of 0 and +-1, 2, 4, ... `most`; ties up. */
-static int32_t power(float position, int32_t most)
+static int32_t nearest_power(float position, int32_t most)
 {
     float size = position < 0.0f ? -position : position, p = 1.0f;
     int32_t n = 1, above = position > 0.0f;
@@ -55,6 +55,6 @@ int32_t insitu_weight_real(float real, uint32_t left, const insitu_read *read)
     if (read->binary)
         return position >= 0.0f ? 1 : -1;
     if (read->how == INSITU_POWER_FROM_REAL)
-        return power(position, read->high);
+        return nearest_power(position, read->high);
     return nearest(position, read->low, read->high);
 }
