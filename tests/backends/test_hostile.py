@@ -1,7 +1,13 @@
-"""Whatever a caller hands to a generated program, every call takes or refuses it, and the sanitizers find nothing."""
+"""Whatever a caller hands to a generated program, every call takes or refuses it, and the sanitizers find nothing.
+
+A long run loads more slots, all drawn from one seed::
+
+    INSITU_LOADS=1000000 pytest tests/backends/test_hostile.py -k drtp-mlp-edge-latent-free-8
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,19 +48,23 @@ PROGRAMS = [
 ]
 
 
+LOADS = int(os.environ.get("INSITU_LOADS", "300"))
+"""Slots that are loaded by a program of the small network."""
+
+
 def hostile(rule: str, network: str, policy: str, folder: Path) -> str:
     """What the hostile caller of a program prints, with what a sanitizer found."""
     _, made = program(rule, network, policy, 2 if network == "mlp" else 1)
     texts = generated(Source(made)) | {"insitu_updates.h": updates.header(updates.known())}  # as of `kernels`
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
-    few = () if network == "mlp" else ("-DSTEPS=16u", "-DLOADS=40u")
+    few = (f"-DLOADS={LOADS}u",) if network == "mlp" else ("-DSTEPS=16u", "-DLOADS=40u")
     flags = (*SANITIZED, *few, *(f"-D{define}" for define in defines(made)))
     sources = [*map(str, folder.glob("*.c")), str(SOURCE), str(kernels(SANITIZED))]
     binary = folder / "hostile"
     command = [compiler(), *WARNINGS, *flags, f"-I{folder}", *sources, "-o", str(binary)]
     subprocess.run(command, check=True)
-    done = subprocess.run([binary], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([binary], capture_output=True, text=True, timeout=300 + LOADS // 500)
     return done.stdout + done.stderr
 
 
