@@ -1,9 +1,10 @@
-"""Instructions of exported C on the Cortex-M4: predicted by the cost model, and counted in the emulator.
+"""Instructions of exported C on a board: predicted by the cost model, and counted in the emulator.
 
-    python benchmarks/instructions.py [--out benchmarks/results/instructions.json]
+    python benchmarks/instructions.py [--board m4] [--out benchmarks/results/instructions.json]
 
 Model: instructions(pass) = Σ_class cost(class) * work(class, pass), with the classes and the work of the target
-``stm32l4r5-c``, whose costs are this fit. It is made in log space around the counts of our kernels (:data:`PRIOR`), as
+``stm32l4r5-c``, whose costs are this fit; with ``--board rv32imc`` of ``esp32c3-c``, without the programs that its
+128 KB do not hold. It is made in log space around the counts of our kernels (:data:`PRIOR`), as
 benchmarks/mlperf_tiny.py does; the errors reported are of a program (its forward pass and its training step) that the
 fit has not seen. The same run compares the planned bytes with those of the build. That the plan's multiply-accumulates
 are the executor's is for tests/conformance/test_macs.py.
@@ -20,6 +21,7 @@ from typing import Any
 
 from boards import exported
 from insitu.backends.c.firmware import on_board
+from insitu.errors import ConfigError
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
 from insitu.passes import plan
@@ -49,7 +51,11 @@ PROGRAMS = (
 )
 """Data, network (batch norm folded), rule; all in 8-bit words as the only copy, batch 1, ReLU."""
 
-TARGET = "stm32l4r5-c"
+TARGETS = {"m4": "stm32l4r5-c", "rv32imc": "esp32c3-c"}
+"""The target that takes a board's fit over."""
+
+RECORDS = {"m4": "instructions.json", "rv32imc": "instructions-rv32imc.json"}
+TARGET = TARGETS["m4"]
 NOISE = 0.15
 """Standard deviation of the logarithm of a counted over a modelled pass."""
 
@@ -82,13 +88,17 @@ def units(step: Step) -> dict[str, float]:
     return found
 
 
-def passes() -> list[dict[str, Any]]:
+def passes(core: str) -> list[dict[str, Any]]:
     """A row per program and pass: what was planned, and what the build and the emulator gave."""
     found = []
     for data, network, rule in PROGRAMS:
         with tempfile.TemporaryDirectory() as place:
             made = exported(place, data, network, rule, norm="fold")
-            board = on_board(made, "m4", run=True)
+            try:
+                board = on_board(made, core, run=True)
+            except ConfigError as error:
+                print(error, flush=True)
+                continue
         named = {"data": data, "network": network, "rule": rule}
         named |= {"planned_bytes": board.planned, "bytes": board.memory}
         for kind, step, counted in (
@@ -108,12 +118,12 @@ def costs(rows: Sequence[dict[str, Any]], without: int | None = None) -> dict[st
         None if without is not None and programs[i] == programs[without] else r["counted"] / macs(r["work"])
         for i, r in enumerate(rows)
     )
-    return fit({"m4": points}, work, PRIOR, free=False, shared=1e-6, noise=NOISE)[1]
+    return fit({"board": points}, work, PRIOR, free=False, shared=1e-6, noise=NOISE)[1]
 
 
-def measure() -> dict[str, Any]:
+def measure(core: str) -> dict[str, Any]:
     """Everything the record holds."""
-    rows = passes()
+    rows = passes(core)
     found, folds = costs(rows), [costs(rows, i) for i in range(len(rows))]
     for row, fold in zip(rows, folds, strict=True):
         row["predicted"] = round(sum(fold[c] * n for c, n in row["work"].items()))
@@ -127,17 +137,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    default = Path(__file__).parent / "results" / "instructions.json"
-    parser.add_argument("--out", type=Path, default=default)
+    parser.add_argument("--board", choices=TARGETS, default="m4")
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    record = measure()
+    record = measure(args.board)
     for row in record["rows"]:
         print(
             f"{row['network']:20} {row['rule']:12} {row['pass']:8} {row['counted']:12,.0f} {row['error']:+7.1%}"
         )
     for name, band in record["costs"].items():
         print(f"  {name}: {{value: {band['value']:g}, low: {band['low']:g}, high: {band['high']:g}}}")
-    args.out.write_text(json.dumps(record, indent=1) + "\n")
+    out = args.out or Path(__file__).parent / "results" / RECORDS[args.board]
+    out.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

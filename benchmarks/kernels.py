@@ -1,10 +1,10 @@
-"""Instructions of single kernel calls on the Cortex-M4, counted in the emulator.
+"""Instructions of single kernel calls on the Cortex-M4 and M55, counted in the emulator.
 
     python benchmarks/kernels.py [--out benchmarks/results/kernels.json]
 
 `-O2`, batch 1, everything that a call does: random words of an update and requantization are in it. Inputs and errors
 are random and none is 0, so every weight is touched. Bars: 2.3 instructions a multiply-accumulate of a forward pass, 6
-a weight of an update.
+a weight of an update; with Helium 0.5 and 2.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import json
 import tempfile
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from insitu.backends.c.boards import build
@@ -21,8 +22,8 @@ from insitu.backends.c.firmware import OUTSIDE
 from insitu.backends.c.project import kernels_of
 from insitu.backends.c.templates import RUNTIME
 
-BOARD = "m4"
-FORWARD_BAR, UPDATE_BAR = 2.3, 6.0
+BARS = {"m4": {"forward": 2.3, "update": 6.0}, "m55": {"forward": 0.5, "update": 2.0}}
+"""Instructions a multiply-accumulate or weight, by board."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Case:
     w: int
     out: int
     bits: int = 8
-    bar: float | None = FORWARD_BAR
+    bar: str | None = "forward"
 
 
 def dense(outputs: int, inputs: int, bits: int = 8) -> Case:
@@ -45,7 +46,7 @@ def dense(outputs: int, inputs: int, bits: int = 8) -> Case:
     insitu_matmul(&x, &w, NULL, &z, &n, &read, &read, 0, &fit, &clock);"""
     name = f"dense {inputs}x{outputs}, {bits}-bit words"
     work = outputs * inputs
-    return Case(name, call, work, inputs, work, outputs, bits, FORWARD_BAR if bits == 8 else None)
+    return Case(name, call, work, inputs, work, outputs, bits, "forward" if bits == 8 else None)
 
 
 def conv(channels: int, outputs: int, size: int, kernel: int) -> Case:
@@ -71,7 +72,7 @@ def update(outputs: int, inputs: int, shift: int) -> Case:
     insitu_matmul_dw_update(&z, &x, NULL, &w, NULL, &n, &move, &now);"""
     work = outputs * inputs
     name = f"update {inputs}x{outputs}, shift {shift}"
-    return Case(name, call, work, inputs, work, outputs, bar=UPDATE_BAR)
+    return Case(name, call, work, inputs, work, outputs, bar="update")
 
 
 CASES = (
@@ -79,6 +80,7 @@ CASES = (
     dense(100, 784),
     conv(6, 16, 14, 5),
     conv(1, 6, 28, 5),
+    conv(32, 32, 10, 3),
     update(300, 256, 18),
     update(64, 256, 18),
     update(64, 256, 12),
@@ -108,7 +110,7 @@ int main(void)
 """
 
 
-def instructions(case: Case) -> int:
+def instructions(case: Case, board: str) -> int:
     """Of the call, without start-up and the making of the data."""
     size = -(-case.w * case.bits // 8)
     text = PROGRAM.format(x=case.x, w=case.w, bytes=size, out=case.out, bits=case.bits, call=case.call)
@@ -116,12 +118,11 @@ def instructions(case: Case) -> int:
         source = Path(place) / "main.c"
         source.write_text(text, encoding="utf-8")
         defines = ("INSITU_NO_REAL", *(("INSITU_BYTES",) if case.bits == 8 else ()))
-        sources = [
-            source,
-            *kernels_of([text, *(path.read_text(encoding="utf-8") for path in RUNTIME.glob("*.h"))]),
-        ]
-        elf = build(sources, [RUNTIME, RUNTIME / "kernels"], BOARD, Path(place) / "out", defines)
-        counts = count(elf, BOARD)
+        headers = [path.read_text(encoding="utf-8") for path in RUNTIME.glob("*.h")]
+        kernels = [path for path in kernels_of([text, *headers]) if path.suffix == ".c"]
+        sources = [source, *kernels]
+        elf = build(sources, [RUNTIME, RUNTIME / "kernels"], board, Path(place) / "out", defines)
+        counts = count(elf, board)
     return counts["total"] - sum(counts.get(name, 0) for name in OUTSIDE)
 
 
@@ -132,18 +133,17 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows = []
-    for case in CASES:
-        found = instructions(case)
-        each = found / case.work
-        rows.append(
-            {"call": case.name, "instructions": found, "work": case.work, "each": each, "bar": case.bar}
-        )
+    for board, case in product(BARS, CASES):
+        found = instructions(case, board)
+        each, bar = found / case.work, BARS[board][case.bar] if case.bar else None
+        named = {"board": board, "call": case.name}
+        rows.append({**named, "instructions": found, "work": case.work, "each": each, "bar": bar})
         print(
-            f"{case.name:45} {found:>10,} {each:6.2f}" + (f"  (bar {case.bar})" if case.bar else ""),
+            f"{board:4} {case.name:45} {found:>10,} {each:6.2f}" + (f"  (bar {bar})" if bar else ""),
             flush=True,
         )
     if options.out:
-        options.out.write_text(json.dumps({"board": BOARD, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        options.out.write_text(json.dumps({"rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

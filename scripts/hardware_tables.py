@@ -112,10 +112,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2g} %" if abs(share) < 0.1 else f"{100 * share:.1f} %"
 
 
-def instructions_table() -> str:
+def instructions_table(record: str) -> str:
     """Predicted against measured: bytes, and instructions of a program that the fit has not seen."""
     rows = []
-    found = stored("instructions")["rows"]
+    found = stored(record)["rows"]
     for forward, step in zip(found[::2], found[1::2], strict=True):
         named = (f"{step['network']}, {step['data']}", f"`{step['rule']}`")
         sizes = (f"{step['planned_bytes']:,}", f"{step['bytes']:,}")
@@ -370,6 +370,7 @@ def kernels_table() -> str:
     """Instructions of single kernel calls."""
     rows = [
         (
+            r["board"],
             r["call"],
             f"{r['instructions']:,}",
             f"{r['each']:.2f}",
@@ -377,7 +378,7 @@ def kernels_table() -> str:
         )
         for r in stored("kernels")["rows"]
     ]
-    return markdown(("call", "instructions", "a MAC or weight", "bar"), rows)
+    return markdown(("core", "call", "instructions", "a MAC or weight", "bar"), rows)
 
 
 def engine_table() -> str:
@@ -543,7 +544,8 @@ def parts() -> dict[str, str]:
         "targets": target_table(),
         "zigzag": zigzag_table(),
         "mlperf": mlperf_table(),
-        "instructions": instructions_table(),
+        "instructions": instructions_table("instructions"),
+        "instructions-rv32imc": instructions_table("instructions-rv32imc"),
         "conformance": conformance_table(),
         "misra": misra_table(),
         "own_rule_hardware": own_rule_table(),

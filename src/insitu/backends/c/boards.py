@@ -77,6 +77,13 @@ class Board:
     dsp: bool = True
     """Has the DSP extension, so that programs are compiled with INSITU_DSP."""
     architecture: Architecture = ARM
+    helium: bool = False
+    """Has Helium on integers, so that programs are compiled with INSITU_HELIUM."""
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """The macros of the forms of kernels that the core runs."""
+        return ("INSITU_DSP",) * self.dsp + ("INSITU_HELIUM",) * self.helium
 
     @property
     def flags(self) -> tuple[str, ...]:
@@ -84,8 +91,14 @@ class Board:
         if self.architecture is RISCV:
             # Small data would be found by a register of its own, which start-up would have to set.
             return ("-march=rv32imc", "-mabi=ilp32", "-msmall-data-limit=0")
-        dsp = ("-DINSITU_DSP",) if self.dsp else ()
-        return (f"-mcpu={self.core}", "-mthumb", "-mfloat-abi=soft", "-masm-syntax-unified", *dsp)
+        forms = [f"-D{form}" for form in self.forms]
+        # The compiler has Helium with softfp alone; without the unit, floating point is software's there too.
+        core = (
+            (f"-mcpu={self.core}+nofp", "-mfloat-abi=softfp")
+            if self.helium
+            else (f"-mcpu={self.core}", "-mfloat-abi=soft")
+        )
+        return (*core, "-mthumb", "-masm-syntax-unified", *forms)
 
 
 def _mps2(name: str, machine: str, core: str, dsp: bool = True) -> Board:
@@ -116,7 +129,13 @@ BOARDS: dict[str, Board] = {
             16 << 10,
         ),
         Board(
-            "m55", "mps3-an547", "cortex-m55", Memory(0x0, 512 << 10), Memory(0x20000000, 512 << 10), 16 << 10
+            "m55",
+            "mps3-an547",
+            "cortex-m55",
+            Memory(0x0, 512 << 10),
+            Memory(0x20000000, 512 << 10),
+            16 << 10,
+            helium=True,
         ),
         Board(  # it starts behind the header of a signed image
             "rv32imc",

@@ -5,6 +5,14 @@
 void insitu_fault(void);
 void insitu_report(const uint32_t *frame) __attribute__((noreturn, used));
 
+/* Helium is a coprocessor, which reset leaves off (CPACR: CP10, CP11). */
+static void enable(void) {
+#ifdef INSITU_HELIUM
+    *(volatile uint32_t *)0xE000ED88 |= 0xFu << 20;
+    __asm__ volatile("dsb\n\tisb" : : : "memory");
+#endif
+}
+
 static void host(uint32_t operation, const void *argument) {
     register uint32_t r0 __asm__("r0") = operation;
     register const void *r1 __asm__("r1") = argument;

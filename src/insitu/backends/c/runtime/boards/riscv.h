@@ -7,6 +7,9 @@ void insitu_reset(void);
 void insitu_fault(void);
 void insitu_report(uint32_t pc, uint32_t ra, uint32_t sp) __attribute__((noreturn, used));
 
+static void enable(void) {
+}
+
 /* The three instructions have 32 bits each and lie in one page. */
 static void host(uint32_t operation, const void *argument) {
     register uint32_t a0 __asm__("a0") = operation;

@@ -64,6 +64,7 @@ void insitu_exit(int32_t status) {
 
 void insitu_start(void) {
     const uint32_t *from = insitu_data_image;
+    enable();
     for (uint32_t *to = insitu_data_start; to < insitu_data_end;) *to++ = *from++;
     for (uint32_t *to = insitu_bss_start; to < insitu_bss_end;) *to++ = 0;
     insitu_exit(main());

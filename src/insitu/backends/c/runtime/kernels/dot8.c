@@ -4,6 +4,8 @@
 
 #if defined(INSITU_AVX2)
 #include "dot8_avx2.h"
+#elif defined(INSITU_HELIUM)
+#include "dot8_helium.h"
 #elif defined(INSITU_DSP)
 #include "dot8_dsp.h"
 #else

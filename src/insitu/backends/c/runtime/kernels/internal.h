@@ -206,6 +206,9 @@ INSITU_INLINE int insitu_small(int64_t x)
     return x < 0x40000000 && x > -0x40000000;
 }
 
+#if defined(INSITU_HELIUM)
+#include "finish_helium.h"
+#else
 /* Four sums become bytes. */
 INSITU_INLINE void insitu_finish_4(uint8_t *z, uint32_t plane, const int32_t *sums, const int64_t *more, const insitu_fit *fit)
 {
@@ -215,6 +218,7 @@ INSITU_INLINE void insitu_finish_4(uint8_t *z, uint32_t plane, const int32_t *su
     for (j = 4u; j > 0u; j--, z += plane)
         *z = (uint8_t)insitu_clip(insitu_asr(*sums++ + (int32_t)*more++ + half, k), low, high);
 }
+#endif
 
 #include "mover.h"
 
