@@ -27,7 +27,7 @@ from tests.backends.test_c import READY  # noqa: E402
 from tests.run.test_integer import POLICIES  # noqa: E402
 
 from insitu.backends.c.boards import BOARDS  # noqa: E402
-from insitu.backends.c.firmware import on_board  # noqa: E402
+from insitu.backends.c.firmware import equal  # noqa: E402
 from insitu.backends.c.project import write  # noqa: E402
 from insitu.errors import InsituError  # noqa: E402
 from insitu.run.program import Program  # noqa: E402
@@ -81,7 +81,7 @@ def _board(board: str, network: str, rule: str, policy: str, steps: int) -> str:
     made = _golden(network, rule, policy, steps)
     with tempfile.TemporaryDirectory() as place:
         out = Path(place) / "c"
-        return "equal" if on_board(write(made, out), board, run=True).equal else "differs"
+        return "equal" if equal(write(made, out), board) else "differs"
 
 
 @lru_cache(maxsize=1)

@@ -65,6 +65,16 @@ def test_costs_are_the_fit_and_the_targets(record: dict[str, Any], bench: Module
         assert (entry.value, entry.low, entry.high) == (band["value"], band["low"], band["high"])
 
 
+def test_costs_of_the_risc_v_target_are_its_fit(bench: ModuleType) -> None:
+    found = json.loads((BENCHMARKS / "results" / bench.RECORDS["rv32imc"]).read_text())
+    assert all(r["bytes"] == r["planned_bytes"] for r in found["rows"])
+    fit, target = bench.costs(found["rows"]), find(bench.TARGETS["rv32imc"])
+    for name, band in found["costs"].items():
+        entry = getattr(target.cycles, name)
+        assert fit[name] == pytest.approx(band["value"], rel=0.005)
+        assert (entry.value, entry.low, entry.high) == (band["value"], band["low"], band["high"])
+
+
 @pytest.mark.parametrize("network,rule", [("mlp-64-32-10", "drtp"), ("cnn-8-16", "bp"), ("ds-cnn", "drtp")])
 def test_work_is_current(network: str, rule: str, record: dict[str, Any], bench: ModuleType) -> None:
     config = RunConfig(

@@ -24,6 +24,7 @@ EXPECTED = {
         "stm32g0b1",
         "ra8d1",
         "gap9",
+        "esp32c3-c",
         "desktop",
         "ecp5-85",
         "edge64-22nm",
