@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,12 @@ VALUES: tuple[Any, ...] = (
 )
 
 
+def _told(old: Any, value: Any) -> Any:
+    """A value that a file can tell from the old one: of a loss or a score any number, or none, may be right."""
+    fits = value is None or (isinstance(value, int | float) and math.isfinite(value))
+    return repr(value) if fits and (old is None or isinstance(old, float)) else value
+
+
 def changed(case: Case, raw: dict[str, Any]) -> str:
     """Changes what a checkpoint says, in a file that is whole; what was changed."""
     state, progress = raw["state"], raw["progress"]
@@ -160,11 +167,11 @@ def changed(case: Case, raw: dict[str, Any]) -> str:
         del state[name]
     elif how == "progress":
         name = case.pick(*progress)
-        progress[name] = value
+        progress[name] = _told(progress[name], value)
     elif progress["history"]:
         row = progress["history"][0]
         name = case.pick(*row)
-        row[name] = value
+        row[name] = _told(row[name], value)
     return f"{how} of {name} ({value!r})"
 
 
