@@ -23,5 +23,14 @@ int insitu_host_conv2d_dx(const insitu_array *d, const insitu_array *w, const in
 int insitu_host_conv2d_dw(const insitu_array *d, const insitu_array *x, const insitu_array *g, insitu_mover *m,
                           const insitu_conv *n, const insitu_fit *end, const insitu_clock *clock);
 
+/* Channels that are a group each. */
+int insitu_host_depthwise(const insitu_array *x, const insitu_array *w, const insitu_array *bias, const insitu_array *z,
+                          const insitu_conv *n, const insitu_read *read, const insitu_read *read_bias, int8_t bias_shift,
+                          const insitu_fit *end, const insitu_clock *clock);
+int insitu_host_depthwise_dx(const insitu_array *d, const insitu_array *w, const insitu_array *e, const insitu_conv *n,
+                             const insitu_read *read, const insitu_fit *end, const insitu_clock *clock);
+int insitu_host_depthwise_dw(const insitu_array *d, const insitu_array *x, const insitu_array *g, insitu_mover *m,
+                             const insitu_conv *n, const insitu_fit *end, const insitu_clock *clock);
+
 #endif
 #endif

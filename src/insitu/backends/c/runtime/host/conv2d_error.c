@@ -64,13 +64,18 @@ static void pack_weights(const insitu_error *f, uint32_t m, uint32_t count, uint
     insitu_starts(f->room->left, 1, pitch, count, f->group, f->groups, INSITU_RIGHT_SIGNED, f->room->start);
 }
 
-/* to += from */
-INSITU_INLINE void add_row(int32_t *to, const int32_t *from, uint32_t count)
+/* Rows of a plane += rows of `width` sums; what is added beyond is 0. */
+INSITU_INLINE void add_rows(int32_t *to, uint32_t pitch, const int32_t *from, uint32_t count, uint32_t width)
 {
-    for (; count >= INSITU_LANES; count -= INSITU_LANES, to += INSITU_LANES, from += INSITU_LANES)
-        store_lanes(to, add_lanes(load_lanes(to), load_lanes(from)));
-    if (count > 0u) /* what is added beyond is 0 */
-        store_lanes(to, add_lanes(load_lanes(to), load_some_lanes(from, count)));
+    const uint32_t whole = width / INSITU_LANES * INSITU_LANES, rest = width - whole;
+    uint32_t p, q;
+
+    for (p = 0; p < count; p++, to += pitch, from += width) {
+        for (q = 0; q < whole; q += INSITU_LANES)
+            store_lanes(to + q, add_lanes(load_lanes(to + q), load_lanes(from + q)));
+        if (rest > 0u)
+            store_lanes(to + whole, add_lanes(load_lanes(to + whole), load_some_lanes(from + whole, rest)));
+    }
 }
 
 /* The sums of one element of the kernel go to where its windows see the plane. */
@@ -81,10 +86,12 @@ static void scatter(const insitu_error *f, uint32_t at, const int32_t *sums)
     int32_t *to = f->room->plane + at / n->s * n->dilation[0] * f->width + at % n->s * n->dilation[1];
     uint32_t p, q;
 
-    for (p = 0; p < n->p; p++, to += pitch, sums += n->q)
-        if (step == 1u)
-            add_row(to, sums, n->q);
-        else
+    if (step == 1u && n->q == INSITU_LANES)
+        add_rows(to, pitch, sums, n->p, INSITU_LANES);
+    else if (step == 1u)
+        add_rows(to, pitch, sums, n->p, n->q);
+    else
+        for (p = 0; p < n->p; p++, to += pitch, sums += n->q)
             for (q = 0; q < n->q; q++)
                 to[q * step] += sums[q];
 }
@@ -150,6 +157,8 @@ int insitu_host_conv2d_dx(const insitu_array *d, const insitu_array *w, const in
     if ((uint64_t)tiles_of(n->p * n->q) * INSITU_WIDTH * f.groups > INSITU_PANELS ||
         (uint64_t)n->p * n->q > INSITU_LONG - INSITU_WIDTH || (uint64_t)height * width > INSITU_PLANE)
         return 0;
+    if (insitu_host_depthwise_dx(d, w, e, n, read, end, clock))
+        return 1;
     memset(room->plane, 0, height * width * sizeof room->plane[0]);
     for (f.sample = 0; f.sample < n->batch; f.sample++)
         for (g = 0; g < n->groups; g++) {

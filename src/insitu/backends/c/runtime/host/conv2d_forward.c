@@ -123,6 +123,8 @@ int insitu_host_conv2d(const insitu_array *x, const insitu_array *w, const insit
         return 0;
     if ((uint64_t)channels * (n->h + 2u * n->padding[0]) * (n->w + 2u * n->padding[1]) > INSITU_PLANES)
         return 0;
+    if (insitu_host_depthwise(x, w, bias, z, n, read, read_bias, bias_shift, end, clock))
+        return 1;
     data = insitu_host_bytes(x, room);
     if (data == NULL)
         return 0;

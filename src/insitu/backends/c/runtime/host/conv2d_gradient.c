@@ -95,6 +95,8 @@ int insitu_host_conv2d_dw(const insitu_array *d, const insitu_array *x, const in
 
     if (n->batch != 1u || !insitu_fits(d, plane, 30) || !insitu_byte_like(x) || plane > INSITU_LONG / 2u || (m != NULL && most < m->move->group))
         return 0;
+    if (insitu_host_depthwise_dw(d, x, g, m, n, end, clock))
+        return 1;
     data = insitu_host_bytes(x, room);
     if (data == NULL || !insitu_host_pad(data, n, channels, room, &planes))
         return 0;

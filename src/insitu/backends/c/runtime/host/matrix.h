@@ -22,6 +22,7 @@ typedef struct {
     int32_t start[INSITU_LONG];           /* what the sums of a left row start at */
     uint8_t rows[8u * INSITU_LONG + INSITU_SLACK];
     int16_t words[2u * INSITU_LONG];
+    int16_t frame[2][2u * INSITU_PLANE + INSITU_SLACK]; /* an offset may be as long as a frame */
     uint8_t planes[INSITU_PLANES + INSITU_SLACK];
     uint8_t bytes[INSITU_PLANES + INSITU_SLACK];
     int32_t plane[INSITU_PLANE + INSITU_SLACK];

@@ -107,6 +107,16 @@ int insitu_host_pad(const uint8_t *x, const insitu_conv *n, uint32_t channels, i
     return 1;
 }
 
+/* Rows of `width` bytes; the next row covers what is too much. */
+INSITU_INLINE void copy_rows(uint8_t *to, const uint8_t *from, uint32_t pitch, uint32_t count, uint32_t width, uint32_t most)
+{
+    uint32_t p, q;
+
+    for (p = 0; p < count; p++, from += pitch, to += width)
+        for (q = 0; q < most; q += 16u)
+            memcpy(to + q, from + q, 16);
+}
+
 /* Every second of `count` bytes at least. */
 INSITU_INLINE void copy_evens(uint8_t *to, const uint8_t *from, uint32_t count)
 {
@@ -126,17 +136,22 @@ void insitu_window_row(const insitu_planes *x, const insitu_conv *n, uint32_t ro
     const uint32_t kernel = n->r * n->s, at = row % kernel, step = n->stride[1];
     const uint8_t *from = x->data + row / kernel * x->plane + (at / n->s * n->dilation[0] + first * n->stride[0]) * x->width +
                           at % n->s * n->dilation[1];
-    uint32_t q;
+    const uint32_t count = stop - first, pitch = n->stride[0] * x->width;
+    uint32_t p, q;
 
-    for (; first < stop; first++, from += n->stride[0] * x->width, to += n->q) /* the next row covers what is too much */
-        if (step == 1u)
-            for (q = 0; q < n->q; q += 16u)
-                memcpy(to + q, from + q, 16);
-        else if (step == 2u)
-            copy_evens(to, from, n->q);
-        else
-            for (q = 0; q < n->q; q++)
-                to[q] = from[q * step];
+    if (step == 1u && n->q <= 16u)
+        copy_rows(to, from, pitch, count, n->q, 16);
+    else if (step == 1u && n->q <= 32u)
+        copy_rows(to, from, pitch, count, n->q, 32);
+    else if (step == 1u)
+        copy_rows(to, from, pitch, count, n->q, n->q);
+    else
+        for (p = 0; p < count; p++, from += pitch, to += n->q)
+            if (step == 2u)
+                copy_evens(to, from, n->q);
+            else
+                for (q = 0; q < n->q; q++)
+                    to[q] = from[q * step];
 }
 
 /* Bytes of the right matrix, or of the left one. */

@@ -4,43 +4,75 @@
 
 #if defined(INSITU_HOST)
 
+#include <immintrin.h>
 #include <string.h>
 
 #define MOST 256u /* outputs of a row */
 
-/* One row of outputs: the largest of each window, and its place, of equal ones the first. */
-static void largest(const uint8_t *above, const uint8_t *below, uint32_t count, uint8_t flip, uint32_t width, uint8_t *best,
-                    int32_t *place)
+INSITU_INLINE __m128i load_flipped(const uint8_t *p, uint8_t flip)
+{
+    return _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)p), _mm_set1_epi8((char)flip));
+}
+
+/* The larger of two neighbours, in words of 16 bits, and 1 where it is the second. */
+INSITU_INLINE __m128i larger(__m128i bytes, __m128i *second)
+{
+    const __m128i even = _mm_and_si128(bytes, _mm_set1_epi16(0xFF)), odd = _mm_srli_epi16(bytes, 8);
+
+    *second = _mm_srli_epi16(_mm_cmpgt_epi16(odd, even), 15);
+    return _mm_max_epi16(even, odd);
+}
+
+/* Eight windows side by side: the largest of each and its place, of equal ones the first. Flipped, signed bytes are in the
+   order of unsigned ones. */
+INSITU_INLINE void largest_of_8(const uint8_t *above, const uint8_t *below, uint8_t flip, uint32_t width, uint32_t first,
+                                uint8_t *best, int32_t *place)
+{
+    const __m128i columns = _mm_setr_epi16(0, 2, 4, 6, 8, 10, 12, 14);
+    __m128i of_high, of_low, take, at;
+    const __m128i high = larger(load_flipped(above, flip), &of_high), low = larger(load_flipped(below, flip), &of_low);
+
+    take = _mm_cmpgt_epi16(low, high);
+    at = _mm_blendv_epi8(of_high, _mm_add_epi16(of_low, _mm_set1_epi16((int16_t)width)), take);
+    at = _mm_add_epi16(at, columns);
+    _mm256_storeu_si256((__m256i *)(void *)place, _mm256_add_epi32(_mm256_cvtepu16_epi32(at), _mm256_set1_epi32((int32_t)first)));
+    take = _mm_packus_epi16(_mm_max_epi16(high, low), _mm_setzero_si128());
+    _mm_storel_epi64((__m128i *)(void *)best, _mm_xor_si128(take, _mm_set1_epi8((char)flip)));
+}
+
+/* One row of outputs; place `first` is that of its first element. */
+static void largest(const uint8_t *above, const uint8_t *below, uint32_t count, uint8_t flip, uint32_t width, uint32_t first,
+                    uint8_t *best, int32_t *place)
 {
     uint32_t q;
 
-    for (q = 0; q < count; q++) { /* flipped, signed bytes are in the order of unsigned ones */
+    for (q = 0; q + 8u <= count; q += 8u)
+        largest_of_8(above + 2u * q, below + 2u * q, flip, width, first + 2u * q, best + q, place + q);
+    for (; q < count; q++) {
         const uint8_t a = above[2u * q] ^ flip, b = above[2u * q + 1u] ^ flip;
         const uint8_t c = below[2u * q] ^ flip, d = below[2u * q + 1u] ^ flip;
         const uint8_t high = b > a ? b : a, low = d > c ? d : c;
-        const int32_t of_high = b > a, of_low = (d > c) + (int32_t)width;
 
         best[q] = (uint8_t)((low > high ? low : high) ^ flip);
-        place[q] = (low > high ? of_low : of_high) + 2 * (int32_t)q;
+        place[q] = (int32_t)(first + 2u * q + (low > high ? (d > c) + width : (uint32_t)(b > a)));
     }
 }
 
 int insitu_host_max_pool(const insitu_array *x, const insitu_array *y, const insitu_array *position, const insitu_conv *n)
 {
     int32_t place[MOST];
-    uint32_t plane, p, q;
+    uint32_t plane, p;
 
     if (!insitu_bytes(x) || y->bits != 8u || n->r != 2u || n->s != 2u || n->stride[0] != 2u || n->stride[1] != 2u ||
-        n->padding[0] + n->padding[1] != 0u || n->q > MOST || 2u * n->p > n->h || 2u * n->q > n->w)
+        n->padding[0] + n->padding[1] != 0u || n->q > MOST || n->w > 4096u || 2u * n->p > n->h || 2u * n->q > n->w)
         return 0;
     for (plane = 0; plane < n->batch * n->c; plane++)
         for (p = 0; p < n->p; p++) {
             const uint8_t *from = x->data + (plane * n->h + 2u * p) * n->w;
             const uint32_t at = (plane * n->p + p) * n->q;
 
-            largest(from, from + n->w, n->q, x->form == INSITU_SIGNED ? 0x80u : 0u, n->w, y->data + at, place);
-            for (q = 0; q < n->q; q++)
-                place[q] += (int32_t)(2u * p * n->w);
+            largest(from, from + n->w, n->q, x->form == INSITU_SIGNED ? 0x80u : 0u, n->w, 2u * p * n->w,
+                    y->data + at, place);
             if (position != NULL)
                 insitu_set_many(position, at, n->q, place);
         }

@@ -6,6 +6,16 @@ void insitu_gate(const insitu_array *d, const insitu_array *y, const insitu_arra
 {
     uint32_t i;
 
+#if defined(INSITU_AVX2)
+    const uint8_t *from = d->data, *open = y->data;
+    uint8_t *to = e->data;
+
+    if (insitu_bytes(d) && y->bits == 8u && y->form == INSITU_UNSIGNED && insitu_bytes(e)) {
+        for (i = 0; i < e->size; i++)
+            to[i] = open[i] != 0u ? from[i] : 0u;
+        return;
+    }
+#endif
     if (insitu_bytes(d) && insitu_bytes(y) && insitu_bytes(e)) {
         const uint8_t most = y->form == INSITU_SIGNED ? 127u : 255u;
         for (i = 0; i < e->size; i++) {
@@ -17,13 +27,13 @@ void insitu_gate(const insitu_array *d, const insitu_array *y, const insitu_arra
 #if defined(INSITU_AVX2)
     for (i = 0; i < e->size; i += INSITU_BLOCK) {
         const uint32_t count = e->size - i < INSITU_BLOCK ? e->size - i : INSITU_BLOCK;
-        int32_t from[INSITU_BLOCK], open[INSITU_BLOCK];
-        insitu_get_many(d, i, count, from);
-        insitu_get_many(y, i, count, open);
+        int32_t error[INSITU_BLOCK], value[INSITU_BLOCK];
+        insitu_get_many(d, i, count, error);
+        insitu_get_many(y, i, count, value);
         for (uint32_t j = 0; j < count; j++) {
-            from[j] = open[j] > 0 ? from[j] : 0;
+            error[j] = value[j] > 0 ? error[j] : 0;
         }
-        insitu_set_many(e, i, count, from);
+        insitu_set_many(e, i, count, error);
     }
 #else
     for (i = 0; i < e->size; i++) {

@@ -57,15 +57,17 @@ void insitu_get_many(const insitu_array *a, uint32_t first, uint32_t count, int3
         for (i = 0; i < count; i++)
             to[i] = (int16_t)insitu_load16(data + 2u * (size_t)(first + i));
     else {
-        i = 0;
+        for (i = 0; i < count && ((first + i) & 7u) != 0u; i++)
+            to[i] = insitu_element(a, first + i);
+        data += (size_t)((first + i) >> 3) * a->bits;
 #if defined(INSITU_VNNI)
-        if (a->bits < 26u && a->form == INSITU_SIGNED && (first & 7u) == 0u)
-            i = unpack_8words(data + (size_t)(first >> 3) * a->bits, a->bits, count, to);
+        if (a->bits < 26u && a->form == INSITU_SIGNED)
+            i += unpack_8words(data, a->bits, count - i, to + i);
         else
 #endif
-        if (a->bits < 26u && a->form <= INSITU_SIGNED && (first & 7u) == 0u)
-            i = unpack_words(data + (size_t)(first >> 3) * a->bits, data + ((size_t)a->size * a->bits + 7u) / 8u, a->bits,
-                             a->form == INSITU_SIGNED, count, to);
+        if (a->bits < 26u && a->form <= INSITU_SIGNED)
+            i += unpack_words(data, a->data + ((size_t)a->size * a->bits + 7u) / 8u, a->bits, a->form == INSITU_SIGNED, count - i,
+                              to + i);
         for (; i < count; i++)
             to[i] = insitu_element(a, first + i);
     }
@@ -87,12 +89,16 @@ void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, cons
             p[first + i] = (uint8_t)from[i];
         return;
     }
-    if (a->form <= INSITU_SIGNED && (first & 7u) == 0u) { /* eight words are `bits` bytes */
-        p += (size_t)(first >> 3) * bits;
-        if (bits < 26u)
-            i = pack_words(from, bits, count, p);
-        p += (size_t)(i >> 3) * bits;
-        for (; i < (count & ~7u); i++) {
+    if (a->form <= INSITU_SIGNED) { /* eight words are `bits` bytes */
+        uint32_t done;
+
+        for (; i < count && ((first + i) & 7u) != 0u; i++)
+            insitu_set_element(a, first + i, from[i]);
+        p += (size_t)((first + i) >> 3) * bits;
+        done = bits < 26u ? pack_words(from + i, bits, count - i, p) : 0u;
+        p += (size_t)(done >> 3) * bits;
+        i += done;
+        for (done = i + ((count - i) & ~7u); i < done; i++) {
             word |= ((uint64_t)(uint32_t)from[i] & mask) << got;
             for (got += bits; got >= 8u; got -= 8u, word >>= 8)
                 *p++ = (uint8_t)word;
