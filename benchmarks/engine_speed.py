@@ -43,7 +43,7 @@ from insitu.run.torch_exec import TorchExecutor
 NETWORK, PRECISION, LR = "mlp-784-1000-10", "edge-latent-free-8", 0.01
 RULES = ["bp", "drtp", "pred", "mono-forward"]
 SAMPLES = 4096
-PEAK = 64 if "-DINSITU_AVX512" in features() else 32
+PEAK = 64 if "-DINSITU_VNNI" in features() else 32
 AUTOGRAD_BAR, EXECUTOR_BAR = 10, 5
 STEPS = {"c": 4096, "torch": 64, "autograd": 512}
 """Training steps of a turn."""

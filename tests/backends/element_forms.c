@@ -15,6 +15,8 @@ static void pools(void)
     const uint32_t planes = n.batch * n.c;
     const uint8_t form = any(2) ? INSITU_SIGNED : INSITU_UNSIGNED, places[] = {12u, 16u};
     insitu_array x = made(planes * h * w, 8u, form), y = made(planes * n.p * n.q, 8u, form);
+    const insitu_fit fit = {1, -128, 127, 0u, (int8_t)any(4), INSITU_HALF_UP, 0u, INT32_MIN, INT32_MAX};
+    insitu_array mask = made(x.size, any(2) ? 1u : 8u, INSITU_UNSIGNED);
     insitu_array position = made(y.size, places[any(2)], INSITU_UNSIGNED), e = made(x.size, 8u, INSITU_SIGNED);
 
     if (any(2)) {
@@ -25,6 +27,13 @@ static void pools(void)
     show("pooled", &y);
     show("position", &position);
     show("unpooled", &e);
+    insitu_sum_pool(&x, &y, &n, &fit, &CLOCK);
+    show("summed", &y);
+    if (padding == 0u) {
+        insitu_unpool_gate(&y, &mask, &e, &n);
+        show("enlarged", &e);
+    }
+    free(mask.data);
     free(x.data);
     free(y.data);
     free(position.data);

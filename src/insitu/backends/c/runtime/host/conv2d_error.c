@@ -19,6 +19,7 @@ typedef struct {
     insitu_room *room;
     uint32_t first, outputs, size, group, groups, sample;
     uint32_t height, width; /* of that plane */
+    uint32_t held;          /* sums that wait in room->packed */
 } insitu_error;
 
 /* Rows of errors, an output channel each. */
@@ -97,22 +98,26 @@ static void scatter(const insitu_error *f, uint32_t at, const int32_t *sums)
 }
 
 /* The sums of a channel become its errors. */
-static void finish_channel(const insitu_error *f, uint32_t channel)
+static void finish_channel(insitu_error *f, uint32_t channel)
 {
     const insitu_conv *n = f->n;
     const int32_t *from = f->room->plane + n->padding[0] * f->width + n->padding[1];
-    int32_t *to = f->room->packed;
+    int32_t *to = f->room->packed + f->held;
     uint32_t y, x;
 
     for (y = 0; y < n->h; y++, from += f->width, to += n->w) /* the next row covers what is too much */
         for (x = 0; x < n->w; x += INSITU_LANES)
             store_lanes(to + x, load_lanes(from + x));
-    insitu_finish_many(f->e, (f->sample * n->c + channel) * n->h * n->w, f->room->packed, n->h * n->w, 0,
-                       insitu_fits(f->d, f->outputs * n->r * n->s, 30), f->end, f->clock);
     memset(f->room->plane, 0, f->height * f->width * sizeof *to);
+    f->held += n->h * n->w;
+    if (channel + 1u < n->c && insitu_held(f->held, n->h * n->w))
+        return;
+    insitu_finish_many(f->e, (f->sample * n->c + channel + 1u) * n->h * n->w - f->held, f->room->packed, f->held, 0,
+                       insitu_fits(f->d, f->outputs * n->r * n->s, 30), f->end, f->clock);
+    f->held = 0;
 }
 
-static void one_group(const insitu_error *f, uint32_t channel)
+static void one_group(insitu_error *f, uint32_t channel)
 {
     const uint32_t kernel = f->n->r * f->n->s, plane = f->n->p * f->n->q, pitch = block_of(f->groups);
     const insitu_shape shape = {1, pitch, f->group, f->groups};
@@ -148,7 +153,7 @@ int insitu_host_conv2d_dx(const insitu_array *d, const insitu_array *w, const in
     const uint32_t width = larger(n->w + n->padding[1], (n->q - 1u) * n->stride[1] + (n->s - 1u) * n->dilation[1] + 1u);
     const uint32_t group = d->bits > 8u ? 2u : INSITU_GROUP;
     insitu_error f = {d, w, e, n, read, end, clock, room, 0, outputs, channels * n->r * n->s, group, groups_of(outputs, group), 0,
-                      height, width};
+                      height, width, 0};
     uint32_t g;
 
     if (!insitu_fits(d, outputs * n->r * n->s, 31) || !(insitu_plain(w, read) || insitu_narrow(w, read)) ||

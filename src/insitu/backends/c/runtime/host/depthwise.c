@@ -47,14 +47,20 @@ static int taps_of(insitu_taps *t, const insitu_conv *n, uint32_t height, uint32
 static void fill(const insitu_taps *t, const insitu_array *a, uint32_t first, uint32_t h, uint32_t w, uint32_t top, uint32_t left,
                  int16_t *frame)
 {
+    static const int16_t some[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    const __m128i *mask = (const __m128i *)(const void *)(some + (w % 8u == 0u ? 0u : 8u - w % 8u));
+    const __m128i last = _mm_loadu_si128(mask); /* words of a row's last eight */
     const int16_t *from = t->room->words;
     uint32_t y, x;
 
     insitu_host_words(a, first, h * w, t->room->words);
     frame += top * t->width + left;
     for (y = 0; y < h; y++, frame += t->width, from += w)
-        for (x = 0; x < w; x++)
-            frame[x] = from[x];
+        for (x = 0; x < w; x += 8u) { /* the next row covers the zeros beyond */
+            const __m128i words = _mm_loadu_si128((const __m128i *)(const void *)(from + x));
+
+            _mm_storeu_si128((__m128i *)(void *)(frame + x), x + 8u < w ? words : _mm_and_si128(words, last));
+        }
 }
 
 INSITU_INLINE __m256i load_words(const int16_t *p)
@@ -79,12 +85,11 @@ INSITU_INLINE void correlate_16(const insitu_taps *t, const int16_t *from, int32
     _mm256_storeu_si256((__m256i *)(void *)(to + 8), _mm256_permute2x128_si256(even, odd, 0x31));
 }
 
-/* Sums of the windows of a plane of `rows` by `columns` outputs, side by side in room->packed. */
-static void correlate(const insitu_taps *t, uint32_t rows, uint32_t columns)
+/* Sums of the windows of a plane of `rows` by `columns` outputs, side by side. */
+static void correlate(const insitu_taps *t, uint32_t rows, uint32_t columns, int32_t *to)
 {
     const uint32_t count = (rows - 1u) * t->width + columns;
     const int32_t *from = t->room->plane;
-    int32_t *to = t->room->packed;
     uint32_t i, y, x;
 
     for (i = 0; i < count; i += 16u)
@@ -120,7 +125,7 @@ int insitu_host_depthwise(const insitu_array *x, const insitu_array *w, const in
 
         fill(&t, x, i * n->h * n->w, n->h, n->w, n->padding[0], n->padding[1], t.room->frame[0]);
         take_kernel(&t, w, read, i % n->c, 0);
-        correlate(&t, n->p, n->q);
+        correlate(&t, n->p, n->q, t.room->packed);
         insitu_finish_many(z, i * plane, t.room->packed, plane, more, insitu_small(more), end, clock);
     }
     return 1;
@@ -132,15 +137,19 @@ int insitu_host_depthwise_dx(const insitu_array *d, const insitu_array *w, const
 {
     const uint32_t down = (n->r - 1u) * n->dilation[0], right = (n->s - 1u) * n->dilation[1], plane = n->h * n->w;
     insitu_taps t;
-    uint32_t i;
+    uint32_t i, held = 0; /* sums that wait */
 
     if (n->padding[0] > down || n->padding[1] > right || !taps_of(&t, n, n->h + down, n->w + right))
         return 0;
     for (i = 0; i < n->batch * n->c; i++) {
         fill(&t, d, i * n->p * n->q, n->p, n->q, down - n->padding[0], right - n->padding[1], t.room->frame[0]);
         take_kernel(&t, w, read, i % n->c, 1);
-        correlate(&t, n->h, n->w);
-        insitu_finish_many(e, i * plane, t.room->packed, plane, 0, insitu_fits(d, t.taps, 30), end, clock);
+        correlate(&t, n->h, n->w, t.room->packed + held);
+        held += plane;
+        if (i + 1u < n->batch * n->c && insitu_held(held, plane))
+            continue;
+        insitu_finish_many(e, (i + 1u) * plane - held, t.room->packed, held, 0, insitu_fits(d, t.taps, 30), end, clock);
+        held = 0;
     }
     return 1;
 }

@@ -62,6 +62,12 @@ INSITU_INLINE int insitu_byte_like(const insitu_array *a)
     return insitu_bytes(a) || (a->bits < 8u && a->form != INSITU_REAL);
 }
 
+/* Do sums wait for those of the next plane? Packed words are written eight at a time. */
+INSITU_INLINE int insitu_held(uint32_t held, uint32_t plane)
+{
+    return held % 8u != 0u && held + plane <= INSITU_PLANE;
+}
+
 /* Are the elements signed words of 16 bits, and products of `count` of them by signed bytes below 2^bits? */
 INSITU_INLINE int insitu_fits(const insitu_array *a, uint32_t count, uint32_t bits)
 {

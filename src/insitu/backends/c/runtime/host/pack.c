@@ -63,6 +63,13 @@ void insitu_host_words(const insitu_array *a, uint32_t first, uint32_t count, in
     int32_t block[INSITU_BLOCK];
     uint32_t start, some, j;
 
+    if (a->bits == 8u && a->form == INSITU_SIGNED) {
+        const int8_t *from = (const int8_t *)a->data + first;
+
+        for (j = 0; j < count; j++)
+            to[j] = from[j];
+        return;
+    }
     for (start = 0; start < count; start += some) {
         some = count - start < INSITU_BLOCK ? count - start : INSITU_BLOCK;
         insitu_get_many(a, first + start, some, block);

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Pools of two by two on a host, of bytes, windows side by side. */
+/* Pools of bytes on a host, windows side by side. */
 #include "pools.h"
 
 #if defined(INSITU_HOST)
 
-#include <immintrin.h>
 #include <string.h>
+
+#include "gate_avx2.h"
+#include "matrix.h"
 
 #define MOST 256u /* outputs of a row */
 
@@ -95,6 +97,84 @@ int insitu_host_max_unpool(const insitu_array *d, const insitu_array *position, 
         insitu_get_many(position, i, count, place);
         for (j = 0; j < count; j++)
             to[place[j]] = (uint8_t)(to[place[j]] + d->data[i + j]);
+    }
+    return 1;
+}
+
+/* Sums of the windows of a row of outputs. */
+static void sum_row(const uint8_t *x, uint8_t is_signed, const insitu_conv *n, int32_t *columns, int32_t *sums)
+{
+    const uint32_t width = n->q * n->s;
+    uint32_t r, i, q;
+
+    memset(columns, 0, width * sizeof *columns);
+    for (r = 0; r < n->r; r++, x += n->w)
+        if (is_signed)
+            for (i = 0; i < width; i++)
+                columns[i] += (int8_t)x[i];
+        else
+            for (i = 0; i < width; i++)
+                columns[i] += x[i];
+    for (q = 0; q < n->q; q++)
+        for (i = 0, sums[q] = 0; i < n->s; i++)
+            sums[q] += *columns++;
+}
+
+int insitu_host_sum_pool(const insitu_array *x, const insitu_array *y, const insitu_conv *n, const insitu_fit *end,
+                         const insitu_clock *clock)
+{
+    insitu_room *room = insitu_host_room();
+    const uint32_t outputs = n->p * n->q;
+    uint32_t plane, p;
+
+    if (!insitu_bytes(x) || n->stride[0] != n->r || n->stride[1] != n->s || n->padding[0] + n->padding[1] != 0u ||
+        n->p * n->r > n->h || n->q * n->s > n->w || n->h * n->w > INSITU_PLANE)
+        return 0;
+    for (plane = 0; plane < n->batch * n->c; plane++) {
+        for (p = 0; p < n->p; p++)
+            sum_row(x->data + (plane * n->h + p * n->r) * n->w, x->form == INSITU_SIGNED, n, room->plane, room->packed + p * n->q);
+        insitu_finish_many(y, plane * outputs, room->packed, outputs, 0, 1, end, clock);
+    }
+    return 1;
+}
+
+/* A plane of errors, each as large as its window. */
+static void enlarge(const uint8_t *d, const insitu_conv *n, uint8_t *to)
+{
+    uint32_t p, q, r;
+
+    memset(to, 0, n->h * n->w);
+    for (p = 0; p < n->p; p++) {
+        uint8_t *row = to;
+
+        for (q = 0; q < n->q; q++, d++)
+            for (r = 0; r < n->s; r++)
+                *row++ = *d;
+        for (r = 1; r < n->r; r++)
+            memcpy(to + r * n->w, to, n->w);
+        to += n->r * n->w;
+    }
+}
+
+int insitu_host_unpool_gate(const insitu_array *d, const insitu_array *y, const insitu_array *e, const insitu_conv *n)
+{
+    insitu_room *room = insitu_host_room();
+    const uint32_t size = n->h * n->w;
+    const uint8_t *open;
+    uint32_t plane, i;
+
+    if (d->bits != 8u || e->bits != 8u || y->form != INSITU_UNSIGNED || y->bits > 8u || size > INSITU_PLANES || n->p * n->r > n->h ||
+        n->q * n->s > n->w)
+        return 0;
+    open = insitu_host_bytes(y, room);
+    if (open == NULL)
+        return 0;
+    for (plane = 0; plane < n->batch * n->c; plane++, open += size) {
+        uint8_t *to = e->data + plane * size;
+
+        enlarge(d->data + plane * n->p * n->q, n, room->planes);
+        for (i = gate_bytes(room->planes, open, to, size); i < size; i++)
+            to[i] = open[i] != 0u ? room->planes[i] : 0u;
     }
     return 1;
 }

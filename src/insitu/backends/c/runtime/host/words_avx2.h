@@ -42,6 +42,40 @@ INSITU_INLINE void pairs_of_words(const int32_t *from, uint32_t bits, uint64_t p
     _mm256_storeu_si256((__m256i *)(void *)pairs, _mm256_or_si256(_mm256_and_si256(words, even), odd));
 }
 
+/* Words of 16 to 25 bits: two of four bytes each do not meet in a half of 128 bits, nor do the other two. Returns how many
+   were written: as many as are followed by 16 bytes of others. */
+static uint32_t pack_wide_words(const int32_t *from, uint32_t bits, uint32_t count, uint8_t *p)
+{
+    const uint32_t half = 4u * bits >> 3;
+    uint8_t place[2][32];
+    uint32_t left[8], i, j;
+    __m256i up, even, odd, mask;
+
+    for (i = 0; i < 64u; i++)
+        place[i / 32u][i % 32u] = 0x80u; /* a byte of 0 */
+    for (i = 0; i < 8u; i++) {
+        const uint32_t skip = i * bits - (i < 4u ? 0u : 8u * half);
+
+        left[i] = skip & 7u;
+        for (j = 0; j < 4u; j++)
+            if ((skip >> 3) + j < 16u)
+                place[i & 1u][(i & 4u) * 4u + (skip >> 3) + j] = (uint8_t)((i & 3u) * 4u + j);
+    }
+    up = _mm256_loadu_si256((const __m256i *)(const void *)left);
+    even = _mm256_loadu_si256((const __m256i *)(const void *)place[0]);
+    odd = _mm256_loadu_si256((const __m256i *)(const void *)place[1]);
+    mask = _mm256_set1_epi32((int32_t)(((uint32_t)1 << bits) - 1u));
+    for (i = 0; i + 16u <= count; i += 8u, p += bits) {
+        const __m256i words = _mm256_loadu_si256((const __m256i *)(const void *)(from + i));
+        const __m256i set = _mm256_sllv_epi32(_mm256_and_si256(words, mask), up);
+        const __m256i bytes = _mm256_or_si256(_mm256_shuffle_epi8(set, even), _mm256_shuffle_epi8(set, odd));
+
+        _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(bytes)); /* its last bits may share a byte with the next */
+        _mm_storeu_si128((__m128i *)(void *)(p + half), _mm_or_si128(_mm256_extracti128_si256(bytes, 1), _mm_cvtsi32_si128(p[half])));
+    }
+    return i;
+}
+
 /* Returns how many words were written: as many as are followed by 8 bytes of others. */
 static uint32_t pack_words(const int32_t *from, uint32_t bits, uint32_t count, uint8_t *p)
 {

@@ -2,23 +2,22 @@
 /* e = d where y > 0, else 0. */
 #include "internal.h"
 
+#if defined(INSITU_AVX2)
+#include "gate_avx2.h"
+#endif
+
 void insitu_gate(const insitu_array *d, const insitu_array *y, const insitu_array *e)
 {
     uint32_t i;
 
-#if defined(INSITU_AVX2)
-    const uint8_t *from = d->data, *open = y->data;
-    uint8_t *to = e->data;
-
-    if (insitu_bytes(d) && y->bits == 8u && y->form == INSITU_UNSIGNED && insitu_bytes(e)) {
-        for (i = 0; i < e->size; i++)
-            to[i] = open[i] != 0u ? from[i] : 0u;
-        return;
-    }
-#endif
     if (insitu_bytes(d) && insitu_bytes(y) && insitu_bytes(e)) {
         const uint8_t most = y->form == INSITU_SIGNED ? 127u : 255u;
-        for (i = 0; i < e->size; i++) {
+        i = 0;
+#if defined(INSITU_AVX2)
+        if (y->form == INSITU_UNSIGNED)
+            i = gate_bytes(d->data, y->data, e->data, e->size);
+#endif
+        for (; i < e->size; i++) {
             const uint8_t below = (uint8_t)(y->data[i] - 1u); /* 255 for 0 */
             e->data[i] = below < most ? d->data[i] : 0u;
         }

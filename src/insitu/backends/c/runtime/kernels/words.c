@@ -95,7 +95,10 @@ void insitu_set_many(const insitu_array *a, uint32_t first, uint32_t count, cons
         for (; i < count && ((first + i) & 7u) != 0u; i++)
             insitu_set_element(a, first + i, from[i]);
         p += (size_t)((first + i) >> 3) * bits;
-        done = bits < 26u ? pack_words(from + i, bits, count - i, p) : 0u;
+        if (bits > 15u && bits < 26u)
+            done = pack_wide_words(from + i, bits, count - i, p);
+        else
+            done = bits < 16u ? pack_words(from + i, bits, count - i, p) : 0u;
         p += (size_t)(done >> 3) * bits;
         i += done;
         for (done = i + ((count - i) & ~7u); i < done; i++) {
