@@ -395,6 +395,22 @@ def engine_table() -> str:
     )
 
 
+def convolutions_table() -> str:
+    """Learning with convolutions against autograd, in one run."""
+    rows = [
+        (
+            net["network"],
+            f"`{r['rule']}`",
+            f"{r['ms']:.2f}",
+            f"{r['to_batch_32']:.1f}",
+            f"{r['to_batch_1']:.1f}",
+        )
+        for net in stored("conv_speed")["networks"]
+        for r in net["rows"]
+    ]
+    return markdown(("network", "rule", "C, ms a sample", "autograd at batch 32 / C", "at batch 1 / C"), rows)
+
+
 # --- the critical analysis -----------------------------------------------------------------------------------
 
 
@@ -558,5 +574,6 @@ def parts() -> dict[str, str]:
         "boards": boards_table(),
         "kernels": kernels_table(),
         "engine": engine_table(),
+        "convolutions": convolutions_table(),
     }
     return own | Analysis().parts()
