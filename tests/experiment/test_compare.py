@@ -166,9 +166,10 @@ def test_verdicts() -> None:
 def test_short_reproduction_on_real_data(real_data: Path) -> None:
     """The stored recipe, shortened: that every rule learns, not the figures."""
     recipe = recipes.find("drtp-mnist-fc")
-    found = compare(recipe.config(short=True, data_dir=str(real_data)))
+    few = {"limit_train": 5000, "limit_test": 1000}
+    found = compare(recipe.config(short=True, data_dir=str(real_data)).model_copy(update=few))
     error = {r["rule"]: r["error"] for r in recipes.reproduction(recipe, found)}
-    assert all(e < 15 for e in error.values()), error
+    assert all(e < 45 for e in error.values()), error  # chance: 90
 
 
 @pytest.mark.parametrize("change", [{"rules": [{"rule": "bp"}] * 2}, {"networks": ["mlp-64-10"] * 2}])
