@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from insitu.backends.c.host import self_test
 from insitu.backends.c.project import Source
 from insitu.errors import ConfigError
 from insitu.network import zoo
@@ -53,6 +54,32 @@ def test_convolutions_equal_the_reference(rule: str, policy: str) -> None:
     assert next(both.learn(12), None) is None
     mine, theirs = both.scores(2)
     assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "policy", ["edge-latent-free-8", "edge-latent-free-4:update=error-feedback", "nitro"]
+)
+def test_errors_of_pooled_maps_equal_the_reference(policy: str) -> None:
+    """Windows that leave a row and a column over; 8-bit errors and shorter ones, stored words and master copies; by
+    the forms of this machine, and by the plain one, under the sanitizers."""
+    net = zoo.build("cnn-4x2-6", input_shape=(3, 11, 9), classes=4, activation="relu")
+    both = pair("etch", net, policy, batch=2, limit=64)
+    assert any(op.kind == "gated_conv2d_dw_update" for op in both.program.steps[0].ops)
+    batches = [(x, y) for _, x, y in (both.batch(),)] * 3
+    assert self_test(replace(both.program, batches=tuple(batches))) == "self-test: all equal\n"
+    assert next(both.learn(6), None) is None
+    mine, theirs = both.scores()
+    assert np.array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    "policy", ["edge-latent-free-8", "edge-latent-free-4:error_exponent=static", "nitro"]
+)
+def test_heads_on_sketches_equal_the_reference(policy: str) -> None:
+    net = zoo.build("cnn-4-6", input_shape=(3, 10, 8), classes=4, activation="relu")
+    both = pair("etch", net, policy, batch=2, sketch=20)
+    assert {"sketch", "unsketch"} <= {op.kind for op in both.program.steps[0].ops}
+    assert next(both.learn(6), None) is None
 
 
 SEPARABLE = [rule for rule in READY if rule not in ("pepita", "mempepita")]
@@ -127,7 +154,13 @@ def test_a_matrix_of_one_column_is_no_vector(rule: str, policy: str) -> None:
 )
 @pytest.mark.parametrize(
     "options",
-    [{"relative": 0.5}, {"violators": "all"}, {"head": "fixed", "relative": 0.1}, {"gate": False, "vote": 1}],
+    [
+        {"relative": 0.5},
+        {"violators": "all"},
+        {"violators": "one"},
+        {"head": "fixed", "relative": 0.1},
+        {"gate": False, "vote": 1},
+    ],
 )
 def test_variants_of_etch_equal_the_reference(options: dict[str, object], policy: str) -> None:
     both = pair("etch", "mlp", policy, **options)

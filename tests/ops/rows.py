@@ -285,6 +285,38 @@ def unpool_gate_row(tag: str, shape: tuple[int, ...], pooled: tuple[int, ...], a
     return Row("unpool_gate", tag, (pooled, shape), through, {**attrs, "parts": parts})
 
 
+def gated_rows() -> list[Row]:
+    """Updates by the error of an average pool of a ReLU's output, whose map has a row and a column left over."""
+    window = {"pool": (2, 3), "parts": 6, "optimizer": SGD}
+    geometry: dict[str, Any] = {"stride": (2, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 2}
+
+    def error(d: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return gradient(lambda z: F.avg_pool2d(z.relu(), (2, 3)), d, h)
+
+    def kernel(d: torch.Tensor, h: torch.Tensor, x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return w - LR * gradient(lambda v: F.conv2d(x, v, None, *geometry.values()), error(d, h), w)
+
+    d, h, x, w = (3, 6, 2, 2), (3, 6, 5, 7), (3, 4, 10, 7), (6, 2, 3, 3)
+    return [
+        Row(
+            "gated_conv2d_dw_update",
+            "",
+            (d, h, x, w),
+            kernel,
+            {**geometry, **window, "kernel": w, "operands": 3},
+            resident=(3,),
+        ),
+        Row(
+            "gated_sum_to_channels_update",
+            "",
+            (d, h, (6,)),
+            lambda d, h, b: b - LR * error(d, h).sum((0, 2, 3)),
+            {**window, "operands": 2},
+            resident=(2,),
+        ),
+    ]
+
+
 def pool_rows(tag: str) -> list[Row]:
     """Max and average pooling and their adjoints in one geometry."""
     operand, shape, attrs = POOLS[tag]
@@ -573,6 +605,20 @@ def read_rows(columns: int, width: int) -> list[Row]:
     ]
 
 
+HASHED = {"stream": "s", "shift": 2}
+
+
+def hashed(features: int, columns: int, stream: str = "s", seed: int = SEED) -> torch.Tensor:
+    """The signs by which features are added up, as a matrix."""
+    drawn = prng.words(prng.key(seed, stream, 0), np.arange(features, dtype=np.uint64)).astype(np.int64)
+    matrix = torch.zeros(features, columns, dtype=torch.float64)
+    for i, word in enumerate(drawn.tolist()):
+        matrix[i, (word & 0xFFFF) * columns >> 16] = -1.0 if word >> 31 else 1.0
+    return matrix
+
+
+SKETCH = hashed(9, 4)
+
 RANDOM = [
     *(
         Row("dropout", f"{p}", ((4, 3, 5),), dropped(p), {"p": p, "stream": "s"}, needs=(0,))
@@ -593,6 +639,8 @@ RANDOM = [
         {"columns": 7, "stream": "s", "bound": 0.3},
         flops=lambda e: e @ stored("s", (5, 7), 0.3),
     ),
+    Row("sketch", "", ((3, 9),), lambda h: h @ SKETCH / 4, HASHED | {"columns": 4}, needs=(0,)),
+    Row("unsketch", "", ((3, 4),), lambda d: d @ SKETCH.t() / 4, HASHED | {"columns": 9}),
     *(
         Row(
             "random_rows",
@@ -683,6 +731,7 @@ ROWS: list[Row] = [
     *(row for fn in FUNCTIONS for row in activation_rows(fn)),
     *POINTWISE,
     *(row for tag in POOLS for row in pool_rows(tag)),
+    *gated_rows(),
     *(row for tag, shape in {"2d": (6, 3), "4d": (2, 3, 4, 3)}.items() for row in norm_rows(tag, shape)),
     *(row for tag, shape in {"2d": (3, 6), "4d": (2, 3, 4, 3)}.items() for row in rms_rows(tag, shape)),
     *(row for name in LOSSES for row in loss_rows(name)),

@@ -232,6 +232,8 @@ ROWS = [
     Row("overlay_each", "", ((U8, (4, 9)),), {"classes": 5, "one": 200}),
     Row("overlay_even", "", ((U8, (4, 9)),), {"classes": 5, "one": 51}),
     Row("random_rows", "", ((LABEL, (6,)),), {"columns": 7, "stream": "s", "matrix": S8, "format": S8}),
+    Row("sketch", "", ((U8, (3, 40)),), {"columns": 7, "stream": "s", "format": WIDE}),
+    Row("unsketch", "", ((S8, (3, 7)),), {"columns": 40, "stream": "s", "format": S8}),
     Row("random_project", "", ((S8, (4, 5)),), {"columns": 7, "stream": "s", "matrix": B1, "format": WIDE}),
 ]
 

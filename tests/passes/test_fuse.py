@@ -7,6 +7,7 @@ import torch
 
 import insitu.ops  # noqa: F401  (fills OPS)
 from insitu.errors import StepError
+from insitu.network import zoo
 from insitu.network.graph import Network
 from insitu.network.layers import Describe
 from insitu.numbers.formats import F32
@@ -35,6 +36,28 @@ def scaled(b: Builder, x: Value, name: str) -> Value:
 def taken(step: Step) -> dict[str, str]:
     """Which value each op's output took the place of."""
     return {op.outputs[0].name: op.inputs[op.inplace].name for op in step.ops if op.inplace is not None}
+
+
+# --- errors of pooled maps ----------------------------------------------------------------------------------
+
+
+def test_updates_alone_read_a_pooled_error_and_no_map_is_made() -> None:
+    net = zoo.build("cnn-4-6", input_shape=(1, 8, 8), classes=4, activation="relu")
+    step = lower(emit_step(make_rule("pred", {"limit": 16}), net, 1))
+    kinds = [op.kind for op in step.ops]
+    assert kinds.count("gated_conv2d_dw_update") == 2 and kinds.count("gated_sum_to_channels_update") == 2
+    assert not {"unpool_gate", "avg_unpool", "gate"} & set(kinds)
+    maps = [v for op in step.ops for v in op.outputs if v.role is Role.ERROR and len(v.shape) == 4]
+    assert maps and max(v.size for v in maps) <= 16
+
+
+def test_a_map_that_goes_further_down_is_made() -> None:
+    """Back-propagation through an average pool: the convolution below reads the map of errors too."""
+    net = zoo.build("lenet5", input_shape=(1, 16, 16), classes=4, activation="relu")
+    step = lower(emit_step(make_rule("bp"), net, 1))
+    kinds = [op.kind for op in step.ops]
+    assert kinds.count("unpool_gate") == 1  # of the second; below the first there is nothing
+    assert kinds.count("gated_conv2d_dw_update") == 1
 
 
 # --- in place -----------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from insitu.run.integer import run
 from insitu.step.context import StepContext
 from insitu.step.ir import Role, Step
 from tests.helpers import batch, gradients, largest_difference, one_step, small
-from tests.ops.rows import one_hot
+from tests.ops.rows import hashed, one_hot
 from tests.rules.test_local import pool
 
 POLICY = "edge-latent-free-8:error_exponent=static,headroom=1"
@@ -31,6 +31,8 @@ def hinge(z: torch.Tensor, y: torch.Tensor, h: torch.Tensor, violators: str) -> 
     hot = one_hot(y, z)
     bound = MARGIN + RELATIVE * h.shape[1] ** -0.5 * h.detach().abs().sum(1, keepdim=True)
     short = (z - (z * hot).sum(1, keepdim=True) + bound).masked_fill(hot > 0, -torch.inf).clamp(min=0)
+    if violators == "mean":
+        return (short.sum(1) / (short > 0).sum(1).clamp(min=1)).mean()
     return (short.amax(1) if violators == "one" else short.sum(1)).mean()
 
 
@@ -46,7 +48,7 @@ def heads(net: Network, limit: int) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("violators", ["one", "all"])
+@pytest.mark.parametrize("violators", ["one", "all", "mean"])
 @pytest.mark.parametrize("name", ["mlp-20-15-12-5", "lenet5", "cnn-8-16", "resnet8"])
 def test_the_change_is_the_gradient_of_each_blocks_own_hinge(name: str, violators: str) -> None:
     net = small(name)
@@ -81,6 +83,35 @@ def test_the_change_is_the_gradient_of_each_blocks_own_hinge(name: str, violator
     found = {n: g for n, g in gradients(after, net).items() if n in wanted}
     assert any(g.abs().max() > 0 for g in wanted.values())
     assert largest_difference(found, wanted) < 1e-9
+
+
+def test_a_sketch_has_no_matrix_and_its_head_as_many_words_as_numbers() -> None:
+    net = zoo.build("cnn-8-16", activation="relu")
+    step = lower(emit_step(make_rule("etch", {"sketch": 32}), net, 1))
+    shapes = [v.shape for v in step.residents if v.role is Role.HEAD and len(v.shape) == 2]
+    assert shapes == [(10, 32), (10, 32)]
+    assert all(v.role is not Role.FEEDBACK for v in step.residents)
+
+
+def test_a_head_on_a_sketch_learns_by_the_gradient_of_its_hinge() -> None:
+    """The error of a block is that of scores W S h, S the signs."""
+    net = zoo.build("mlp-20-40-5", activation="relu")
+    rule = make_rule("etch", {"sketch": 8, "violators": "all", "margin": MARGIN})
+    x, y = batch(net, 6)
+    g = torch.Generator().manual_seed(5)
+    head = torch.randn(5, 8, generator=g, dtype=torch.float64) / 4
+    after = one_step(rule, net, x, y, residents={"fc1.head.weight": head.clone()})
+    signs = hashed(40, 8, "fc1.head.sketch", seed=1)
+    module = to_module(net, dtype=torch.float64)
+    weights = dict(module.named_parameters())["fc1.weight"]
+    h = F.linear(x, weights, dict(module.named_parameters())["fc1.bias"]).relu()
+    z = F.linear(h @ signs * 2.0 ** -round(np.log2(5) / 2), head)
+    short = (
+        (z - (z * one_hot(y, z)).sum(1, keepdim=True) + MARGIN).masked_fill(one_hot(y, z) > 0, 0).clamp(min=0)
+    )
+    (wanted,) = torch.autograd.grad(short.sum(1).mean(), weights)
+    assert wanted.abs().max() > 0
+    assert largest_difference({"w": gradients(after, net)["fc1.weight"]}, {"w": wanted}) < 1e-9
 
 
 def integer_step(network: str, **options: object) -> tuple[Network, Step]:

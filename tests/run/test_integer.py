@@ -76,6 +76,18 @@ def test_lenet_equals_the_reference(rule: str, policy: str) -> None:
     assert run.unequal() == []
 
 
+@pytest.mark.parametrize("policy", ["edge-latent-free-8", "edge-latent-free-4:update=error-feedback", "w4a8"])
+@pytest.mark.parametrize("rule", ["etch", "pred"])
+def test_errors_of_pooled_maps_equal_the_reference(rule: str, policy: str) -> None:
+    """Heads on averages: the updates of kernels and biases read the pooled error and the gate."""
+    run = twin(rule, "lenet", policy, batch=2, limit=64)
+    kinds = [op.kind for op in run.lowered[0].ops]
+    assert kinds.count("gated_conv2d_dw_update") == 2 and "unpool_gate" not in kinds
+    run.advance(SOME)
+    assert run.unequal() == []
+    assert run.moved()
+
+
 @pytest.mark.parametrize("policy", MORE)
 @pytest.mark.parametrize("rule", ["bp", "dfa", "drtp", "pred"])
 def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
+from math import log2, prod
 from typing import Any
 
 from insitu.network.graph import INPUT, Layer, Network, chain, with_initial
@@ -123,6 +123,11 @@ class Describe:
 
     def dropout(self, p: float, *, name: str | None = None) -> str:
         return self._add("dropout", self.shape, name=name, p=p)
+
+    def sketch(self, columns: int, stream: str, *, name: str | None = None) -> str:
+        """So many sums of the features, with random signs; as large as one of them."""
+        shift = round(log2(self.shape[0] / columns) / 2)
+        return self._add("sketch", (columns,), name=name, columns=columns, stream=stream, shift=shift)
 
     def flatten(self, *, name: str | None = None) -> str:
         return self._add("reshape", (prod(self.shape),), name=name)

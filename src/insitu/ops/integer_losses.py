@@ -52,12 +52,19 @@ class Violated(Attrs):
         margin: constant part of the margin.
         every: all violators have an error, not only the one of the highest score.
         format: of the result.
+        shares: the error of each violator where there are n of them, for n = 0 to C - 1; empty: 1.
     """
 
     shift: int
     margin: int
     every: bool
     format: Quantized
+    shares: tuple[int, ...] = ()
+
+    @property
+    def greatest(self) -> int:
+        """-e_y at most; as large is the sum of the others."""
+        return max((n * share for n, share in enumerate(self.shares)), default=0)
 
 
 @attributes
@@ -168,6 +175,8 @@ for _name, _doc, _lower in (
 
 
 def _violated_torch(op: Op[Violated], _rt: TorchContext) -> Run:
+    import torch
+
     a = op.attrs
 
     def error(z: Tensor, label: Tensor, h: Tensor | None = None, e: Tensor = 0) -> Any:
@@ -175,7 +184,10 @@ def _violated_torch(op: Op[Violated], _rt: TorchContext) -> Run:
         if h is not None:
             k = max(min(int(e) - a.shift, 31), -62)
             bound = (h.double().flatten(1).abs().sum(1, keepdim=True) * 2.0**k).floor_() + a.margin
-        return onto(violations(z.double(), label, bound, a.every), a.format)
+        e = violations(z.double(), label, bound, a.every)
+        if a.shares:
+            e *= torch.tensor(a.shares, dtype=e.dtype, device=e.device)[(e > 0).sum(1, keepdim=True)]
+        return onto(e, a.format)
 
     return error
 
@@ -183,14 +195,15 @@ def _violated_torch(op: Op[Violated], _rt: TorchContext) -> Run:
 register(
     OpRecord(
         kind="violated",
-        doc="e = 1 at violators (one or all) of a margin floor(|h|₁ 2**(e - shift)) + margin, minus their number at y",
+        doc="e = 1, or a share by their number, at violators (one or all) of a margin floor(‖h‖₁ 2**(e - shift)) + "
+        "margin, minus their sum at y",
         attrs=Violated,
         infer=_error_infer,
         torch=_violated_torch,
         counts=of_violations,
         trigger=True,
         level=Level.INTEGER,
-        max_l1=lambda op: 2 * (op.outputs[0].shape[1] - 1 if op.attrs.every else 1),
+        max_l1=lambda op: 2 * (op.attrs.greatest or (op.outputs[0].shape[1] - 1 if op.attrs.every else 1)),
     )
 )
 

@@ -55,7 +55,12 @@ class Margin(Attrs):
 
 @attributes
 class Violation(Loss, Margin):
-    """The error of a violated margin."""
+    """
+    Attributes:
+        mean: the violators share an error of 1.
+    """
+
+    mean: bool = False
 
 
 def _fits(inputs: Sequence[Value]) -> None:
@@ -228,6 +233,8 @@ def _violation_torch(op: Op[Violation], _rt: TorchContext) -> Run:
     def error(z: Tensor, label: Tensor, h: Tensor | None = None) -> Any:
         bound = a.margin if h is None else a.relative * h.flatten(1).abs().sum(1, keepdim=True) + a.margin
         e = violations(z, label, bound, a.every).mul_(a.scale)
+        if a.mean:
+            e /= (e > 0).sum(1, keepdim=True).clamp_(min=1)
         return (e, _xent_value(z, one_hot(label, z)) * a.scale) if a.with_loss else e
 
     return error
@@ -241,7 +248,8 @@ def of_violations(op: Op) -> Counts:
 register(
     OpRecord(
         kind="violation_error",
-        doc="e = scale · (1 at violators of the margin, minus their number at y); relative · |h|₁ + margin",
+        doc="e = scale · (1 at violators of the margin relative · ‖h‖₁ + margin, minus their number at y), or its mean "
+        "over them",
         attrs=Violation,
         infer=_violation_infer,
         torch=_violation_torch,

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.ops.common import Run, Sums, TorchContext, no_outputs
 from insitu.ops.integer_products import ConvolutionDw
+from insitu.ops.loops import LoopNest, Operand, loops
 from insitu.ops.norm import Epsilon
 from insitu.ops.optimizers import LINEAR, Accumulate, Optimizer, apply, scaled
+from insitu.ops.pool import UnpoolGate
 from insitu.ops.updates import BoundUpdate, MasterUpdate, executor
 from insitu.ops.updates.base import MACS_PER_WEIGHT
-from insitu.step.attrs import Attrs, Range, attributes
+from insitu.step.attrs import Attrs, Range, attributes, make, names
 from insitu.step.ir import OPS, Counts, Level, Op, OpRecord, Phase, Trait, Value, over_batch, register
 
 if TYPE_CHECKING:
@@ -68,6 +70,28 @@ class SumsUpdate(Applied, Sums):
 @attributes
 class ConvolutionUpdate(Applied, ConvolutionDw):
     """The update of a kernel."""
+
+
+@attributes
+class Gated(Attrs):
+    """
+    Attributes:
+        pool: rows and columns of the map that share an error.
+        parts: that an error is divided into.
+    """
+
+    pool: tuple[int, int]
+    parts: Annotated[int, Range(1)] = 1
+
+
+@attributes
+class GatedSumsUpdate(SumsUpdate, Gated):
+    """The update of a bias whose map has pooled errors."""
+
+
+@attributes
+class GatedConvolutionUpdate(ConvolutionUpdate, Gated):
+    """The update of a kernel whose map has pooled errors."""
 
 
 @attributes
@@ -211,6 +235,63 @@ _register_fused("matmul_dw", SumsUpdate, _dense_update_torch)
 _register_fused("conv2d_dw", ConvolutionUpdate, _whole_update_torch("conv2d_dw"))
 _register_fused("sum_to_channels", SumsUpdate, _whole_update_torch("sum_to_channels"))
 _register_fused("bn_dgamma", NormUpdate, _whole_update_torch("bn_dgamma"))
+
+
+# --- errors of a pooled map, and the gate ----------------------------------------------------------------------
+
+
+def expanded(op: Op[Any]) -> tuple[Op, Op]:
+    """The two ops that a gated update is: the map of errors, and the update that reads it."""
+    d, h, *rest = op.inputs
+    a, plain = op.attrs, OPS[op.kind.removeprefix("gated_")]
+    window = UnpoolGate(kernel=a.pool, stride=a.pool, padding=(0, 0), parts=a.parts)
+    error = replace(h, name=f"{d.name}.map", format=d.format, role=d.role)
+    given = {k: v for k, v in a.explicit().items() if k not in names(Gated)} | {"operands": a.operands - 1}
+    update = replace(op, kind=plain.kind, inputs=(error, *rest), attrs=make(plain.attrs, given))
+    return Op("unpool_gate", (d, h), (error,), window, op.phase, op.where), update
+
+
+def _gated_torch(op: Op[Any], rt: TorchContext) -> Run:
+    """By way of the map, as a workspace."""
+    spread, update = expanded(op)
+    unpool, move = OPS["unpool_gate"].torch(spread, rt), OPS[update.kind].torch(update, rt)
+    return lambda d, h, *rest: move(unpool(d, h), *rest)
+
+
+def _gated_loops(op: Op[Any]) -> LoopNest | None:
+    """Of the map, whose elements enter as the bit of the gate: the inner sum adds inputs, and multiplies nothing."""
+    _, update = expanded(op)
+    nest = loops(update)
+    return nest and replace(nest, stationary=Operand.of(op.inputs[1], width=1))
+
+
+def _gated_counts(op: Op[Any]) -> Counts:
+    """A sum of the open elements of every window times its error."""
+    _, update = expanded(op)
+    made = OPS[update.kind].counts(update)
+    scaled = op.inputs[0].size * (op.inputs[op.attrs.operands].size // op.inputs[0].shape[1])
+    return replace(made, other={**made.other, op.phase: made.other.get(op.phase, 0) + scaled})
+
+
+def _register_gated(update: str, attrs: type[Applied]) -> None:
+    plain = OPS[update]
+    register(
+        replace(
+            plain,
+            kind=f"gated_{update}",
+            doc=f"{update} by the errors d_BCPQ of a map pooled by windows side by side, each for all of its window "
+            f"where the ReLU's output h_BCHW is above 0: gated_{update}(d, h, ...); no map of errors is stored",
+            attrs=attrs,
+            torch=_gated_torch,
+            counts=_gated_counts,
+            loops=_gated_loops if plain.loops else None,
+            fuses=f"gated_{plain.fuses}",
+        )
+    )
+
+
+_register_gated("conv2d_dw_update", GatedConvolutionUpdate)
+_register_gated("sum_to_channels_update", GatedSumsUpdate)
 
 
 def _deferred_counts(op: Op[Deferred]) -> Counts:

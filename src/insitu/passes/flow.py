@@ -18,6 +18,7 @@ from insitu.passes.fuse import (
     fuse_requant,
     fuse_updates,
     gate_before_unpool,
+    gate_into_updates,
     in_place,
     unpool_into_gate,
 )
@@ -40,6 +41,7 @@ FLOW: tuple[Pass, ...] = (
     fuse_updates,
     gate_before_unpool,
     unpool_into_gate,
+    gate_into_updates,
     drop_positions,
     least_memory,
 )

@@ -153,6 +153,29 @@ def unpool_into_gate(step: Step) -> Step:
     return replace(step, ops=ops).verify()
 
 
+def gate_into_updates(step: Step) -> Step:
+    """Updates that read ``unpool_gate(d, h)`` read d and h: where no other op reads it, the map is not made."""
+    used = users(step)
+    gated = {kind: f"gated_{kind}" for kind in OPS if f"gated_{kind}" in OPS}
+    fused: dict[Op, Op] = {}
+    gone: set[Op] = set()
+    for spread in step.ops:
+        if spread.kind != "unpool_gate" or spread.outputs[0] in step.outputs:
+            continue
+        (e,), a = spread.outputs, spread.attrs
+        readers = used.get(e, [])
+        if not all(op.kind in gated and op.inputs.index(e) == 0 for op in readers):
+            continue
+        gone.add(spread)
+        for op in readers:
+            kind = gated[op.kind]
+            more = {"operands": op.attrs.operands + 1, "pool": a.kernel, "parts": a.parts}
+            attrs = make(OPS[kind].attrs, op.attrs.explicit() | more)
+            fused[op] = replace(op, kind=kind, inputs=(*spread.inputs, *op.inputs[1:]), attrs=attrs)
+    ops = tuple(fused.get(op, op) for op in step.ops if op not in gone)
+    return replace(step, ops=ops).verify()
+
+
 def drop_positions(step: Step) -> Step:
     """Max pools whose positions nothing reads do not make them."""
     used = users(step)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder, Trace
-from insitu.network.graph import Block, Network
+from insitu.network.graph import Block, Layer, Network
 from insitu.rules.local import check_limit, decoder, pooled, walk_back
 from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Op, Phase, Role, Value
@@ -32,21 +32,26 @@ class Etch:
         relative: r, a part of the margin that grows with the layer's output. With ``margin`` 0 a silent layer has no
             margin, and layers fall silent (docs/own-rule.md). Both 0: a block learns from its mistakes alone.
         head: ``trained``, or ``fixed``: random signs in the precision's feedback format, which are never written.
-        violators: ``one``: the highest of the classes that violate the margin; ``all`` of them.
+        violators: of the classes that violate the margin, ``one``: the highest alone; ``mean``: all share an error of
+            1; ``all`` have one each. A single rival changes from sample to sample, and over many layers of convolutions
+            that noise buries the signal: take ``mean`` there.
         gate: the error stops at units that are off; ``False``: it moves them too.
         vote: heads of so many of the last hidden blocks whose scores are added to the network's own prediction.
         limit: features of a head at most; larger maps are average-pooled.
         shared: the last hidden block has no head: the output layer passes its error back to it, and no further.
+        sketch: a trained head reads so many sums of its features with random signs (feature hashing: nothing is stored
+            for them); 0: the features.
     """
 
     margin: float = 1.0
     relative: float = 0.0
     head: Literal["trained", "fixed"] = "trained"
-    violators: Literal["one", "all"] = "one"
+    violators: Literal["one", "mean", "all"] = "one"
     gate: bool = True
     vote: int = 0
     limit: int = 2048
     shared: bool = False
+    sketch: int = 0
 
     name: ClassVar[str] = "etch"
     forward_only: ClassVar[bool] = True
@@ -59,8 +64,9 @@ class Etch:
         for name in ("margin", "relative"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"rule etch has {name}={getattr(self, name):g}; use 0 or more")
-        if self.vote < 0:
-            raise ConfigError(f"rule etch has vote={self.vote}; use 0 or more")
+        for name in ("vote", "sketch"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"rule etch has {name}={getattr(self, name)}; use 0 or more")
 
     def emit(self, net: Network, b: Builder) -> None:
         ask_labels(self.name, b, "its margins are between classes")
@@ -99,7 +105,7 @@ class Etch:
         """The error at a block's activation; a trained head learns too."""
         start = len(b.ops)
         if self.head == "trained":
-            head = b.head(decoder(b.layer or "", h.shape[1:], b.classes, self.limit), h, zero=True)
+            head = b.head(self._head(b.layer or "", h, b.classes), h, zero=True)
             error = b.backward(head, self._error(b, head.output, head.ops))
             assert error is not None
             return error
@@ -111,13 +117,16 @@ class Etch:
         """s = A_l q(h), h pooled to at most ``limit`` features."""
         block = b.layer or ""
         if self.head == "trained":
-            return b.head(decoder(block, h.shape[1:], b.classes, self.limit), h, zero=True).output
+            return b.head(self._head(block, h, b.classes), h, zero=True).output
         layers = pooled(block, h.shape[1:], self.limit).layers
         rows = b.head(layers, h).output if layers else h
         stream = f"{block}.codes"
         init = Init("uniform", stream, float(rows.shape[1] ** -0.5))
         codes = b.resident(stream, (b.classes, rows.shape[1]), Role.FEEDBACK, init)
         return b.emit1("matmul", rows, codes, **_FORWARD)
+
+    def _head(self, block: str, h: Value, classes: int) -> list[Layer]:
+        return decoder(block, h.shape[1:], classes, self.limit, self.sketch)
 
     def _error(self, b: Builder, scores: Value, ops: Sequence[Op], *, output: bool = False) -> Value:
         """e of the scores that a chain of ops ends in."""
@@ -130,7 +139,8 @@ class Etch:
                 *((h,) if self.relative else ()),
                 relative=self.relative * float((h.size // h.shape[0]) ** -0.5),
                 margin=self.margin,
-                every=self.violators == "all",
+                every=self.violators != "one",
+                **({"mean": True} if self.violators == "mean" else {}),
                 scale=1.0 / b.batch,
                 with_loss=output and b.with_loss,
                 role=Role.ERROR,

@@ -53,9 +53,11 @@ def pooled(block: str, shape: Shape, limit: int) -> Describe:
     return head
 
 
-def decoder(block: str, shape: Shape, outputs: int, limit: int) -> list[Layer]:
-    """The linear classifier of a block: pool, flatten, dense."""
+def decoder(block: str, shape: Shape, outputs: int, limit: int, sketch: int = 0) -> list[Layer]:
+    """The linear classifier of a block: pool, flatten, a sketch of so many numbers if there are more, dense."""
     head = pooled(block, shape, limit)
+    if 0 < sketch < head.shape[0]:
+        head.sketch(sketch, f"{block}.head.sketch", name=f"{block}.head.sketch")
     head.dense(outputs, name=f"{block}.head")
     return head.layers
 

@@ -36,7 +36,7 @@ from insitu.run.integer_products import (
     requant,
     sum_to_channels,
 )
-from insitu.run.integer_updates import deferred, fused, update
+from insitu.run.integer_updates import deferred, fused, gated, update
 from insitu.step.context import StepContext
 from insitu.step.ir import Op, Role, Step, Value
 
@@ -47,6 +47,10 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "matmul_dw_deferred": deferred(matmul_dw),
     **{
         f"{gradient.__name__}_update": fused(gradient) for gradient in (matmul_dw, conv2d_dw, sum_to_channels)
+    },
+    **{
+        f"gated_{gradient.__name__}_update": fused(gated(gradient))
+        for gradient in (conv2d_dw, sum_to_channels)
     },
 }
 """The function of every op by its kind."""

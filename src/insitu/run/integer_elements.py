@@ -181,8 +181,8 @@ def margin_error(op: Op, _context: StepContext, z_BC: Ints, label_B: Ints) -> In
 def violated(
     op: Op, _context: StepContext, z_BC: Ints, label_B: Ints, h: Ints | None = None, e: Any = 0
 ) -> Ints:
-    """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y;
-    bound = floor(sum |h| 2**(e - shift)) + margin, without h the margin."""
+    """1 at a class j with z_j - z_y + bound > 0 (every one, or the first of the highest score), -count at y, both times
+    shares[count] if there are shares; bound = floor(sum |h| 2**(e - shift)) + margin, without h the margin."""
     rows, bound = np.arange(len(z_BC)), op.attrs.margin
     if h is not None:
         k = op.attrs.shift - int(e)
@@ -196,8 +196,9 @@ def violated(
         first = np.zeros_like(wrong)
         first[rows, others.argmax(1)] = True
         wrong &= first
-    t = _hot(label_B, z_BC.shape[1])
-    return saturate(wrong - t * wrong.sum(1, keepdims=True), op.outputs[0].format)
+    t, count = _hot(label_B, z_BC.shape[1]), wrong.sum(1, keepdims=True)
+    share = np.array(op.attrs.shares)[count] if op.attrs.shares else 1
+    return saturate(share * (wrong - t * count), op.outputs[0].format)
 
 
 def less_first_half(op: Op, _context: StepContext, p_N: Ints) -> Ints:

@@ -132,6 +132,24 @@ def random_project(op: Op, context: StepContext, e_BC: Ints) -> Ints:
     return e_BC @ _fixed_matrix(op, context, e_BC.shape[1])
 
 
+def _hashed(op: Op, context: StepContext, features: int, columns: int) -> tuple[Ints, Ints]:
+    """Of every feature the number of a sketch that it is added to, and its sign."""
+    drawn = words(context, op.attrs.stream, features, fixed=True)
+    return (drawn % 2**16) * columns // 2**16, np.where(drawn < 2**31, 1, -1)
+
+
+def sketch(op: Op, context: StepContext, h_BF: Ints) -> Ints:
+    bucket, sign = _hashed(op, context, h_BF.shape[1], op.attrs.columns)
+    z = np.zeros((len(h_BF), op.attrs.columns), np.int64)
+    np.add.at(z, (slice(None), bucket), sign * h_BF)
+    return z
+
+
+def unsketch(op: Op, context: StepContext, d_BR: Ints) -> Ints:
+    bucket, sign = _hashed(op, context, op.attrs.columns, d_BR.shape[1])
+    return saturate(sign * d_BR[:, bucket], op.outputs[0].format)
+
+
 def random_rows(op: Op, context: StepContext, label_B: Ints) -> Ints:
     return _fixed_matrix(op, context, int(label_B.max()) + 1)[label_B]
 
@@ -249,7 +267,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
         *(requant, matmul, matmul_dx, matmul_dw, sum_to_channels, project, select_rows),
-        *(fixed_random, random_project, random_rows, conv2d, conv2d_dx, conv2d_dw),
+        *(sketch, unsketch, fixed_random, random_project, random_rows, conv2d, conv2d_dx, conv2d_dw),
         *(max_pool, max_unpool, sum_pool, sum_unpool, unpool_gate),
     )
 }

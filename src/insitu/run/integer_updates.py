@@ -45,6 +45,18 @@ def fused(gradient: Callable[..., Ints]) -> Callable[..., None]:
     return run
 
 
+def gated(gradient: Callable[..., Ints]) -> Callable[..., Ints]:
+    """Of a pooled map: an error d belongs to all of its window of ``pool``, where the ReLU's output h is above 0."""
+
+    def run(op: Op, context: StepContext, d: Ints, h: Ints, *rest: Array) -> Ints:
+        rows, columns = op.attrs.pool
+        spread, e = d.repeat(rows, 2).repeat(columns, 3), np.zeros(h.shape, np.int64)
+        e[:, :, : spread.shape[2], : spread.shape[3]] = spread
+        return gradient(op, context, e * (h > 0), *rest)
+
+    return run
+
+
 def deferred(gradient: Callable[..., Ints]) -> Callable[..., None]:
     """``<gradient op>_deferred``: operands of steps with an error are kept, and every ``defer`` of them move w."""
 

@@ -102,6 +102,12 @@ def _select_rows(em: Emitter, op: Op) -> Calls:
     return _call("select_rows", *em.arrays((matrix, label, op.outputs[0])), n)
 
 
+def _hashed(em: Emitter, op: Op) -> Calls:
+    x, y = op.inputs[0], op.outputs[0]
+    n = em.dense(x.shape[0], y.shape[1], x.shape[1])
+    return _call(op.kind, *em.arrays((x, y)), n, stream_of(op.attrs.stream), CLOCK)
+
+
 def _random_rows(em: Emitter, op: Op) -> Calls:
     (label,) = op.inputs
     n = em.dense(label.shape[0], 0, op.attrs.columns)
@@ -206,6 +212,27 @@ def _conv2d_dw_update(em: Emitter, op: Op) -> Calls:
     rest, move = _moved(em, op)
     n = _geometry(em, op, d, x.shape, op.attrs.kernel)
     return _call("conv2d_dw_update", em.array(d), em.array(x), *rest, n, move, CLOCK)
+
+
+def _gated(
+    em: Emitter, op: Op, d: Value, x: Sequence[int], w: Sequence[int], geometry: Sequence[Any]
+) -> tuple[Text, ...]:
+    """The map of errors behind the update of a layer, and the window that shares one."""
+    return em.conv(d.shape[0], x, w[0], d.shape[2:], w[2:], *geometry), *(f"{n}u" for n in op.attrs.pool)
+
+
+def _gated_conv2d_dw_update(em: Emitter, op: Op) -> Calls:
+    d, h, x = op.inputs[:3]
+    rest, move = _moved(em, op)
+    n = _gated(em, op, h, x.shape[1:], op.attrs.kernel, op.attrs.geometry)
+    return _call("gated_conv2d_dw_update", *em.arrays((d, h, x)), *rest, *n, move, CLOCK)
+
+
+def _gated_sum_to_channels_update(em: Emitter, op: Op) -> Calls:
+    d, h = op.inputs[:2]
+    rest, move = _moved(em, op)
+    n = _gated(em, op, h, h.shape[1:], (h.shape[1], 1, 1, 1), ((1, 1), (0, 0)))
+    return _call("gated_sum_to_channels_update", *em.arrays((d, h)), *rest, *n, move, CLOCK)
 
 
 def _sum_to_channels_update(em: Emitter, op: Op) -> Calls:
@@ -369,7 +396,9 @@ def _violated(em: Emitter, op: Op) -> Calls:
     ]  # of the layer's output and its exponent, where the margin grows with it
     arrays = (*em.arrays((z, label)), *size, em.array(op.outputs[0]))
     shape = (f"{z.shape[0]}u", f"{z.shape[1]}u")
-    return _call("violated", *arrays, *shape, op.attrs.shift, op.attrs.margin, f"{int(op.attrs.every)}u")
+    a = op.attrs
+    shares = em.constants.table(a.shares) if a.shares else NULL
+    return _call("violated", *arrays, *shape, a.shift, a.margin, f"{int(a.every)}u", shares)
 
 
 def _less_first_half(em: Emitter, op: Op) -> Calls:
@@ -385,6 +414,8 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "matmul_dw": _matmul_dw,
     "project": _project,
     "random_project": _random_project,
+    "sketch": _hashed,
+    "unsketch": _hashed,
     "select_rows": _select_rows,
     "random_rows": _random_rows,
     "fixed_random": _fixed_random,
@@ -397,6 +428,8 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "matmul_dw_update": _matmul_dw_update,
     "conv2d_dw_update": _conv2d_dw_update,
     "sum_to_channels_update": _sum_to_channels_update,
+    "gated_conv2d_dw_update": _gated_conv2d_dw_update,
+    "gated_sum_to_channels_update": _gated_sum_to_channels_update,
     "requant": _requant,
     "exponent": _exponent,
     "norm_exponent": _norm_exponent,

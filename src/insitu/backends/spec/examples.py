@@ -68,6 +68,7 @@ def _told(found: Example) -> int:
 # --- small arrays ------------------------------------------------------------------------------------------------
 
 GEOMETRY = {"stride": (2, 2), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
+SAME = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1), "groups": 1}
 POOL = {"kernel": (2, 2), "stride": (2, 2), "padding": (0, 0)}
 PLANE, KERNEL, ERROR = (1, 1, 3, 3), (1, 1, 3, 3), (1, 1, 2, 2)
 WIDE, HALF = (1, 1, 2, 4), (1, 1, 1, 2)
@@ -91,6 +92,13 @@ SMALL: dict[str, tuple[Sequence[Shape], dict[str, Any]]] = {
     "fixed_random": ((), {"shape": (1, 4)}),
     "random_project": (((1, 2),), {"columns": 3}),
     "random_rows": (((1,),), {"columns": 3}),
+    "sketch": (((1, 4),), {"columns": 2}),
+    "unsketch": (((1, 2),), {"columns": 4}),
+    "gated_conv2d_dw_update": (
+        (HALF, WIDE, WIDE),
+        {**SAME, "pool": (2, 2), "kernel": KERNEL, "weight": KERNEL},
+    ),
+    "gated_sum_to_channels_update": ((HALF, WIDE), {"pool": (2, 2), "weight": (1,)}),
     "max_pool": ((WIDE,), {**POOL, "size": None}),
     "max_unpool": ((HALF, HALF), {"shape": WIDE}),
     "sum_pool": ((WIDE,), POOL),

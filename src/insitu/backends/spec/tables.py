@@ -198,6 +198,9 @@ def drawn(op: Op) -> Iterator[Drawn]:
         yield Drawn(stream, op.outputs[0].size, "an element of the result each, row-major", fixed=True)
     elif op.kind in ("random_project", "random_rows"):
         yield _of_matrix(op)
+    elif op.kind in ("sketch", "unsketch"):
+        features = op.inputs[0].shape[1] if op.kind == "sketch" else attrs.columns
+        yield Drawn(stream, features, "a feature each", fixed=True)
 
 
 def _of_update(o: BoundUpdate, w: Value) -> Drawn:

@@ -84,9 +84,11 @@ def _lenet5(s: Sketch, _match: re.Match[str]) -> None:
 
 
 def _cnn(s: Sketch, match: re.Match[str]) -> None:
-    for channels in _sizes(match):
-        s.hidden_conv(channels, 3, padding=1)
-        s.drop()
+    for stage in match["sizes"].split("-"):
+        channels, _, count = stage.partition("x")
+        for _ in range(int(count or 1)):
+            s.hidden_conv(int(channels), 3, padding=1)
+            s.drop()
         if min(s.shape[1:]) >= 2:
             s.max_pool(2)
     s.logits()
@@ -241,10 +243,11 @@ ENTRIES: tuple[Entry, ...] = (
         activation="tanh",
     ),
     Entry(
-        r"cnn-(?P<sizes>[1-9]\d*(-[1-9]\d*)*)",
-        ("cnn-16-32", "cnn-8-16"),
-        "3x3 convolutions with these channels, each with a 2x2 max pool, for small images: cnn-C1-C2-...",
-        "none: a small network for the built-in digits",
+        r"cnn-(?P<sizes>[1-9]\d*(x[1-9]\d*)?(-[1-9]\d*(x[1-9]\d*)?)*)",
+        ("cnn-16-32", "cnn-8-16", "cnn-16x2-32x2-64x2"),
+        "3x3 convolutions with these channels, each with a 2x2 max pool, for small images: cnn-C1-C2-...; "
+        "with CxN, N of them before a pool",
+        "none: a small network for the built-in digits; a plain stack to see what depth does",
         _cnn,
         input_shape=(1, 8, 8),
     ),

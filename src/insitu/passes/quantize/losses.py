@@ -11,6 +11,9 @@ from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op, Value
 
+WHOLE = 16
+"""The error that violators of a margin share, in units: 6 bits hold it, and the share of one of nine is 2."""
+
 
 def one_of(q: Quantizer) -> int:
     """1.0 in the policy's error bits."""
@@ -81,11 +84,14 @@ def _violation(q: Quantizer, op: Op) -> None:
             raise q.refuse("its layer has an exponent per sample; use activation_exponent=static")
         operands += [h.value] if h.exponent is None else [h.value, h.exponent]
         shift = nearest_shift(op.attrs.relative * h.unit / z.unit)
-    fmt = q.wide(op.inputs[0].shape[1] - 1 if every else 1, scale)
+    most = op.inputs[0].shape[1] - 1 if every else 1
     how = {"shift": shift, "margin": round(op.attrs.margin / z.unit), "every": every}
-    made = q.one("violated", *operands, **how, format=fmt, unit=scale, like=out)
+    if op.attrs.mean:
+        how["shares"] = shares = (0, *(round(WHOLE / n) for n in range(1, most + 1)))
+        most, scale = max(n * share for n, share in enumerate(shares)), scale / WHOLE
+    made = q.one("violated", *operands, **how, format=q.wide(most, scale), unit=scale, like=out)
     q.lowered[out] = LoweredValue(made)
-    _monitor(q, op, z, "xent", scale)
+    _monitor(q, op, z, "xent", op.attrs.scale)
 
 
 @lowers("bce_error")

@@ -1,4 +1,4 @@
-"""Pooling and its adjoints."""
+"""Pooling, sketches and their adjoints."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from math import ceil, prod
 from typing import Any
 
 from insitu.ops.pool import Window
-from insitu.passes.quantize.units import LoweredValue
+from insitu.passes.quantize.units import LoweredValue, fixed
 from insitu.passes.quantize.walk import Quantizer, lowers
 from insitu.step.ir import Op
 
@@ -75,3 +75,40 @@ def _avg_unpool(q: Quantizer, op: Op) -> None:
     )
     spread = d.like(made)
     q.lowered[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)
+
+
+@lowers("sketch")
+def _sketch(q: Quantizer, op: Op) -> None:
+    """In as many bits as the features, one of them for the sign."""
+    x, out, a = q.of(op.inputs[0]), op.outputs[0], op.attrs
+    unit = x.unit * 2.0**-a.shift
+    bound = op.inputs[0].shape[1] * x.format.max_abs
+    total = q.one(
+        "sketch",
+        x.value,
+        unit=unit,
+        like=out,
+        suffix=".sum",
+        format=q.wide(bound, unit),
+        columns=a.columns,
+        stream=a.stream,
+    )
+    step = x.unit if x.format.least < 0 else 2.0 * x.unit
+    made = q.to(LoweredValue(total), fixed(True, x.format.bits, step), step, out, q.precision.rounding)
+    q.lowered[out] = x.like(made.value)
+
+
+@lowers("unsketch")
+def _unsketch(q: Quantizer, op: Op) -> None:
+    d, a = q.of(op.inputs[0]), op.attrs
+    unit = d.unit * 2.0**-a.shift
+    made = q.one(
+        "unsketch",
+        d.value,
+        format=d.format,
+        unit=unit,
+        like=op.outputs[0],
+        columns=a.columns,
+        stream=a.stream,
+    )
+    q.lowered[op.outputs[0]] = d.like(made)

@@ -132,6 +132,11 @@ void insitu_matmul_dx(const insitu_array *d, const insitu_array *w, const insitu
 void insitu_matmul_dw(const insitu_array *d, const insitu_array *x, const insitu_array *g, const insitu_dense *n,
                       const insitu_fit *end, const insitu_clock *clock);
 /* e_BI = d_BO m_OI with m regenerated */
+/* Features are added up in n->outputs numbers with random signs, and errors of these sent back to n->outputs features. */
+void insitu_sketch(const insitu_array *x, const insitu_array *y, const insitu_dense *n, uint32_t stream,
+                   const insitu_clock *clock);
+void insitu_unsketch(const insitu_array *d, const insitu_array *e, const insitu_dense *n, uint32_t stream,
+                     const insitu_clock *clock);
 void insitu_random_project(const insitu_array *d, const insitu_array *e, const insitu_dense *n, uint32_t stream,
                            int32_t reach, const insitu_clock *clock);
 /* out_BI = m[label_B, :I] */
@@ -167,6 +172,15 @@ void insitu_matmul_dw_deferred(const insitu_array *d, const insitu_array *x, con
 void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_conv *n,
                              const insitu_move *move, const insitu_clock *clock);
+/* The same by the errors d of windows of rows x columns, each where the output h is above 0. */
+void insitu_gated_conv2d_dw_update(const insitu_array *d, const insitu_array *h, const insitu_array *x,
+                                   const insitu_array *e, const insitu_array *w, const insitu_array *state,
+                                   const insitu_conv *n, uint32_t rows, uint32_t columns, const insitu_move *move,
+                                   const insitu_clock *clock);
+void insitu_gated_sum_to_channels_update(const insitu_array *d, const insitu_array *h, const insitu_array *e,
+                                         const insitu_array *w, const insitu_array *state, const insitu_conv *n,
+                                         uint32_t rows, uint32_t columns, const insitu_move *move,
+                                         const insitu_clock *clock);
 void insitu_sum_to_channels_update(const insitu_array *d, const insitu_array *e, const insitu_array *w,
                                    const insitu_array *state, uint32_t batch, uint32_t channels, uint32_t inner,
                                    const insitu_move *move, const insitu_clock *clock);
@@ -237,10 +251,10 @@ void insitu_difference_error(const insitu_array *z, const insitu_array *label, c
 uint32_t insitu_margin_error(const insitu_array *z, const insitu_array *label, const insitu_array *e, uint32_t batch,
                              uint32_t classes, int32_t one, int32_t low, int32_t high);
 /* 1 at a class within the margin floor(sum |h| 2^(exponent - shift)) + margin of the right one (every one, or the first of
-   the highest score), minus their number there; h and exponent may be NULL. */
+   the highest score), minus their number there, both times shares[their number]; h, exponent and shares may be NULL. */
 uint32_t insitu_violated(const insitu_array *z, const insitu_array *label, const insitu_array *h,
                          const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes,
-                         int32_t shift, int32_t margin, uint32_t every);
+                         int32_t shift, int32_t margin, uint32_t every, const insitu_array *shares);
 void insitu_less_first_half(const insitu_array *p, const insitu_array *e, int32_t one, int32_t low, int32_t high);
 
 #ifdef __cplusplus

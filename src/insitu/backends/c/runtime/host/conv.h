@@ -22,6 +22,11 @@ int insitu_host_conv2d_dx(const insitu_array *d, const insitu_array *w, const in
 /* m: the weights that move, begun; or NULL, and the gradient becomes g. */
 int insitu_host_conv2d_dw(const insitu_array *d, const insitu_array *x, const insitu_array *g, insitu_mover *m,
                           const insitu_conv *n, const insitu_fit *end, const insitu_clock *clock);
+/* The gradient of a pooled map's errors. */
+int insitu_host_gated_conv2d_dw_update(const insitu_array *d, const insitu_array *h, const insitu_array *x,
+                                       const insitu_array *e, const insitu_array *w, const insitu_array *state,
+                                       const insitu_conv *n, uint32_t rows, uint32_t columns, const insitu_move *move,
+                                       const insitu_clock *clock);
 
 /* Channels that are a group each. */
 int insitu_host_depthwise(const insitu_array *x, const insitu_array *w, const insitu_array *bias, const insitu_array *z,

@@ -17,7 +17,7 @@ static int64_t limit_of(const insitu_array *h, uint32_t first, uint32_t features
 
 uint32_t insitu_violated(const insitu_array *z, const insitu_array *label, const insitu_array *h,
                          const insitu_array *exponent, const insitu_array *e, uint32_t batch, uint32_t classes,
-                         int32_t shift, int32_t margin, uint32_t every)
+                         int32_t shift, int32_t margin, uint32_t every, const insitu_array *shares)
 {
     const uint32_t features = h == NULL ? 0u : h->size / batch;
     const int32_t k = shift - (exponent == NULL ? 0 : insitu_get(exponent, 0));
@@ -53,6 +53,13 @@ uint32_t insitu_violated(const insitu_array *z, const insitu_array *label, const
             }
         }
         insitu_set(e, hot, -count);
+        if (shares != NULL) {
+            const int32_t share = insitu_get(shares, (uint32_t)count);
+
+            for (uint32_t c = first; c < first + classes; c++) {
+                insitu_set(e, c, share * insitu_get(e, c));
+            }
+        }
         fired++;
     }
     return fired;
