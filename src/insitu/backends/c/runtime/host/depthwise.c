@@ -43,6 +43,20 @@ static int taps_of(insitu_taps *t, const insitu_conv *n, uint32_t height, uint32
     return 1;
 }
 
+/* The same array as bytes: planes of narrow words begin anywhere. A thread's room holds it until the next one. */
+static insitu_array widened(const insitu_array *a, insitu_room *room)
+{
+    insitu_array bytes = *a;
+
+    if (a->bits < 8u && a->size <= INSITU_PLANES) {
+        bytes.data = room->bytes;
+        bytes.bits = 8;
+        bytes.form = a->form == INSITU_UNSIGNED ? INSITU_UNSIGNED : INSITU_SIGNED;
+        (void)insitu_host_bytes(a, room);
+    }
+    return bytes;
+}
+
 /* Elements of a plane of h by w, from row `top` and column `left` of a frame on. */
 static void fill(const insitu_taps *t, const insitu_array *a, uint32_t first, uint32_t h, uint32_t w, uint32_t top, uint32_t left,
                  int16_t *frame)
@@ -186,6 +200,7 @@ int insitu_host_depthwise_dw(const insitu_array *d, const insitu_array *x, const
                              const insitu_conv *n, const insitu_fit *end, const insitu_clock *clock)
 {
     const uint32_t first = m == NULL ? 0u : m->first, stop = m == NULL ? n->k : m->stop;
+    const insitu_array bytes = widened(x, insitu_host_room());
     int32_t sums[TAPS + 1u];
     insitu_taps t;
     uint32_t k;
@@ -195,7 +210,7 @@ int insitu_host_depthwise_dw(const insitu_array *d, const insitu_array *x, const
     if (m != NULL)
         insitu_move_columns(m, 0, t.taps);
     for (k = first; k < stop; k++) {
-        fill(&t, x, k * n->h * n->w, n->h, n->w, n->padding[0], n->padding[1], t.room->frame[0]);
+        fill(&t, &bytes, k * n->h * n->w, n->h, n->w, n->padding[0], n->padding[1], t.room->frame[0]);
         fill(&t, d, k * n->p * n->q, n->p, n->q, 0, 0, t.room->frame[1]);
         gradient(&t, sums);
         if (m == NULL) {
