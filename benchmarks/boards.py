@@ -22,6 +22,7 @@ from insitu.backends.c.firmware import on_board
 from insitu.backends.c.project import Project, write
 from insitu.errors import ConfigError
 from insitu.experiment.export import exportable
+from insitu.run.program import Program
 
 DIGITS = (
     ("mlp-64-32-10", "drtp"),
@@ -41,7 +42,7 @@ STEPS = 4
 WORDS = "edge-latent-free-8"
 
 
-def exported(
+def program(
     place: str,
     data: str,
     network: str,
@@ -51,8 +52,9 @@ def exported(
     steps: int = STEPS,
     rule_options: Mapping[str, Any] | None = None,
     **options: str,
-) -> Project:
-    """The project of a run that learns one sample at a time from initial values, written under a folder.
+) -> Program:
+    """The program of a run that learns one sample at a time from initial values; its configuration is written under a
+    folder.
 
     Args:
         rule_options: of the rule; ``options``: of the network, beside ReLU.
@@ -63,7 +65,12 @@ def exported(
     config.write_text(
         yaml.safe_dump(fields | {"network_options": {"activation": "relu", **options}}), "utf-8"
     )
-    return write(exportable(config, steps=steps), Path(place) / "c")
+    return exportable(config, steps=steps)
+
+
+def exported(place: str, data: str, network: str, rule: str, **options: Any) -> Project:
+    """The project of that, written under the folder."""
+    return write(program(place, data, network, rule, **options), Path(place) / "c")
 
 
 def rows() -> list[dict[str, Any]]:

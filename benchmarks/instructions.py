@@ -16,17 +16,28 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from boards import exported
+import numpy as np
+
+from boards import program
 from insitu.backends.c.firmware import on_board
+from insitu.backends.c.project import write
 from insitu.errors import ConfigError
 from insitu.hardware.cost import cost
 from insitu.hardware.target import find
 from insitu.passes import plan
+from insitu.run.integer import run
+from insitu.run.program import Program
+from insitu.run.trace import trace, triggered
 from insitu.step.ir import Step
+from insitu.step.triggers import triggers_of
 from mlperf_tiny import Prior, _band, _round, fit, macs
+
+SILENT = "etch, silent"
+"""``etch`` without a margin, whose heads begin with zeros, on samples of the class that the network predicts."""
 
 PROGRAMS = (
     ("digits", "mlp-64-32-10", "drtp"),
@@ -37,6 +48,16 @@ PROGRAMS = (
     ("mnist", "mlp-784-64-64-10", "bp-stash"),
     ("digits", "cnn-8-16", "drtp"),
     ("digits", "cnn-8-16", "bp"),
+    ("digits", "mlp-64-32-10", "bp-stash"),
+    ("digits", "cnn-8-16", "bp-stash"),
+    ("digits", "mlp-64-32-10", "etch"),
+    ("digits", "mlp-64-32-10", SILENT),
+    ("digits", "cnn-8-16", "etch"),
+    ("digits", "cnn-8-16", SILENT),
+    ("digits", "cnn-16-32", "etch"),
+    ("mnist", "mlp-784-100-10", "etch"),
+    ("mnist", "lenet5", "etch"),
+    ("mnist", "lenet5", SILENT),
     ("digits", "cnn-16-32", "pred"),
     ("digits", "cnn-16-16-16", "dgl"),
     ("mnist", "lenet5", "drtp"),
@@ -56,6 +77,9 @@ TARGETS = {"m4": "stm32l4r5-c", "rv32imc": "esp32c3-c"}
 
 RECORDS = {"m4": "instructions.json", "rv32imc": "instructions-rv32imc.json"}
 TARGET = TARGETS["m4"]
+TIMEOUT = 600.0
+"""Seconds of a self-test in the emulator."""
+
 NOISE = 0.15
 """Standard deviation of the logarithm of a counted over a modelled pass."""
 
@@ -69,6 +93,7 @@ PRIOR: Prior = {
     "dense": (2.0, 0.7),
     "dense_dx": (4.0, 1.0),
     "unpack": (50.0, 0.7),
+    "word": (25.0, 0.5),
     "update": (6.5, 0.7),
     "conv_update": (300.0, 1.0),
     "random": (8.0, 0.7),
@@ -79,13 +104,34 @@ PRIOR: Prior = {
 """Instructions per unit, and the standard deviation of their logarithm: kernels counted alone, or read."""
 
 
-def units(step: Step) -> dict[str, float]:
+def units(step: Step, triggers: Sequence[float] = (), target: str = TARGET) -> dict[str, float]:
     """Work of a step by class."""
-    found = dict.fromkeys(PRIOR, 0.0)
-    for row in cost(step, plan(step), find(TARGET)).rows:
+    known = find(target).cycles
+    found = {name: 0.0 for name in PRIOR if getattr(known, name) is not None}
+    for row in cost(step, plan(step), find(target), triggers=triggers).rows:
         for (entry, *_), amount in row.cycle_uses.items():
             found[entry.removeprefix("cycles.")] += amount
     return found
+
+
+def made(place: str, data: str, network: str, rule: str) -> Program:
+    """The program of a row."""
+    if rule != SILENT:
+        return program(place, data, network, rule, norm="fold")
+    found = program(place, data, network, "etch", norm="fold", rule_options={"margin": 0.0})
+    arrays = {name: np.array(a) for name, a in found.initial_state.items()}
+    scores = [run(found.inference, arrays, x, None, found.context(0))[0] for x, _ in found.batches]
+    return replace(found, batches=tuple((x, s.argmax(1)) for (x, _), s in zip(found.batches, scores)))
+
+
+def shares(program: Program) -> list[float]:
+    """Of the training steps, those at which each trigger fires."""
+    step, steps = program.steps[0], len(program.batches)
+    waits = [step.ops.index(op) for op in triggers_of(step).values()]
+    if not waits:
+        return []
+    fired = [ops for _, ops in triggered(program, steps, trace(program, steps))]
+    return [sum(op in ops for ops in fired) / steps for op in waits]
 
 
 def passes(core: str) -> list[dict[str, Any]]:
@@ -93,19 +139,23 @@ def passes(core: str) -> list[dict[str, Any]]:
     found = []
     for data, network, rule in PROGRAMS:
         with tempfile.TemporaryDirectory() as place:
-            made = exported(place, data, network, rule, norm="fold")
+            learner = made(place, data, network, rule)
             try:
-                board = on_board(made, core, run=True)
+                board = on_board(write(learner, Path(place) / "c"), core, run=True, timeout=TIMEOUT)
             except ConfigError as error:
                 print(error, flush=True)
                 continue
         named = {"data": data, "network": network, "rule": rule}
         named |= {"planned_bytes": board.planned, "bytes": board.memory}
-        for kind, step, counted in (
-            ("forward", made.program.inference, board.per_inference),
-            ("step", made.program.steps[0], board.per_step),
+        fires = shares(learner)
+        for kind, step, often, counted in (
+            ("forward", learner.inference, [], board.per_inference),
+            ("step", learner.steps[0], fires, board.per_step),
         ):
-            found.append(named | {"pass": kind, "counted": counted, "work": units(step)})
+            more = {"triggers": often} if often else {}
+            found.append(
+                named | {"pass": kind, "counted": counted, **more, "work": units(step, often, TARGETS[core])}
+            )
         print(data, network, rule, board.per_inference, board.per_step, flush=True)
     return found
 
@@ -118,7 +168,8 @@ def costs(rows: Sequence[dict[str, Any]], without: int | None = None) -> dict[st
         None if without is not None and programs[i] == programs[without] else r["counted"] / macs(r["work"])
         for i, r in enumerate(rows)
     )
-    return fit({"board": points}, work, PRIOR, free=False, shared=1e-6, noise=NOISE)[1]
+    prior = {name: p for name, p in PRIOR.items() if name in rows[0]["work"]}
+    return fit({"board": points}, work, prior, free=False, shared=1e-6, noise=NOISE)[1]
 
 
 def measure(core: str) -> dict[str, Any]:
@@ -143,7 +194,7 @@ def main() -> None:
     record = measure(args.board)
     for row in record["rows"]:
         print(
-            f"{row['network']:20} {row['rule']:12} {row['pass']:8} {row['counted']:12,.0f} {row['error']:+7.1%}"
+            f"{row['network']:20} {row['rule']:14} {row['pass']:8} {row['counted']:12,.0f} {row['error']:+7.1%}"
         )
     for name, band in record["costs"].items():
         print(f"  {name}: {{value: {band['value']:g}, low: {band['low']:g}, high: {band['high']:g}}}")

@@ -19,14 +19,16 @@ from insitu.hardware.target import find
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BAR = 0.15
 BEYOND = {
-    ("mlp-64-100-50-10", "dfa"): 0.16,
-    ("mlp-784-100-10", "drtp"): 0.40,
-    ("mlp-784-64-64-10", "bp-stash"): 0.91,
-    ("lenet5", "bp-stash"): 0.40,
-    ("cnn-16-32", "pred"): 0.16,
-    ("ds-cnn", "dgl"): 0.19,
+    ("mlp-64-32-10", "drtp", "step"): 0.21,
+    ("mlp-784-100-10", "drtp", "step"): 0.22,
+    ("mlp-64-32-10", "etch", "step"): 0.31,
+    ("mlp-64-32-10", "etch, silent", "step"): 0.25,
+    ("cnn-8-16", "etch", "step"): 0.19,
+    ("mlp-784-100-10", "etch", "step"): 0.62,
+    ("lenet5", "bp-stash", "step"): 0.24,
+    ("resnet8", "dgl", "step"): 0.20,
 }
-"""Training steps beyond the bar, and how far: what the model does not know (docs/c.md). Results, not tolerances."""
+"""Passes beyond the bar, and how far: what the model does not know (docs/c.md). Results, not tolerances."""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,7 @@ def test_bytes_are_the_planned_ones(record: dict[str, Any]) -> None:
 def test_program_left_out(record: dict[str, Any], bench: ModuleType) -> None:
     assert len(record["rows"]) == 2 * len(bench.PROGRAMS)
     for row in record["rows"]:
-        far = BEYOND.get((row["network"], row["rule"]), BAR) if row["pass"] == "step" else BAR
+        far = BEYOND.get((row["network"], row["rule"], row["pass"]), BAR)
         assert abs(row["error"]) <= far, row
 
 

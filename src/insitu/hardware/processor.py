@@ -12,9 +12,9 @@ from math import ceil
 
 from insitu.hardware.bill import Row, Use, priced
 from insitu.hardware.target import Processor
-from insitu.hardware.work import Work
+from insitu.hardware.work import Work, works
 from insitu.ops.loops import LoopNest
-from insitu.step.ir import Op
+from insitu.step.ir import Op, Value
 
 LEVEL = "ram"
 
@@ -40,10 +40,33 @@ def _cycles(target: Processor, op: Op, part: Work) -> Iterator[tuple[Use, float]
     kind = kernel(target, op, part)
     amount = float(part.amount)
     yield (f"cycles.{kind}", *_factor(part, kind)), amount
-    if part.product is not None and not part.real and min(part.widths) < 8:
+    if target.cycles.word is not None:
+        yield from _packed(op, part)
+    elif part.product is not None and not part.real and min(part.widths) < 8:
         yield ("cycles.unpack",), amount
     if target.cycles.call is not None:
         yield ("cycles.call",), 1.0
+
+
+def _packed(op: Op, part: Work) -> Iterator[tuple[Use, float]]:
+    """Words that are not whole bytes, where they are known apart: read and written once by an op, weights at every MAC.
+    The gradient and the adjoint of a convolution have no other form than element by element for them."""
+    if part.product is not None and op.kind.startswith("conv2d") and part.product.form != "forward":
+        columns = op.attrs.stride[1] if part.product.form == "dw" else 1
+        if columns != 1 or any(v.format.bits != 8 for v in op.inputs[:2]):
+            yield ("cycles.unpack",), float(part.amount)
+        values: tuple[Value, ...] = op.outputs
+    else:
+        weights = [v for v in op.inputs if _odd(v) and v.resident and part.product is not None]
+        yield from [(("cycles.word",), float(part.amount))] * bool(weights)
+        values = (*(v for v in op.inputs if not v.resident), *op.outputs)
+    if part == works(op)[0]:
+        yield ("cycles.word",), float(sum(v.size for v in values if _odd(v)))
+
+
+def _odd(value: Value) -> bool:
+    """Is it an array of words that are not whole bytes?"""
+    return value.size > 1 and value.format.bits not in (8, 16, 32)
 
 
 def kernel(target: Processor, op: Op, part: Work) -> str:

@@ -102,7 +102,9 @@ class Cycles:
         rounding: per requantized element.
         int16, float32: factors on products.
         float32_update: per weight.
-        unpack: extra per MAC with words below 8 bits.
+        unpack: extra per MAC with words below 8 bits; where ``word`` is known, per MAC of a convolution's adjoint or
+            gradient with words of other than 8 bits.
+        word: extra per word of an array whose words are not whole bytes, read or written, where known apart.
         dense_dx, conv_dx, conv_dw: per MAC of training's products, where known apart; else as in the forward pass.
         conv_update: per weight of a convolution, where known apart.
         call: per call of a kernel, where known.
@@ -126,6 +128,7 @@ class Cycles:
     conv_dw: Annotated[Entry | None, Unit("cycles/MAC")] = None
     conv_update: Annotated[Entry | None, Unit("cycles/weight")] = None
     call: Annotated[Entry | None, Unit("cycles/call")] = None
+    word: Annotated[Entry | None, Unit("cycles/word")] = None
 
 
 @dataclass(frozen=True, kw_only=True)

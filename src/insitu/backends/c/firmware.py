@@ -104,11 +104,14 @@ def _blocks(symbols: Mapping[str, int]) -> int:
     return symbols.get("arena", 0) + symbols.get("state", 0)
 
 
-def on_board(project: Project, name: str, *, optimize: str = "-O2", run: bool = False) -> OnBoard:
+def on_board(
+    project: Project, name: str, *, optimize: str = "-O2", run: bool = False, timeout: float = 60.0
+) -> OnBoard:
     """Builds a project for a board, and runs its self-test in the emulator.
 
     Args:
         optimize: options of the compiler; ``-Os -DINSITU_SMALL`` gives the smallest code, without the faster forms.
+        timeout: seconds that a run in the emulator may take.
 
     Raises:
         ConfigError: a tool is missing, the board has too little memory (naming a rule that would fit), or the program
@@ -133,8 +136,8 @@ def on_board(project: Project, name: str, *, optimize: str = "-O2", run: bool = 
     )
     if not run:
         return built
-    result, counts = emulator.measure(elf, board)
-    forward = _inside(_plain(emulator.measure(lone, board)[1], project.name))
+    result, counts = emulator.measure(elf, board, timeout)
+    forward = _inside(_plain(emulator.measure(lone, board, timeout)[1], project.name))
     counts = _plain(counts, project.name)
     steps, whole = len(p.batches), _inside(counts)
     counts.pop("total")
