@@ -37,13 +37,12 @@ WORDS = {
 DYNAMIC = {key: value for key, value in WORDS.items() if key not in ("error_exponent", "error_clip")}
 """Errors with a run-time exponent, for what sends them through many layers."""
 
-RATES = (0.02, 0.01, 0.005)
+RATES = (0.02, 0.01)
 NETWORKS = ("cnn-16x2-32x2-64x2",)
 ETCH: dict[str, Any] = {"limit": 1024, "violators": "mean", "shared": True, "vote": 1}
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "etch, one violator": ("etch", ETCH | {"violators": "one"}, WORDS),
     "etch": ("etch", ETCH, WORDS),
-    "etch, all violators": ("etch", ETCH | {"violators": "all"}, WORDS),
     "etch, sketch of 64": ("etch", ETCH | {"sketch": 64}, WORDS),
     "etch, averages of 64": ("etch", ETCH | {"limit": 64}, WORDS),
     "pred": ("pred", {"limit": 1024}, WORDS),

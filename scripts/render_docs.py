@@ -178,6 +178,31 @@ def grid_table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def depth_table() -> str:
+    """From benchmarks/results/depth.json: the validation accuracy of each learning rate, test accuracy of the best."""
+    found = json.loads((BENCHMARKS / "depth.json").read_text(encoding="utf-8"))
+    budget = found.pop("budget")
+    rates = list(
+        dict.fromkeys(key.split()[0] for rows in found.values() for r in rows.values() for key in r["runs"])
+    )
+    lines = [
+        f"`python benchmarks/depth.py`, CIFAR-10, {budget['epochs']} x {budget['samples']} samples, a tenth of "
+        f"them for validation, one at a time; {budget['test']} test images, one seed; accuracies in %.\n",
+        "| network | rule | "
+        + " | ".join(f"validation at {lr}" for lr in rates)
+        + " | test, best rate | bytes | over inference |",
+        "| --- | --- |" + " --- |" * (len(rates) + 3),
+    ]
+    for network, rows in found.items():
+        for name, r in rows.items():
+            runs = [r["runs"].get(f"{lr} 1", {}).get("validation") for lr in rates]
+            cells = ["–" if v is None else f"{100 * v:.1f}" for v in runs]
+            learn, infer = r["bytes"]
+            cells += [f"{r['test']:.1f}", f"{learn:,}", f"{learn / infer:.3f}"]
+            lines.append(f"| {network} | {name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def parts() -> dict[str, str]:
     """All generated parts by name."""
     sys.path.insert(0, str(ROOT / "scripts"))
@@ -194,6 +219,7 @@ def parts() -> dict[str, str]:
         "memory": memory_table(),
         "formulas": formula_table(),
         "speed": speed_table(),
+        "depth": depth_table(),
         "precisions": precision_table(),
         "precision speed": precision_speed_table(),
         "grid grid-mnist": grid_table("grid-mnist"),
