@@ -15,14 +15,14 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "insitu"
 TEXTS = {
     path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8")
-    for end in ("*.py", "*.c", "*.h")
+    for end in ("*.py", "*.c", "*.h", "*.md")
     for path in SOURCE.rglob(end)
 }
-OF_AN_OP = 6
-"""Record, integer meaning, quantization rule, C call, kernel, prototype."""
+OF_AN_OP = 8
+"""Record, integer meaning, quantization rule, C call, kernel, prototype, definition, and operands of its example."""
 
 
-NAMED = re.compile(r'"(\w+)"|^def (\w+)\(|\binsitu_(\w+)\(', re.MULTILINE)
+NAMED = re.compile(r'"(\w+)"|^def (\w+)\(|^## (\w+)$|\binsitu_(\w+)\(', re.MULTILINE)
 WORDS = {
     name: {word for found in NAMED.finditer(text) for word in found.groups()} for name, text in TEXTS.items()
 }
@@ -40,7 +40,7 @@ def extension(name: str, ends: tuple[str, ...]) -> list[str]:
     return sorted(p.name for p in (ROOT / "examples" / name).rglob("*") if p.suffix in ends)
 
 
-def test_an_op_with_a_kernel_is_named_in_six_files() -> None:
+def test_an_op_with_a_kernel_is_named_in_eight_files() -> None:
     made = [
         k for k, r in OPS.items() if Level.INTEGER in r.level and f"backends/c/runtime/kernels/{k}.c" in TEXTS
     ]
