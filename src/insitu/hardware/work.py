@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from insitu.numbers.formats import Float, Quantized
 from insitu.ops.integer_products import epilogue
 from insitu.ops.loops import ACCUMULATOR, LoopNest, loops, sum_bits
+from insitu.ops.update import Gated
 from insitu.step.ir import Op, Phase, Trait, Value
 
 PHASES = (*(p.value for p in Phase), "random", "rounding")
@@ -126,7 +127,7 @@ def _moves(op: Op) -> bool:
 
 def _plain_update(op: Op) -> bool:
     """Does it nothing else?"""
-    return _moves(op) and op.record.fuses is None
+    return _moves(op) and op.record.fuses is None and not isinstance(op.attrs, Gated)
 
 
 def _moved(op: Op) -> Iterator[Work]:

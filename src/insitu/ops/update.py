@@ -285,7 +285,7 @@ def _register_gated(update: str, attrs: type[Applied]) -> None:
             torch=_gated_torch,
             counts=_gated_counts,
             loops=_gated_loops if plain.loops else None,
-            fuses=f"gated_{plain.fuses}",
+            fuses=None,
         )
     )
 
