@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -27,8 +29,13 @@ STEPS = 60
 """In CI; ``benchmarks/conformance.py`` takes 100 of every rule, policy and network."""
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("rule", READY)
+def spread(rules: Sequence[str], policies: Sequence[str], part: int) -> list[tuple[str, str]]:
+    """Every rule with one in ``part`` of the policies and the other way round; `benchmarks/conformance.py` has all."""
+    pairs = product(enumerate(rules), enumerate(policies))
+    return [(rule, policy) for (i, rule), (j, policy) in pairs if (i + j) % part == 0]
+
+
+@pytest.mark.parametrize(("rule", "policy"), spread(READY, POLICIES, 2))
 def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     both = pair(rule, "mlp", policy, batch=2)
     assert next(both.learn(STEPS), None) is None
@@ -47,8 +54,7 @@ CONV_POLICIES = (
 """In CI; niti-int8, edge-latent-free-4, w2a4 and w8a8 were equal on both networks too."""
 
 
-@pytest.mark.parametrize("policy", CONV_POLICIES)
-@pytest.mark.parametrize("rule", READY)
+@pytest.mark.parametrize(("rule", "policy"), spread(READY, CONV_POLICIES, 2))
 def test_convolutions_equal_the_reference(rule: str, policy: str) -> None:
     both = pair(rule, "lenet", policy, batch=1)
     assert next(both.learn(12), None) is None
@@ -86,17 +92,8 @@ SEPARABLE = [rule for rule in READY if rule not in ("pepita", "mempepita")]
 """These two refuse blocks of two weighted layers."""
 
 
-@pytest.mark.parametrize(
-    ("rule", "policy"),
-    [
-        (rule, policy)
-        for i, rule in enumerate(SEPARABLE)
-        for j, policy in enumerate(CONV_POLICIES)
-        if (i + j) % 3 == 0
-    ],
-)
+@pytest.mark.parametrize(("rule", "policy"), spread(SEPARABLE, CONV_POLICIES, 3))
 def test_separable_convolutions_equal_the_reference(rule: str, policy: str) -> None:
-    """Every rule with a third of the policies, and the other way round: a step of the reference takes long."""
     both = pair(rule, "separable", policy, batch=1)
     assert next(both.learn(4), None) is None
     mine, theirs = both.scores(2)
