@@ -168,10 +168,16 @@ def test_the_bits_are_counted_in_every_report() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), [("mlp-784-1000-10", 1.004), ("lenet5", 1.021), ("cnn-8-16", 1.076)]
+    ("name", "most", "least"),
+    [
+        ("mlp-784-1000-10", 1.004, "stash"),
+        ("lenet5", 1.021, "checkpoint"),
+        ("cnn-8-16", 1.076, "stash"),
+    ],
 )
-def test_training_takes_hardly_more_than_inference(name: str, most: float) -> None:
-    """One sample, 8-bit words without a copy: peak of the step over that of the forward pass."""
+def test_training_takes_hardly_more_than_inference(name: str, most: float, least: str) -> None:
+    """One sample, 8-bit words without a copy: peak of the step over that of the forward pass. Behind average pools no
+    map of errors is made, so that on LeNet-5 recomputing takes less than the stash."""
     net = zoo.build(name, activation="relu")
     steps = [emit_step(make_rule(rule), net, 1) for rule in ("bp-stash", "bp-checkpoint", "bp")]
     bytes_ = [
@@ -180,7 +186,8 @@ def test_training_takes_hardly_more_than_inference(name: str, most: float) -> No
     ]
     stash, checkpoint, bp, inference = bytes_
     assert inference < stash <= most * inference
-    assert stash < checkpoint <= bp
+    assert checkpoint <= bp and stash <= bp
+    assert (stash < checkpoint) == (least == "stash")
 
 
 def signed(d: Describe) -> None:

@@ -15,11 +15,12 @@ from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.config import CompareConfig
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.impact import Impact, assess
-from insitu.experiment.network_options import billed
+from insitu.experiment.network_options import OF_FILES, billed
 from insitu.experiment.record import Curve, Results, Row
 from insitu.hardware.bill import Band
 from insitu.hardware.target import find
 from insitu.inputs.documents import Source, parse_json, read_text
+from insitu.inputs.foreign import is_file
 from insitu.network import zoo
 
 
@@ -167,6 +168,8 @@ def options_of(results: Results, row: Row) -> dict[str, Any]:
         ) from None
     spec = next((s for s in config.rules if s.name == row.label), None)
     given = dict(config.network_options) | dict(spec.network_options if spec is not None else {})
+    if is_file(row.network):  # older versions let a file have options that it did not see
+        given = {name: value for name, value in given.items() if name in OF_FILES}
     loss = {} if config.loss == "xent" else {"loss": config.loss}
     return billed(row.network, given) | loss
 
