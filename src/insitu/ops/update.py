@@ -259,18 +259,17 @@ def _gated_torch(op: Op[Any], rt: TorchContext) -> Run:
 
 
 def _gated_loops(op: Op[Any]) -> LoopNest | None:
-    """Of the map, whose elements enter as the bit of the gate: the inner sum adds inputs, and multiplies nothing."""
+    """Of the map, a channel of which is made at a time: what is read of memory is the gate."""
     _, update = expanded(op)
     nest = loops(update)
-    return nest and replace(nest, stationary=Operand.of(op.inputs[1], width=1))
+    return nest and replace(nest, stationary=Operand.of(op.inputs[1], width=op.inputs[0].format.bits))
 
 
 def _gated_counts(op: Op[Any]) -> Counts:
-    """A sum of the open elements of every window times its error."""
+    """Those of the update, and an operation per element of the map for the gate."""
     _, update = expanded(op)
     made = OPS[update.kind].counts(update)
-    scaled = op.inputs[0].size * (op.inputs[op.attrs.operands].size // op.inputs[0].shape[1])
-    return replace(made, other={**made.other, op.phase: made.other.get(op.phase, 0) + scaled})
+    return replace(made, other={**made.other, op.phase: made.other.get(op.phase, 0) + op.inputs[1].size})
 
 
 def _register_gated(update: str, attrs: type[Applied]) -> None:

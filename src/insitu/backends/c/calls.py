@@ -225,7 +225,10 @@ def _gated_conv2d_dw_update(em: Emitter, op: Op) -> Calls:
     d, h, x = op.inputs[:3]
     rest, move = _moved(em, op)
     n = _gated(em, op, h, x.shape[1:], op.attrs.kernel, op.attrs.geometry)
-    return _call("gated_conv2d_dw_update", *em.arrays((d, h, x)), *rest, *n, move, CLOCK)
+    bytes_ = h.shape[0] == 1 and all(v.format.bits == 8 for v in (d, h, x))
+    em.workspace = max(em.workspace, h.shape[2] * h.shape[3] if bytes_ else 0)
+    plane = "workspace" if bytes_ else NULL
+    return _call("gated_conv2d_dw_update", *em.arrays((d, h, x)), *rest, *n, move, CLOCK, plane)
 
 
 def _gated_sum_to_channels_update(em: Emitter, op: Op) -> Calls:

@@ -172,11 +172,12 @@ void insitu_matmul_dw_deferred(const insitu_array *d, const insitu_array *x, con
 void insitu_conv2d_dw_update(const insitu_array *d, const insitu_array *x, const insitu_array *e,
                              const insitu_array *w, const insitu_array *state, const insitu_conv *n,
                              const insitu_move *move, const insitu_clock *clock);
-/* The same by the errors d of windows of rows x columns, each where the output h is above 0. */
+/* The same by the errors d of windows of rows x columns, each where the output h is above 0; plane: room for the errors of a
+   channel, or NULL. */
 void insitu_gated_conv2d_dw_update(const insitu_array *d, const insitu_array *h, const insitu_array *x,
                                    const insitu_array *e, const insitu_array *w, const insitu_array *state,
                                    const insitu_conv *n, uint32_t rows, uint32_t columns, const insitu_move *move,
-                                   const insitu_clock *clock);
+                                   const insitu_clock *clock, uint8_t *plane);
 void insitu_gated_sum_to_channels_update(const insitu_array *d, const insitu_array *h, const insitu_array *e,
                                          const insitu_array *w, const insitu_array *state, const insitu_conv *n,
                                          uint32_t rows, uint32_t columns, const insitu_move *move,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Weights of a convolution move by the errors of a pooled map: no map of errors is made, and the inner sum only adds. */
+/* Weights of a convolution move by the errors of a pooled map: of the map of errors a channel is made at a time. */
 #include "internal.h"
 
 #if defined(INSITU_HOST)
@@ -62,10 +62,60 @@ static int64_t gradient(const insitu_array *d, const insitu_array *h, const insi
     return sum;
 }
 
+/* The errors of one channel: each for all of its window where the gate is open. */
+static void channel_of_errors(const insitu_array *d, const insitu_array *h, const insitu_conv *n, uint32_t rows,
+                                     uint32_t columns, uint32_t row, uint8_t *plane)
+{
+    const uint32_t down = n->p / rows, across = n->q / columns;
+    const uint8_t *gate = h->data + row * n->p * n->q, *error = d->data + row * down * across;
+    const uint8_t h_signed = h->form == INSITU_SIGNED;
+    uint32_t p, q, i = 0;
+
+    for (p = 0; p < n->p; p++) {
+        for (q = 0; q < n->q; q++, i++) {
+            const uint32_t open = p / rows < down && q / columns < across && insitu_byte(gate, i, h_signed) > 0;
+
+            plane[i] = open ? error[p / rows * across + q / columns] : 0u;
+        }
+    }
+}
+
+/* Where all are bytes and there is room for a channel of errors, it is made, and the products are those of any convolution. */
+static int by_channels(insitu_mover *m, const insitu_array *d, const insitu_array *h, const insitu_array *x,
+                       const insitu_conv *n, uint32_t rows, uint32_t columns, uint8_t *plane)
+{
+    const uint32_t size = n->p * n->q, inputs = n->c / n->groups, kernel = n->r * n->s, weights = inputs * kernel;
+    const insitu_array errors = {plane, size, 8u, d->form};
+    insitu_array part = *x;
+    insitu_conv one = *n;
+    uint32_t start, count, row, j;
+
+    if (plane == NULL || n->batch != 1u || !insitu_bytes(d) || !insitu_bytes(h) || !insitu_bytes(x))
+        return 0;
+    one.k = one.groups = 1u;
+    one.c = inputs;
+    for (start = 0; start < weights; start += count) {
+        count = insitu_move_count(m, INSITU_BLOCK, weights - start);
+        insitu_move_columns(m, start, count);
+        for (row = m->first; row < m->stop; row++) {
+            channel_of_errors(d, h, n, rows, columns, row, plane);
+            part.data = x->data + row / (n->k / n->groups) * inputs * n->h * n->w;
+            insitu_move_row(m, row);
+            for (j = 0; j < count; j++) {
+                const uint32_t in = (start + j) % kernel;
+
+                insitu_move_weight(m, row, j,
+                                   insitu_conv_gradient(&errors, &part, &one, 0, (start + j) / kernel, in / n->s, in % n->s));
+            }
+        }
+    }
+    return 1;
+}
+
 void insitu_gated_conv2d_dw_update(const insitu_array *d, const insitu_array *h, const insitu_array *x,
                                    const insitu_array *e, const insitu_array *w, const insitu_array *state,
                                    const insitu_conv *n, uint32_t rows, uint32_t columns, const insitu_move *move,
-                                   const insitu_clock *clock)
+                                   const insitu_clock *clock, uint8_t *plane)
 {
     const uint32_t kernel = n->r * n->s, weights = n->c / n->groups * kernel;
     insitu_window at = {rows, columns, 0, 0, 0, 0};
@@ -79,6 +129,10 @@ void insitu_gated_conv2d_dw_update(const insitu_array *d, const insitu_array *h,
         return;
 #endif
     insitu_move_begin(&m, w, e, state, n->k, weights, 0, move, clock);
+    if (by_channels(&m, d, h, x, n, rows, columns, plane)) {
+        insitu_move_end(&m);
+        return;
+    }
     for (start = 0; start < weights; start += count) {
         count = insitu_move_count(&m, INSITU_BLOCK, weights - start);
         insitu_move_columns(&m, start, count);
