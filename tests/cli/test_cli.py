@@ -18,7 +18,6 @@ import pytest
 import yaml
 
 from insitu.cli import main
-from insitu.cli.train import run_config
 
 TINY = ["--set", "limit_train=100", "--set", "limit_test=50", "--epochs", "1"]
 
@@ -52,7 +51,7 @@ def test_light_verbs_do_not_import_torch(words: list[str]) -> None:
 VERBS = [
     *("train", "compare", "reproduce", "grid", "report", "show rule", "show step", "data fetch", "data list"),
     *("list rules", "list networks", "list data", "list precisions", "list targets", "list recipes"),
-    *("cost", "check", "export c"),
+    *("cost", "check", "export c", "search"),
 ]
 
 
@@ -353,5 +352,8 @@ def test_start_is_read_as_init_from_with_a_note(tmp_path: Path, capsys: pytest.C
     config = yaml.safe_load((tmp_path / "b" / "config.yaml").read_text(encoding="utf-8"))
     assert config["init_from"] == str(tmp_path / "a") and "start" not in config
     (tmp_path / "old.yaml").write_text(f"start: {tmp_path / 'a'}\n", encoding="utf-8")
-    assert run_config(tmp_path / "old.yaml", {}, None).init_from == str(tmp_path / "a")
+    from insitu.cli.recipe import from_file
+    from insitu.experiment.config import RunConfig
+
+    assert from_file(RunConfig, tmp_path / "old.yaml", {}, None).init_from == str(tmp_path / "a")
     assert main([*small, "--start", "x", "--init-from", "y"]) == 2

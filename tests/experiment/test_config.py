@@ -120,7 +120,7 @@ def test_flags_and_sets_override() -> None:
 def test_the_command_repeats_the_run() -> None:
     import shlex
 
-    from insitu.cli.train import run_config
+    from insitu.cli.recipe import from_file
 
     raw = {
         "data": "mnist",
@@ -151,4 +151,4 @@ def test_the_command_repeats_the_run() -> None:
             sets.append(value)
         else:
             given[flags[flag]] = value
-    assert run_config(None, given, sets) == config
+    assert from_file(RunConfig, None, given, sets) == config

@@ -1,7 +1,8 @@
 """The command line. Nothing heavy is imported before a verb needs it: ``insitu --help`` does not load torch.
 
 The verbs are in :mod:`train <insitu.cli.train>`, :mod:`compare <insitu.cli.compare>` (with ``reproduce`` and
-``report``), :mod:`grid <insitu.cli.grid>`, :mod:`cost <insitu.cli.cost>` (with ``check``) and
+``report``), :mod:`grid <insitu.cli.grid>`, :mod:`search <insitu.cli.search>`,
+:mod:`cost <insitu.cli.cost>` (with ``check``) and
 :mod:`names <insitu.cli.names>` (``list``, ``show`` and ``data``);
 here they become one program with exit codes: 0, 1 for a fault of insitu's own, 2 for a refused request, 130 when
 interrupted.
@@ -19,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from insitu import __version__
-from insitu.cli import compare, cost, export, grid, names, train
+from insitu.cli import compare, cost, export, grid, names, search, train
 from insitu.cli.options import emit
 from insitu.errors import CheckpointError, InsituError, InsituWarning
 
@@ -53,6 +54,7 @@ app.command()(train.train)
 app.command()(compare.compare)
 app.command()(compare.reproduce)
 app.command()(grid.grid)
+app.command()(search.search)
 app.command()(cost.cost)
 app.command()(cost.check)
 app.command()(compare.report)

@@ -18,6 +18,8 @@ from insitu.cli.options import (
     Jobs,
     Json,
     Kind,
+    MaxBytes,
+    MaxEnergy,
     Out,
     PrecisionName,
     Quiet,
@@ -25,6 +27,7 @@ from insitu.cli.options import (
     Resume,
     Seeds,
     Sets,
+    TargetName,
     Trust,
     console,
     emit,
@@ -55,16 +58,9 @@ def compare(
     lr: Rate = None,
     optimizer: Kind = None,
     precision: PrecisionName = None,
-    target: Annotated[
-        str | None, typer.Option("--target", help="Hardware to cost the steps on: 'insitu list targets'.")
-    ] = None,
-    max_bytes: Annotated[
-        int | None, typer.Option("--max-bytes", help="Rules with a higher peak do not train.")
-    ] = None,
-    max_energy_uj: Annotated[
-        float | None,
-        typer.Option("--max-energy-uj", help="Nor do those with more energy a sample on the target."),
-    ] = None,
+    target: TargetName = None,
+    max_bytes: MaxBytes = None,
+    max_energy_uj: MaxEnergy = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     trust: Trust = False,

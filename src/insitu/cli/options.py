@@ -48,6 +48,21 @@ Jobs = Annotated[
 Batch = Annotated[
     int | None, typer.Option("--batch", help="Samples per training step; 1 is on-line learning.")
 ]
+Seed = Annotated[int | None, typer.Option("--seed")]
+EngineName = Annotated[
+    str | None,
+    typer.Option(
+        "--engine", help="torch, or a backend such as c: compiled, the same bits faster, in integers."
+    ),
+]
+TargetName = Annotated[
+    str | None, typer.Option("--target", help="Hardware to cost the steps on: 'insitu list targets'.")
+]
+MaxBytes = Annotated[int | None, typer.Option("--max-bytes", help="Rules with a higher peak do not train.")]
+MaxEnergy = Annotated[
+    float | None,
+    typer.Option("--max-energy-uj", help="Nor do those with more energy a sample on the target."),
+]
 Rate = Annotated[float | None, typer.Option("--lr", help="Initial learning rate.")]
 PrecisionName = Annotated[
     str | None,

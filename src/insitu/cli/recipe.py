@@ -19,6 +19,15 @@ def words(text: str | None) -> list[str] | None:
     return [word.strip() for word in text.split(",")] if text is not None else None
 
 
+def from_file(model: type[T], path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> T:
+    """The checked configuration of a file (or the defaults), then the flags, then ``--set``."""
+    from insitu.experiment.config import load, parse
+    from insitu.experiment.overrides import apply_flags, apply_sets
+
+    raw = load(model, path).model_dump(mode="json", exclude_unset=True) if path else {}
+    return parse(model, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line"))
+
+
 def recipe_config(
     model: type[T],
     recipe: str,

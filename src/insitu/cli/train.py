@@ -12,6 +12,7 @@ from insitu.cli.options import (
     Batch,
     DataDir,
     DataName,
+    EngineName,
     Epochs,
     Json,
     Kind,
@@ -20,6 +21,7 @@ from insitu.cli.options import (
     Quiet,
     Rate,
     Resume,
+    Seed,
     Sets,
     Trust,
     console,
@@ -27,6 +29,7 @@ from insitu.cli.options import (
     folder_for,
     path_text,
 )
+from insitu.cli.recipe import from_file
 from insitu.cli.trust import ask, names_network
 from insitu.errors import ConfigError, InsituWarning
 
@@ -47,16 +50,13 @@ def train(
     batch: Batch = None,
     lr: Rate = None,
     optimizer: Kind = None,
-    seed: Annotated[int | None, typer.Option()] = None,
+    seed: Seed = None,
     precision: PrecisionName = None,
     init_from: Annotated[
         str | None, typer.Option(help="Run folder or .npz whose parameters the network starts from.")
     ] = None,
     start: Annotated[str | None, typer.Option(hidden=True)] = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="torch, or a backend such as c: compiled, the same bits faster, in integers."),
-    ] = None,
+    engine: EngineName = None,
     data_dir: DataDir = None,
     sets: Sets = None,
     resume: Resume = False,
@@ -69,6 +69,8 @@ def train(
 
     Example: insitu train --data mnist --network mlp-784-1000-10 --rule drtp --epochs 10 --out runs/a
     """
+    from insitu.experiment.config import RunConfig
+
     flags = {
         "data": data,
         "network": network,
@@ -86,7 +88,7 @@ def train(
     if resume:
         asked = any(value is not None for value in flags.values()) or bool(sets)
         config, out = _resumed(config, out, asked)
-    checked = run_config(config, flags, sets)
+    checked = from_file(RunConfig, config, flags, sets)
     named = config is None or network is not None or names_network(sets)
     ask([checked.network], f"configuration {config}", named=named, trust=trust)
     with folder_for(out, f"{checked.rule}-{checked.data}", resume=resume) as folder:
@@ -107,17 +109,6 @@ def _former_start(start: str, init_from: str | None) -> str:
         "--start is now --init-from; the old name is read for one release", InsituWarning, stacklevel=2
     )
     return start
-
-
-def run_config(path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> RunConfig:
-    """The checked configuration of a file (or the defaults), then the flags, then ``--set``."""
-    from insitu.experiment.config import RunConfig, load, parse
-    from insitu.experiment.overrides import apply_flags, apply_sets
-
-    raw = load(RunConfig, path).model_dump(mode="json", exclude_unset=True) if path else {}
-    return parse(
-        RunConfig, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line")
-    )
 
 
 def _resumed(config: Path | None, out: Path | None, asked: bool) -> tuple[Path | None, Path]:

@@ -250,13 +250,9 @@ class RuleSpec(Frozen):
         return f"{name} {policies.make(self.precision)}"
 
 
-class CompareConfig(TrainingConfig):
-    """The same networks trained with every rule and several seeds."""
+class BudgetConfig(TrainingConfig):
+    """Training under a budget: what a step may take by its plan, before anything is trained."""
 
-    networks: tuple[str, ...] = ("mlp-64-100-10",)
-    rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
-    seeds: Annotated[int, _most(bounds.SEEDS)] = Field(default=3, ge=1)
-    first_seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
     hardware: str | None = Field(default=None, description="target to cost the steps on")
     max_bytes: Annotated[int | None, _most(bounds.BYTES)] = Field(
         default=None, ge=1, description="rules with a higher peak do not train"
@@ -268,23 +264,13 @@ class CompareConfig(TrainingConfig):
     )
 
     @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        for what, names in (("networks", list(self.networks)), ("rules", [s.name for s in self.rules])):
-            folders = ["".join(c if c.isalnum() else "_" for c in name) for name in names]
-            if len(set(folders)) < len(folders):
-                raise ValueError(
-                    f"two {what} have one name; give each rule a label of its own, each network once"
-                )
-        return self
-
-    @model_validator(mode="after")
     def _budgeted(self) -> Self:
         if self.max_energy_uj is not None and self.hardware is None:
             raise ValueError("max_energy_uj needs hardware, such as --target stm32l4r5")
         return self
 
     def run(self, network: str, spec: RuleSpec, seed: int) -> RunConfig:
-        """The configuration of one of its runs."""
+        """The configuration of a run of a rule on a network."""
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
         if spec.lr is not None:
             shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
@@ -297,6 +283,25 @@ class CompareConfig(TrainingConfig):
         run = RunConfig(**shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed)
         floats = run.policy is None  # engines of backends compute integers alone
         return run.model_copy(update={"engine": TORCH}) if floats else run
+
+
+class CompareConfig(BudgetConfig):
+    """The same networks trained with every rule and several seeds."""
+
+    networks: tuple[str, ...] = ("mlp-64-100-10",)
+    rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
+    seeds: Annotated[int, _most(bounds.SEEDS)] = Field(default=3, ge=1)
+    first_seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        for what, names in (("networks", list(self.networks)), ("rules", [s.name for s in self.rules])):
+            folders = ["".join(c if c.isalnum() else "_" for c in name) for name in names]
+            if len(set(folders)) < len(folders):
+                raise ValueError(
+                    f"two {what} have one name; give each rule a label of its own, each network once"
+                )
+        return self
 
 
 def dump(config: BaseModel) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from insitu.experiment.front import front
 from insitu.experiment.record import Curve, Row, Spread
 from insitu.report.units import spread_text
 
@@ -53,14 +54,8 @@ def measure_of(rows: Iterable[Row]) -> Measure:
 def pareto(rows: Sequence[Row], measure: Measure) -> list[Row]:
     """Rows that no other row beats: from the fewest bytes up, each better than all before it."""
     scored = [(r.peak_bytes.total, s.mean, r) for r in rows if (s := measure.of(r))]
-    sign = -1 if measure.higher else 1
-    front: list[Row] = []
-    best: float | None = None
-    for _, mean, row in sorted(scored, key=lambda item: (item[0], sign * item[1])):
-        if best is None or sign * mean < sign * best:
-            front.append(row)
-            best = mean
-    return front
+    sign = 1 if measure.higher else -1
+    return [scored[i][2] for i in front([(size, sign * mean) for size, mean, _ in scored])]
 
 
 def steps(points: Sequence[tuple[float, float]], stop: float) -> list[tuple[float, float]]:

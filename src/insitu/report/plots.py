@@ -39,7 +39,7 @@ STYLE: Any = {
     "svg.hashsalt": "insitu",
     "svg.fonttype": "path",
 }
-_MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X"}
+MARKERS = {"circle": "o", "square": "s", "triangle": "^", "diamond": "D", "cross": "X"}
 
 
 def save_curves(curves: Sequence[Curve], path: Path) -> Path:
@@ -148,7 +148,7 @@ def _series(
 ) -> None:
     known = [(a, b) for a, b in zip(x, y) if b is not None]
     if known:
-        marker = _MARKERS[style.marker] if len(known) <= 40 else None
+        marker = MARKERS[style.marker] if len(known) <= 40 else None
         ax.plot(
             *zip(*known), dash, color=style.light, label=label, marker=marker, markersize=4, linewidth=1.5
         )
@@ -165,7 +165,7 @@ def _overview(ax: Axes, rows: Sequence[Row], styles: dict[str, RuleStyle]) -> No
         if (spread := measure.of(row)) is not None:
             style = styles[row.label]
             at = (row.peak_bytes.total / factor, measure.factor * spread.mean, measure.factor * spread.sd)
-            ax.errorbar(*at, color=style.light, fmt=_MARKERS[style.marker], markersize=7, capsize=2.5,
+            ax.errorbar(*at, color=style.light, fmt=MARKERS[style.marker], markersize=7, capsize=2.5,
                         markeredgecolor="white", markeredgewidth=0.7, elinewidth=1.2, zorder=3)  # fmt: skip
     if min(sizes) > 0 and max(sizes) / min(sizes) > LOG_RANGE:
         _log_axis(ax)
@@ -199,32 +199,37 @@ def _log_axis(ax: Axes) -> None:
 
 
 def _name_dots(ax: Axes, rows: Sequence[Row]) -> None:
-    """Names beside the dots, placed in points with y downwards as :mod:`insitu.report.labels` wants it."""
+    measure = measure_of(rows)
+    factor, times = _unit(rows)[1], measure.factor
+    scored = [(row, spread) for row in rows if (spread := measure.of(row))]
+    named = [(r.label, r.peak_bytes.total / factor, times * s.mean, times * s.sd) for r, s in scored]
+    name_dots(ax, named, _front(ax, rows) if scored else [])
+
+
+Named = tuple[str, float, float, float]
+"""A dot: its name, x and y, and the half length of its whisker."""
+
+
+def name_dots(ax: Axes, named: Sequence[Named], line: Sequence[tuple[float, float]]) -> None:
+    """Names beside the dots and off a line, placed in points, y downwards, as :mod:`insitu.report.labels` wants it."""
     from matplotlib.patheffects import withStroke
 
-    measure = measure_of(rows)
-    scored = [(row, spread) for row in rows if (spread := measure.of(row))]
-    if not scored:
-        return
-    factor = _unit(rows)[1]
     points = 72 / ax.figure.dpi
     height = ax.bbox.y1 * points
     dots = []
-    for row, spread in scored:
-        at = (row.peak_bytes.total / factor, measure.factor * spread.mean)
-        x, y = ax.transData.transform(at) * points
-        up = ax.transData.transform((at[0], at[1] + measure.factor * spread.sd))[1] * points
-        dots.append(Dot(x, height - y, 5.2 * len(row.label) + 2, 12, up - y))
-    corners = [ax.transData.transform(at) * points for at in _front(ax, rows)]
+    for name, at_x, at_y, reach in named:
+        x, y = ax.transData.transform((at_x, at_y)) * points
+        up = ax.transData.transform((at_x, at_y + reach))[1] * points
+        dots.append(Dot(x, height - y, 5.2 * len(name) + 2, 12, up - y))
+    corners = [ax.transData.transform(at) * points for at in line]
     avoid = along([(x, height - y) for x, y in corners])
     spots = place(dots, (ax.bbox.x0 * points, 0, ax.bbox.x1 * points, height - ax.bbox.y0 * points), avoid)
     halo = withStroke(linewidth=2.5, foreground="white")
-    for (row, spread), dot, spot in zip(scored, dots, spots):
-        line = {"arrowstyle": "-", "color": "#59626d", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
-        at = (row.peak_bytes.total / factor, measure.factor * spread.mean)
+    for (name, at_x, at_y, _), dot, spot in zip(named, dots, spots):
+        leader = {"arrowstyle": "-", "color": "#59626d", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 4}
         ax.annotate(
-            row.label.replace("$", r"\$"), xy=at,
+            name.replace("$", r"\$"), xy=(at_x, at_y),
             xytext=(spot.x - dot.x, dot.y - spot.y), textcoords="offset points",
             ha="center", va="center", fontsize=9, zorder=4, path_effects=[halo],
-            arrowprops=line if spot.line else None,
+            arrowprops=leader if spot.line else None,
         )  # fmt: skip
