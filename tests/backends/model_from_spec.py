@@ -62,10 +62,14 @@ class Spec:
             found.append(Row(int(number), kind, names(reads), names(gives), pairs))
         return found
 
+    def silent(self, part: str) -> dict[int, list[int]]:
+        """The ops that are left out where others give zeros alone, each with those."""
+        behind = self.text.split(f"\n## `{part}`", 1)[1].split("\n## ", 1)[0]
+        found = re.findall(r"Where op ([\d, ]+) gives zeros alone, op ([\d, ]+) ", behind)
+        return {int(op): [int(t) for t in of.split(",")] for of, ops in found for op in ops.split(",")}
+
     def fact(self, name: str) -> int:
-        found = re.search(rf"^\| {name} \| (\d+) \|", self.text, re.M)
-        assert found is not None
-        return int(found[1])
+        return int(re.search(rf"^\| {name} \| (\d+) \|", self.text, re.M)[1])  # type: ignore[index]
 
     @property
     def first_t(self) -> int:
@@ -126,6 +130,15 @@ def words(seed: int, stream: int, t: int, count: int) -> Ints:
     return np.array([mix(mix((i + key) & WORD) ^ other) for i in range(count)], np.int64)
 
 
+def shifted(state: int, count: int) -> Ints:
+    drawn = np.zeros(count, np.int64)
+    for i in range(count):
+        for _ in range(2):
+            state = (state << 16 | (state >> 16 ^ state >> 14 ^ state >> 10 ^ state >> 9) & 0xFFFF) & WORD
+        drawn[i] = state
+    return drawn
+
+
 # --- ops ----------------------------------------------------------------------------------------------------------
 
 
@@ -183,17 +196,20 @@ class Model:
         yield from self._run("forward", {"x": x}, 0)
 
     def _run(self, part: str, given: dict[str, Ints], t: int) -> Iterator[tuple[Row, str, Ints]]:
-        arrays = given | self.state
+        arrays, silent, zeros = given | self.state, self.spec.silent(part), set[int]()
         for row in self.spec.steps(part):
             operands = [arrays[name] for name in row.reads]
             if row.kind.endswith("_update"):
-                self._move(row, operands, t)
-                arrays |= {row.gives[0]: self.state[row.gives[0]]}
+                if row.number not in silent or not zeros.issuperset(silent[row.number]):
+                    self._move(row, operands, t)
+                arrays |= {name: self.state[name] for name in row.gives}
             elif row.kind == "lut":
                 arrays[row.gives[0]] = self.tables[row.fields["table"]][operands[0] - self._least(part, row)]
             else:
                 arrays[row.gives[0]] = self.ops[row.kind](row, *operands)
-            yield row, row.gives[0], arrays[row.gives[0]]
+            zeros |= set() if arrays[row.gives[0]].any() else {row.number}
+            for name in row.gives:
+                yield row, name, arrays[name]
 
     def _least(self, part: str, row: Row) -> int:
         """Of the format of what a look-up reads, which the row that gave it says."""
@@ -204,14 +220,27 @@ class Model:
 
     def _move(self, row: Row, operands: list[Ints], t: int) -> None:
         """w ← clip(w - stride · sr(g, k, word)), a random word a row and a column."""
-        assert row.fields["method"] == "stochastic" and row.fields["generator"] == "counter"
+        assert row.fields["method"] == "stochastic"
+        registers = operands.pop().copy() if row.fields["generator"] == "register" else None
         d, *rest, w = operands
         g = d.T @ rest[0] if row.kind == "matmul_dw_update" else d.sum(0)
-        drawn = words(self.seed, row["stream"], t, sum(w.shape))
-        word = drawn[: len(w)]
-        if w.ndim == 2:
-            word = word[:, None] ^ drawn[None, len(w) :]
-        self.state[row.gives[0]] = clip(w - row["stride"] * sr(g, row["k"], word), row)
+        columns = w.shape[1] if w.ndim == 2 else 0
+        if registers is None:
+            r, c = np.split(words(self.seed, row["stream"], t, len(w) + columns), [len(w)])
+        else:
+            first = int(row.fields["lanes"] == "columns")
+            r = self._registered(registers, first, row["stream"], len(w))
+            c = self._registered(registers, 1 - first, row["stream"], columns)
+            self.state[row.gives[1]] = registers
+        moved = w - row["stride"] * sr(g, row["k"], r[:, None] ^ c if columns else r)
+        self.state[row.gives[0]] = clip(moved, row)
+
+    def _registered(self, registers: Ints, which: int, stream: int, count: int) -> Ints:
+        """The next words of a register, which goes on."""
+        key = mix((mix(self.seed ^ stream) + which * 0x9E3779B9) & WORD)
+        drawn = shifted(int(registers[which]) or key or 0x9E3779B9, count)
+        registers[which] = drawn[-1] if count else registers[which]
+        return drawn
 
 
 def model(folder: Path, initial: dict[str, Ints]) -> Model:

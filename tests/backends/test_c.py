@@ -88,6 +88,33 @@ def test_heads_on_sketches_equal_the_reference(policy: str) -> None:
     assert next(both.learn(6), None) is None
 
 
+REGISTER = "edge-latent-free-8:error_exponent=static,generator=register,word_order=channels-last"
+
+
+@pytest.mark.parametrize(
+    ("rule", "network", "batch", "steps"),
+    [("etch", "mlp", 2, 60), ("etch", "lenet", 1, 12), ("pred", "lenet", 1, 6), ("bp", "separable", 1, 3)],
+)
+def test_registers_that_run_on_equal_the_reference(rule: str, network: str, batch: int, steps: int) -> None:
+    both = pair(rule, network, REGISTER, batch=batch, lr=0.02)
+    columns = {op.attrs.optimizer.columns for op in both.program.steps[0].ops if op.written}
+    assert (columns == {()}) is (network == "mlp")
+    assert next(both.learn(steps), None) is None
+    mine, theirs = both.scores(2)
+    assert np.array_equal(mine, theirs)
+
+
+def test_a_silent_sample_draws_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sample, learned until its margins are passed: the registers stand still from then on, in both."""
+    both = pair("etch", "mlp", REGISTER, lr=0.05)
+    one, states = both.batch(), []
+    monkeypatch.setattr(both, "batch", lambda: one)
+    for _ in range(40):
+        assert next(both.learn(1), None) is None
+        states.append(both.plain["random.registers"].tolist())
+    assert states[0] != states[1] and states[-1] == states[-2]
+
+
 SEPARABLE = [rule for rule in READY if rule not in ("pepita", "mempepita")]
 """These two refuse blocks of two weighted layers."""
 

@@ -50,12 +50,14 @@ def traced(
     return replace(made, batches=tuple(batches), t=1000)
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh"])
+@pytest.mark.parametrize(
+    ("activation", "policy"), [("relu", STATIC), ("tanh", STATIC), ("relu", f"{STATIC},generator=register")]
+)
 def test_a_model_built_from_the_specification_computes_the_bits_of_every_op(
-    tmp_path: Path, activation: str
+    tmp_path: Path, activation: str, policy: str
 ) -> None:
     net = zoo.build("mlp-64-32-10", activation=activation)
-    write(traced("etch", net, lr=0.05), tmp_path, trace=STEPS)
+    write(traced("etch", net, policy, lr=0.05), tmp_path, trace=STEPS)
     told = dict(np.load(tmp_path / "trace.npz"))
     initial = {k.removeprefix("initial/"): v[0] for k, v in told.items() if k.startswith("initial/")}
     mine = model(tmp_path, dict(initial))

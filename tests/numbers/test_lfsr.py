@@ -113,3 +113,12 @@ def test_words_are_fair_and_do_not_follow_each_other() -> None:
 def test_fewer_than_no_words() -> None:
     with pytest.raises(ConfigError, match="-1 random words cannot be drawn; ask for 0 or more"):
         lfsr.words(1, -1)
+
+
+@given(st.integers(0, WORD), st.lists(st.integers(0, 9), min_size=1, max_size=5))
+def test_a_register_runs_on_where_it_stopped(seed: int, counts: list[int]) -> None:
+    """And the other one stays; a register that has not started is 0, which none comes to."""
+    states = np.zeros(2, np.int64)
+    drawn = [w for n in counts for w in lfsr.resume(states, 1, seed, n).tolist()]
+    assert drawn == lfsr.words(prng.key(seed, lfsr.REGISTERS, 1), sum(counts)).tolist()
+    assert states.tolist() == [0, drawn[-1] if drawn else 0]

@@ -304,17 +304,17 @@ def test_fixed_random_is_centred_and_fills_the_format(text: str) -> None:
     assert abs(found.mean()) < 4 * found.std() / 200
 
 
-@pytest.mark.parametrize("generator", ["counter", "lfsr"])
+@pytest.mark.parametrize("generator", ["counter", "lfsr", "register"])
 def test_words_of_rows_and_columns_round_without_bias(generator: str) -> None:
     """A change of 0.3 steps: 0.3 on the mean of many steps for the whole matrix, and no row or column leans."""
     move = BoundUpdate(Stochastic(), S8, 1.0, "s", generator=generator)
     k, steps, shape = 10, 400, (24, 31)
     g = np.full(shape, round(0.3 * 2**k))
-    ups = np.zeros(shape)
+    ups, registers = np.zeros(shape), np.zeros(2, np.int64)
     for t in range(steps):
-        ups += integer.shift_right(
-            g, k, "stochastic", integer_updates.weight_words(move, StepContext(1.0, SEED, t), shape)
-        )
+        context = StepContext(1.0, SEED, t)
+        words = integer_updates.weight_words(move, context, shape, (registers,))
+        ups += integer.shift_right(g, k, "stochastic", words)
     sigma = (0.3 * 0.7 / steps) ** 0.5
     mean = ups / steps
     assert abs(mean - 0.3).max() < 5 * sigma

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from insitu.errors import StepError
+from insitu.numbers.lfsr import REGISTERS
 from insitu.ops.common import saturates_to
 from insitu.passes.precision import COMMON, NAMED
 from insitu.passes.quantize import quantize
@@ -36,6 +37,8 @@ MORE = (
     "wpo4a8",
     "edge-latent-free-8:hidden=8",
     "edge-latent-free-8:generator=lfsr",
+    "edge-latent-free-8:generator=register",
+    "edge-latent-free-4:word_order=channels-last",
     "edge-latent-free-4:hidden=4,update=threshold",
     "edge-latent-free-8:update=round-robin,slices=3,window=4",
     "edge-latent-free-8:update=error-feedback,group_size=5,residual_bits=8,threshold=5",
@@ -74,6 +77,18 @@ def test_lenet_equals_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "lenet", policy, batch=2)
     run.advance(FEW if policy == "edge-latent-free-8" else SOME)
     assert run.unequal() == []
+
+
+def test_a_silent_sample_draws_no_words_from_registers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same sample, learned until their margins are passed: both registers stand still from then on."""
+    run = twin("etch", "mlp", "edge-latent-free-8:generator=register", batch=1)
+    first, states = run.sample(), []
+    monkeypatch.setattr(run, "sample", lambda: first)
+    for _ in range(40):
+        run.advance(1, lr=0.05)
+        assert run.unequal() == []
+        states.append(run.plain[REGISTERS].tolist())
+    assert states[0] != states[1] and states[-1] == states[-2]
 
 
 @pytest.mark.parametrize("policy", ["edge-latent-free-8", "edge-latent-free-4:update=error-feedback", "w4a8"])

@@ -39,6 +39,10 @@ class Optimized(Attrs):
     def zero_grad_is_noop(self) -> bool:
         return self.optimizer.zero_grad_is_noop
 
+    @property
+    def registers(self) -> bool:
+        return isinstance(self.optimizer, BoundUpdate) and self.optimizer.registers
+
 
 @attributes
 class Update(Optimized):

@@ -54,8 +54,11 @@ class Precision:
             ``edge-latent-free-8:update=error-feedback,group_size=1,residual_bits=2,threshold=4``.
         others: updates with other options than usual that a layer may switch to.
         hidden: low bits of the stored word that the forward pass does not read.
-        generator: random words of updates: ``counter`` (a hash of a counter), or ``lfsr`` (a shift register, started
-            anew for every tensor and step): less hardware.
+        generator: random words of updates: ``counter`` (a hash of a counter), ``lfsr`` (a shift register, started
+            anew for every tensor and step) or ``register`` (two shift registers that run on, 8 bytes of state; with
+            update ``stochastic``): less hardware.
+        word_order: in which order the columns of a dense layer behind a flattened map take their random words:
+            ``stored``, or ``channels-last``, as a vector engine reads maps.
         defer: errors and inputs of so many steps with an error are kept, then a dense layer's weights move by their
             gradient at once: one rounding in place of many (updates that support deferral; heads move at once).
         error_exponent, activation_exponent: ``dynamic``: a block shift from the largest magnitude of the tensor at
@@ -87,6 +90,7 @@ class Precision:
     others: tuple[WeightUpdate, ...] = ()
     hidden: int = 0
     generator: str = "counter"
+    word_order: str = "stored"
     defer: int = 1
     error_exponent: str = "dynamic"
     activation_exponent: str = "static"
@@ -111,7 +115,8 @@ class Precision:
                 raise ConfigError(f"precision: {name}={getattr(self, name)!r} is neither True nor False")
         _one_of("regime", self.regime, ("latent", "latent-free"))
         _one_of("master", self.master, MASTERS)
-        _one_of("generator", self.generator, ("counter", "lfsr"))
+        _one_of("generator", self.generator, ("counter", "lfsr", "register"))
+        _one_of("word_order", self.word_order, ("stored", "channels-last"))
         for name in ("error_exponent", "activation_exponent"):
             _one_of(name, getattr(self, name), ("static", "dynamic"))
         for name in ("rounding", "error_rounding"):
@@ -128,6 +133,13 @@ class Precision:
 
     def _check_update(self) -> None:
         name = self.update.name
+        if self.generator == "register" and (
+            self.latent or self.update.name != "stochastic" or self.defer > 1
+        ):
+            raise ConfigError(
+                "precision: generator=register is for stored words that move by update=stochastic at every step "
+                "(defer: 1); use generator=lfsr"
+            )
         if self.per_channel and not self.update.supports_channels:
             fit = _either(m.name for m in updates.METHODS.values() if m.supports_channels)
             raise ConfigError(f"precision: update {name!r} has no scale per channel; use {fit}")

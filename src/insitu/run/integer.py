@@ -39,6 +39,7 @@ from insitu.run.integer_products import (
 from insitu.run.integer_updates import deferred, fused, gated, update
 from insitu.step.context import StepContext
 from insitu.step.ir import Op, Role, Step, Value
+from insitu.step.triggers import waiting
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **integer_elements.FUNCTIONS,
@@ -102,6 +103,8 @@ def run(
     Raises:
         StepError: for an op that has no integer meaning, or a result that leaves the format that the step states.
     """
+    waits = waiting(step)
+    fired: set[Op] = set()
     given = {"x": x, "label": label}
     env: dict[Value, Any] = {v: given[v.name] for v in step.inputs}
     env |= {v: state[v.name] for v in step.residents}
@@ -111,11 +114,14 @@ def run(
                 f"{op.kind} at {op.where} has no integer meaning; emit the step without its loss, "
                 "or train it with the torch executor"
             )
-        result = FUNCTIONS[op.kind](op, context, *(env[v] for v in op.inputs))
+        silent = op in waits and not fired & waits[op]
+        result = () if silent else FUNCTIONS[op.kind](op, context, *(env[v] for v in op.inputs))
         results = result if isinstance(result, tuple) else (result,)
         for value, array in zip(op.outputs, results):
             _check(op, value, array)
             env[value] = array
+        if op.record.trigger and results[0].any():
+            fired.add(op)
         for value in (*op.outputs, *op.written) if watch is not None else ():
             watch(number, value, env[value])
     return [env[v] for v in step.outputs]

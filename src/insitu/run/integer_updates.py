@@ -108,19 +108,36 @@ def subtract(o: BoundUpdate, w: Ints, steps: Ints) -> None:
     w[:] = np.clip(w - stride(o) * steps, o.format.least, o.format.greatest)
 
 
-def update_words(o: BoundUpdate, context: StepContext, count: int) -> Ints:
-    """Random 32-bit words of a training step: of the rows, then of the columns."""
-    key = prng.key(context.seed, o.stream, context.t)
-    if o.generator == "lfsr":
-        return lfsr.words(key, count)
-    return np.asarray(prng.words(key, np.arange(count, dtype=np.uint64))).astype(np.int64)
+def update_words(
+    o: BoundUpdate, context: StepContext, rows: int, columns: int, state: tuple[Array, ...] = ()
+) -> tuple[Ints, Ints]:
+    """Random 32-bit words of a training step: R of the rows, C of the columns.
+
+    Where the generator is ``register``, the last array of the state is that of two shift registers that run on:
+    register 0 gives the words of ``lanes``, register 1 those of the other axis.
+    """
+    if o.generator == "register":
+        first = 0 if o.lanes == "rows" else 1
+        r = lfsr.resume(state[-1], first, context.seed, rows)
+        c = lfsr.resume(state[-1], 1 - first, context.seed, columns)
+    else:
+        key, count = prng.key(context.seed, o.stream, context.t), rows + columns
+        shifted = o.generator == "lfsr"
+        drawn = lfsr.words(key, count) if shifted else prng.words(key, np.arange(count, dtype=np.uint64))
+        r, c = np.split(np.asarray(drawn).astype(np.int64), [rows])
+    if o.columns and columns:
+        channels, height, width = o.columns
+        place, channel = np.arange(columns) % (height * width), np.arange(columns) // (height * width)
+        c = c[place * channels + channel]
+    return r, c
 
 
-def weight_words(o: BoundUpdate, context: StepContext, shape: tuple[int, ...]) -> Ints:
+def weight_words(
+    o: BoundUpdate, context: StepContext, shape: tuple[int, ...], state: tuple[Array, ...] = ()
+) -> Ints:
     """R_i xor C_j: a random word per weight from one per row and one per column; of a vector R_i."""
     rest = prod(shape[1:]) if len(shape) > 1 else 0
-    drawn = update_words(o, context, shape[0] + rest)
-    rows, columns = drawn[: shape[0]], drawn[shape[0] :]
+    rows, columns = update_words(o, context, shape[0], rest, state)
     return (rows[:, None] ^ columns[None, :]).reshape(shape) if rest else rows
 
 
@@ -131,10 +148,12 @@ def _towards_zero(x: Ints, k: int) -> Ints:
 # --- methods ---------------------------------------------------------------------------------------------------
 
 
-def stochastic(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
+def stochastic(
+    o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, state: tuple[Array, ...]
+) -> None:
     """w ← sat(w - ⌊x + u⌋), u the random word's fraction in [0, 1)."""
     k = _by_channel(o, step_shift(o, context.lr, e), w)
-    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, context, g.shape)))
+    subtract(o, w, shift_right(g, k, "stochastic", weight_words(o, context, g.shape, state)))
 
 
 def threshold(o: BoundUpdate, context: StepContext, w: Ints, g: Ints, e: int, _state: Any) -> None:
@@ -147,8 +166,8 @@ def error_feedback(
 ) -> None:
     """The residual of a group's rounding goes on to its next weight, and to the next training step."""
     method: Any = o.method
-    drawn = update_words(o, context, len(w) + prod(w.shape[1:]))
-    words = drawn[: len(w), None] ^ drawn[None, len(w) :: method.group_size]
+    r, c = update_words(o, context, len(w), prod(w.shape[1:]))
+    words = r[:, None] ^ c[None, :: method.group_size]
     flat = w.reshape(len(w), -1)
     error_feedback_step(
         o, min(step_shift(o, context.lr, e), 32), flat, g.reshape(flat.shape), state[0], words

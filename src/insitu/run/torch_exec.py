@@ -13,6 +13,7 @@ from insitu.numbers.formats import Bit
 from insitu.ops.common import TorchContext
 from insitu.run.state import State, integer_samples
 from insitu.step.ir import Op, Role, Step, Value
+from insitu.step.triggers import waiting
 
 _LABELS = {8: torch.uint8, 16: torch.uint16, 32: torch.int32}
 
@@ -50,6 +51,8 @@ class TorchExecutor:
         self.context = TorchContext(lr=0.0, seed=seed, t=0, real=dtype, device=torch.device(device))
         self.fired: list[int] = []
         """Samples that each trigger of the step has fired for since it was cleared."""
+        self._fires: set[Op] = set()  # triggers with an error in the step at hand
+        self._waits = waiting(step)
         self._slots: dict[Value, int] = {}
         values = (*step.inputs, *step.residents, *(out for op in step.ops for out in op.outputs))
         for value in values:
@@ -79,6 +82,8 @@ class TorchExecutor:
     def _function_of(self, op: Op) -> Callable[..., Any]:
         """The torch function of an op; that of a trigger counts the samples that it fires for."""
         run = op.record.torch(op, self.context)
+        if of := self._waits.get(op):
+            return lambda *inputs: run(*inputs) if self._fires & of else None
         if not op.record.trigger:
             return run
         at = len(self.fired)
@@ -87,7 +92,9 @@ class TorchExecutor:
         def counted(*inputs: Any) -> Any:
             found = run(*inputs)
             error = found[0] if isinstance(found, tuple) else found
-            self.fired[at] += int(error.any(1).sum())
+            samples = int(error.any(1).sum())
+            self.fired[at] += samples
+            (self._fires.add if samples else self._fires.discard)(op)
             return found
 
         return counted

@@ -100,6 +100,11 @@ class Attrs:
         """Does the op leave what it writes as it is where the gradient is zero?"""
         return False
 
+    @property
+    def registers(self) -> bool:
+        """Does the op draw from registers that run on, the last of what it writes?"""
+        return False
+
     def explicit(self) -> dict[str, Any]:
         """The attributes that differ from their defaults, in the order of the printed step."""
         defaults = _defaults(type(self))

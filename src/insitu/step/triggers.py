@@ -72,6 +72,13 @@ def jumps(step: Step) -> Mapping[Op, frozenset[Op]]:
     return found
 
 
+def waiting(step: Step) -> Mapping[Op, frozenset[Op]]:
+    """The updates that must not be executed where none of their triggers fires, each with its triggers: they draw from
+    registers that run on, and a silent update draws nothing."""
+    drawing = [op for op in step.ops if op.written and op.attrs.registers]
+    return {op: of for op, of in jumps(step).items() if op in drawing} if drawing else {}
+
+
 def _still(op: Op) -> bool:
     """Does an op leave the parameters that it writes as they are where the gradient is zero?"""
     attrs: Attrs = op.attrs

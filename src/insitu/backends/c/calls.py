@@ -31,7 +31,7 @@ def calls(em: Emitter) -> list[str]:
                 f"{op.kind} at {op.where} has no C kernel: it works on reals or is torch alone; use an "
                 "integer-ready rule (insitu list rules) in a quantized precision"
             )
-        blocks.add(op, _origin(op), make(em, op))
+        blocks.add(op, _origin(op), make(em, op) + (_registers(em, op) if op.attrs.registers else []))
     return blocks.end()
 
 
@@ -183,6 +183,17 @@ def _moved(em: Emitter, op: Op) -> tuple[list[Text], Text]:
     move = em.move(op, weight)  # refuses what keeps more than one array beside the weights
     texts = [em.array(exponents[0]) if n else NULL, em.array(weight), em.array(state[0]) if state else NULL]
     return texts, move
+
+
+def _registers(em: Emitter, op: Op) -> Calls:
+    """The registers behind an update, which draws a word a row and a word a column from them."""
+    w, registers = op.written
+    o, rows = op.attrs.optimizer, w.shape[0]
+    counts = [rows, w.size // rows if len(w.shape) > 1 else 0]
+    first, second = counts if o.lanes == "rows" else reversed(counts)
+    return _call(
+        "registers_advance", em.array(registers), stream_of(o.stream), f"{first}u", f"{second}u", CLOCK
+    )
 
 
 def _update(em: Emitter, op: Op) -> Calls:

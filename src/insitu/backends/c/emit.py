@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import prod
 from zlib import crc32
 
 import numpy as np
@@ -206,12 +207,16 @@ class Emitter:
             "rounding": o.method.c_rounding,
             "stride": f"{o.stride}u",
             "random": f"{int(o.random)}u",
-            "lfsr": f"{int(o.generator == 'lfsr')}u",
+            "lfsr": f"{int(o.generator in ('lfsr', 'register'))}u",
             "zero_is_noop": f"{int(o.zero_grad_is_noop)}u",
             "group": f"{o.method.column_group()}u",
         }
         if o.channels:
             fields["channels"] = self.constants.numbers("int8_t", "channels", o.channels)
+        if o.registers:
+            fields["registers"] = "INSITU_COLUMNS_FIRST" if o.lanes == "columns" else "INSITU_ROWS_FIRST"
+        if o.columns:
+            fields["maps"], fields["places"] = f"{o.columns[0]}u", f"{prod(o.columns[1:])}u"
         return fields | self._own(o.method, o.method.c_fields(o))
 
     def _master(self, op: Op, o: MasterUpdate) -> dict[str, str]:

@@ -28,6 +28,8 @@ from insitu.backends.spec.files import trace_files
 from insitu.errors import ConfigError
 from insitu.escape import c_string
 from insitu.numbers.formats import Quantized
+from insitu.ops.update import Optimized
+from insitu.ops.updates import BoundUpdate
 from insitu.passes.plan import Layout
 from insitu.run import lock
 from insitu.run.files import make_folder, write_atomic
@@ -36,11 +38,15 @@ from insitu.step.ir import Step, Value
 
 
 def defines(program: Program) -> tuple[str, ...]:
-    """What kernels may leave out where there is none: real weights, matrices of fewer than 8 bits."""
+    """What kernels may leave out where there is none: real weights, matrices of fewer than 8 bits, shift registers."""
     kept = program.residents.values()
     integers = all(isinstance(v.format, Quantized) for v in kept)
     whole = not any(v.format.bits < 8 for v in kept if len(v.shape) > 1)
-    absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole}
+    moves = [
+        op.attrs.optimizer for step in program.steps for op in step.ops if isinstance(op.attrs, Optimized)
+    ]
+    shifting = any(isinstance(o, BoundUpdate) and o.random and o.generator != "counter" for o in moves)
+    absent = {"INSITU_NO_REAL": integers, "INSITU_BYTES": whole, "INSITU_COUNTER": not shifting}
     return tuple(name for name, left_out in absent.items() if left_out)
 
 

@@ -82,7 +82,8 @@ def _facts(program: Program) -> Iterator[tuple[str, str]]:
     yield "training steps", " then ".join(f"`learn_{i}`" for i in range(len(program.steps)))
     if program.classes:
         yield "classes", ", ".join(f"{i} {markdown(name)}" for i, name in enumerate(program.classes[:20]))
-    random = {w.stream: w.count for op in program.steps[0].ops for w in drawn(op) if not w.fixed}
+    ops = enumerate(program.steps[0].ops)
+    random = {(w.stream, i * op.attrs.registers): w.count for i, op in ops for w in drawn(op) if not w.fixed}
     yield "random words of a step at most", f"{sum(random.values()):,}"
 
 
@@ -124,16 +125,14 @@ def _mix_values(program: Program) -> str:
 
 
 def _streams(parts: Mapping[str, Step]) -> Iterator[tuple[object, ...]]:
-    used: dict[str, list[tuple[str, int, Drawn]]] = {}
+    used: dict[Drawn, list[str]] = {}
     for part, step in parts.items():
         for i, op in enumerate(step.ops):
             for words in drawn(op):
-                used.setdefault(words.stream, []).append((part, i, words))
-    for stream, uses in used.items():
-        at = ", ".join(f"`{part}` op {i}" for part, i, _ in uses)
-        words = uses[0][2]
+                used.setdefault(words, []).append(f"`{part}` op {i}")
+    for words, places in used.items():
         fixed = ", fixed" if words.fixed else ""
-        yield f"`{constant(stream):#010x}`", at, words.count, words.order + fixed
+        yield f"`{constant(words.stream):#010x}`", ", ".join(places), words.count, words.order + fixed
 
 
 def _stream_values(program: Program, parts: Mapping[str, Step]) -> str:
@@ -217,18 +216,25 @@ def _order(step: Step) -> str:
         return ""
     head = "**Orders that matter.** Operands name the order; what reads a weight that moves has to see the right one:"
     tail = "All other orders are free: updates of different arrays do not depend on each other, nor terms of a sum."
+    if any(op.attrs.registers for op in step.ops):
+        tail = "Updates draw from the registers in the order of the ops. All other orders are free."
     return "\n".join([head, "", *lines, "", tail])
 
 
 def _silence(step: Step) -> str:
     """Which ops do nothing where a trigger gives zeros."""
     number = {op: i for i, op in enumerate(step.ops)}
+    drawing = any(op.attrs.registers for op in step.ops)
     waiting: dict[tuple[int, ...], list[int]] = {}
     for op, triggers in jumps(step).items():
         waiting.setdefault(tuple(sorted(number[t] for t in triggers)), []).append(number[op])
     lines = [
-        f"- Where op {_numbers(list(triggers))} gives zeros alone, op {_numbers(ops)} may be left out: "
-        "they give zeros, and move nothing."
+        f"- Where op {_numbers(list(triggers))} gives zeros alone, op {_numbers(ops)} "
+        + (
+            "are left out: they draw nothing."
+            if drawing
+            else "may be left out: they give zeros, and move nothing."
+        )
         for triggers, ops in sorted(waiting.items())
     ]
     return "\n".join(["**Silent samples.**", "", *lines]) if lines else ""

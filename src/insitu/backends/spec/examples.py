@@ -162,8 +162,9 @@ def _moved(
         shapes = [*shapes, *exponents, weight]
     if isinstance(o, BoundUpdate):
         method = o.method.for_weight(weight) if "group_size" in o.method.options() else o.method
-        o = replace(o, method=method, channels=o.channels[: weight[0]])
-    return [*shapes, *(shape for _, shape, _ in o.states(weight))], taken | {"optimizer": o}
+        o = replace(o, method=method, channels=o.channels[: weight[0]], columns=())
+    kept = [shape for _, shape, _ in o.states(weight)]
+    return [*shapes, *kept, *([(2,)] if op.attrs.registers else [])], taken | {"optimizer": o}
 
 
 # --- numbers -----------------------------------------------------------------------------------------------------
@@ -190,7 +191,8 @@ def _numbers(op: Op, index: int, draw: int) -> Array:
     wide = (
         fmt.bits - 8 if op.kind in ("matmul", "conv2d") and index == 2 else 0
     )  # a bias that is not all of the sum
-    return fmt.least + (word * (fmt.greatest - fmt.least + 1) >> 32) >> max(wide, 0)
+    span = fmt.greatest - fmt.least + 1
+    return fmt.least + (word if span == 1 << 32 else word * span >> 32) >> max(wide, 0)
 
 
 def _most(op: Op, index: int) -> int:

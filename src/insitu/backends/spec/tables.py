@@ -155,6 +155,8 @@ def _update(o: BoundUpdate | MasterUpdate, lr: float) -> Fields:
         return {"method": "master", **{name: plain(x) for name, x in reals.items()}}
     options = {name: plain(x) for name, x in o.method.options().items() if x is not None}
     drawn = {"stream": stream_text(o.stream), "generator": o.generator} if o.random else {}
+    drawn |= {"lanes": o.lanes} if o.registers else {}
+    drawn |= {"columns_last": plain(o.columns)} if o.columns else {}
     shift = {"k": str(o.shift(lr, 0)), "ratio": f"{o.ratio:.9g}", "stride": str(o.stride)}
     channels = {"channels": plain(o.channels)} if o.channels else {}
     return {"method": o.method.name, **shift, **_range(o.format), **drawn, **options, **channels}

@@ -220,7 +220,12 @@ class BoundUpdate:
         stream: name of the stream of random words.
         channels: further bits that the step of each output channel is shifted by, where channels have units of their
             own.
-        generator: of random words, ``counter`` or ``lfsr``.
+        generator: of random words, ``counter``, ``lfsr``, or ``register``: the operand behind the state holds two shift
+            registers that run on.
+        lanes: of ``register``, whether ``rows`` or ``columns`` take the words of register 0; the others take those of
+            register 1. A vector has rows alone.
+        columns: channels, height and width of the map behind a dense layer whose columns take their words in
+            channels-last order: column (c, h, w) takes number (h · W + w) · C + c; empty: in the order of columns.
     """
 
     method: WeightUpdate
@@ -229,9 +234,18 @@ class BoundUpdate:
     stream: str
     channels: tuple[int, ...] = ()
     generator: str = "counter"
+    lanes: str = "rows"
+    columns: tuple[int, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.method.name}:{self.ratio:.9g}{self.method.printed()}"
+        order = f",{'x'.join(map(str, self.columns))} channels last" if self.columns else ""
+        lanes = f",register of {self.lanes}" if self.registers else ""
+        return f"{self.method.name}:{self.ratio:.9g}{self.method.printed()}{lanes}{order}"
+
+    @property
+    def registers(self) -> bool:
+        """Is there an operand behind the state with the two registers?"""
+        return self.generator == "register" and self.random
 
     @property
     def stride(self) -> int:
@@ -257,12 +271,36 @@ class BoundUpdate:
         """The k of ``g · 2**-k``; a rate of 0 shifts as the least rate does, so that nothing is left of g."""
         return nearest_shift(max(lr, LEAST_RATE) * self.ratio) - e + (self.stride - 1)
 
-    def words(self, seed: int, t: int, count: int) -> Ints:
-        """The random 32-bit words of a training step: of the rows, then of the columns."""
-        key = prng.key(seed, self.stream, t)
-        if self.generator == "lfsr":
-            return lfsr.words(key, count)
-        return np.asarray(prng.words(key, np.arange(count, dtype=np.uint64))).astype(np.int64)
+    def words(self, seed: int, t: int, rows: int, columns: int, registers: Any = None) -> tuple[Ints, Ints]:
+        """The random 32-bit words of a training step: of the rows and of the columns.
+
+        Args:
+            seed, t: of the run, and the step count.
+            rows, columns: how many; a vector has no columns.
+            registers: the two registers, which move on.
+        """
+        if self.registers:
+            first = int(self.lanes == "columns")
+            r, c = (
+                lfsr.resume(registers, which, seed, n) for which, n in ((first, rows), (1 - first, columns))
+            )
+        else:
+            key = prng.key(seed, self.stream, t)
+            if self.generator == "lfsr":
+                both = lfsr.words(key, rows + columns)
+            else:
+                both = np.asarray(prng.words(key, np.arange(rows + columns, dtype=np.uint64))).astype(
+                    np.int64
+                )
+            r, c = both[:rows], both[rows:]
+        return r, self._stored_order(c)
+
+    def _stored_order(self, words: Ints) -> Ints:
+        """Words of columns in the order of columns."""
+        if not self.columns or not len(words):
+            return words
+        channels, height, width = self.columns
+        return words.reshape(height * width, channels).T.reshape(-1)
 
     def counts(self, shape: Shape) -> Counts:
         """A shift, an addition and a comparison per weight, and the random words."""

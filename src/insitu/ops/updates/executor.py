@@ -18,10 +18,11 @@ from insitu.step.ir import Op, Shape
 class Words:
     """The random words of one update: one per row, then one per column; xor-ed for a part of the rows."""
 
-    def __init__(self, b: BoundUpdate, rt: Any, shape: Shape) -> None:
+    def __init__(self, b: BoundUpdate, rt: Any, shape: Shape, registers: Any = None) -> None:
         self.count, self.device = shape[0], rt.device
         self.rest = prod(shape[1:]) if len(shape) > 1 else 0
-        self.words = b.words(rt.seed, rt.t, self.count + self.rest) if b.random else np.zeros(0, np.int64)
+        drawn = b.words(rt.seed, rt.t, self.count, self.rest, registers) if b.random else ()
+        self.words = np.concatenate(drawn) if drawn else np.zeros(0, np.int64)
         self.known: tuple[int, Any, Any] | None = None
 
     def high(self, rows: Any, bits: int) -> Any:
@@ -52,7 +53,7 @@ what a core's cache holds, and torch's grain size, up to which an element-wise o
 
 
 def move(op: Op, rt: Any, gradient: Callable[..., Any], operands: int) -> Callable[..., None]:
-    """The update of an op with inputs (gradient operands..., [exponent], w, *state).
+    """The update of an op with inputs (gradient operands..., [exponent], w, *state, [registers]).
 
     Args:
         gradient: of the first ``operands`` inputs, all of it.
@@ -80,7 +81,8 @@ def _bound(op: Op, b: BoundUpdate, gradient: Callable[..., Any], at: int) -> Cal
     scratch: list[Any] = []  # a part of a gradient, kept: fresh memory costs as much as the update
 
     def apply(rt: Any, given: Sequence[Any], w: Any, e: int, state: Sequence[Any]) -> None:
-        words = Words(b, rt, shape)
+        *state, registers = state if b.registers else (*state, None)
+        words = Words(b, rt, shape, registers)
         if b.channels:
             _by_channels(b, rt, w, gradient(*given), e, words)
         elif tiled:

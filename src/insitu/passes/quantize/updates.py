@@ -6,6 +6,7 @@ from typing import Any
 
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Fixed, Float, Quantized
+from insitu.numbers.lfsr import REGISTERS
 from insitu.ops.optimizers import Optimizer
 from insitu.ops.updates import BoundUpdate, MasterUpdate, Stochastic, WeightUpdate
 from insitu.passes.quantize.products import deferred_steps
@@ -28,7 +29,10 @@ def _update(q: Quantizer, op: Op) -> None:
     if steps > 1:
         _defer(q, v, w, g, move, steps)
         return
-    states = [_state(q, v, *state) for state in move.states(v.shape)]
+    states = [_state(q, v.name, *state) for state in move.states(v.shape)]
+    if isinstance(move, BoundUpdate) and move.registers:
+        of, _, suffix = REGISTERS.partition(".")
+        states.append(_state(q, of, suffix, (2,), Fixed(False, 32, 0)))
     operands = [w, g.value, *([g.exponent] if g.exponent is not None else []), *states]
     attrs: dict[str, Any] = {"optimizer": move}
     if g.exponent is not None:
@@ -53,7 +57,31 @@ def _bound(q: Quantizer, v: Value, w: Value, g: LoweredValue, optimizer: Optimiz
         )
     assert isinstance(w.format, Quantized) and w.unit is not None
     method = _method(q, v, w.format, p.update)
-    return BoundUpdate(method, w.format, g.unit / w.unit, f"{v.name}.update", w.channels, p.generator)
+    few = len(v.shape) == 1 or (len(v.shape) == 2 and v.shape[0] < FEW_ROWS)
+    return BoundUpdate(
+        method,
+        w.format,
+        g.unit / w.unit,
+        REGISTERS if p.generator == "register" and method.random else f"{v.name}.update",
+        w.channels,
+        p.generator,
+        "columns" if few else "rows",
+        _map_behind(q, g) if p.word_order == "channels-last" else (),
+    )
+
+
+FEW_ROWS = 16
+"""Matrices of fewer rows than this (output layers, heads) have their columns side by side in a vector engine; biases
+move one by one, on its scalar side."""
+
+
+def _map_behind(q: Quantizer, g: LoweredValue) -> tuple[int, ...]:
+    """Channels, height and width of the map that the dense layer of a gradient reads flattened; empty without."""
+    made = {v: op for op in q.ops for v in op.outputs}
+    dense = made.get(g.value)
+    flat = made.get(dense.inputs[1]) if dense is not None and dense.kind == "matmul_dw" else None
+    shape = flat.inputs[0].shape if flat is not None and flat.kind == "reshape" else ()
+    return shape[1:] if len(shape) == 4 else ()
 
 
 def _method(q: Quantizer, v: Value, fmt: Quantized, wanted: WeightUpdate) -> WeightUpdate:
@@ -68,9 +96,9 @@ def _method(q: Quantizer, v: Value, fmt: Quantized, wanted: WeightUpdate) -> Wei
         raise q.refuse(str(error)) from None
 
 
-def _state(q: Quantizer, v: Value, suffix: str, shape: Shape, fmt: Format) -> Value:
-    """What is kept beside a weight from step to step, zero at first."""
-    name = f"{v.name}.{suffix}"
+def _state(q: Quantizer, of: str, suffix: str, shape: Shape, fmt: Format) -> Value:
+    """What is kept beside a weight, or the whole network, from step to step, zero at first."""
+    name = f"{of}.{suffix}"
     made = q.residents.get(name) or Value(name, shape, fmt, Role.STATE, q.op.where, Init("zeros"), 1.0)
     q.residents[name] = made
     q.names.add(name)
@@ -95,9 +123,9 @@ def _defer(
     q.ops.remove(made)
     d, x = made.inputs
     kept = [
-        _state(q, v, suffix, (steps * a.shape[0], *a.shape[1:]), a.format)
+        _state(q, v.name, suffix, (steps * a.shape[0], *a.shape[1:]), a.format)
         for suffix, a in (("errors", d), ("inputs", x))
     ]
-    count = _state(q, v, "count", (1,), Fixed(False, steps.bit_length(), 0))
+    count = _state(q, v.name, "count", (1,), Fixed(False, steps.bit_length(), 0))
     attrs = made.attrs.explicit() | {"optimizer": move, "operands": 2, "defer": steps}
     q.emit("matmul_dw_deferred", d, x, w, *kept, count, phase=Phase.GRADIENT, **attrs)

@@ -77,18 +77,23 @@ typedef struct {
 #define INSITU_NAME(NAME) INSITU_UPDATE_##NAME,
 enum { INSITU_UPDATE_ROUNDED /* by plain rounding */, INSITU_UPDATE_METHODS(INSITU_NAME) INSITU_UPDATE_COUNT };
 
+/* Which words register 0 gives. */
+enum { INSITU_ANEW, INSITU_ROWS_FIRST, INSITU_COLUMNS_FIRST };
+
 /* How weights move by a gradient: by its step x = g 2^-k, k = clock.shift[index] - the gradient's exponent. */
 typedef struct {
     const int8_t *channels; /* per row: further bits to the right; or NULL */
     int32_t low, high;      /* of the stored word */
     int32_t least, most;    /* of the exact gradient, where it saturates; else the range of int32 */
     uint32_t stream;        /* of the random words */
+    uint32_t maps, places;  /* columns take them in channels-last order, as a map of that size; 0: in their own */
     uint16_t index;         /* in insitu_clock.shift */
     uint8_t how;            /* the method */
     uint8_t rounding;       /* plain rounding of x; INSITU_EXACT: another method */
     uint8_t stride;         /* distance of neighbouring integers: 2 for binary words */
     uint8_t random;         /* draws random words */
-    uint8_t lfsr;           /* random words from the shift register */
+    uint8_t lfsr;           /* random words from a shift register */
+    uint8_t registers;      /* from the two of `state`, which run on; 0: started anew */
     uint8_t zero_is_noop;   /* a gradient of zeros changes neither weights nor state */
     uint8_t group;          /* a block of columns is cut at multiples of it alone; 1: anywhere */
     union {
@@ -159,6 +164,10 @@ void insitu_sum_to_channels(const insitu_array *d, const insitu_array *g, uint32
 /* --- updates: e is the gradient's run-time exponent or NULL, state what the update keeps or NULL ------------- */
 
 /* columns 0: a vector, whose random words are those of its rows. */
+
+/* The two registers go on by so many words each, behind an update that drew them. */
+void insitu_registers_advance(const insitu_array *registers, uint32_t stream, uint32_t first, uint32_t second,
+                              const insitu_clock *clock);
 
 void insitu_update(const insitu_array *w, const insitu_array *g, const insitu_array *e, const insitu_array *state,
                    uint32_t rows, uint32_t columns, const insitu_move *move, const insitu_clock *clock);

@@ -2,6 +2,94 @@
 /* How one weight moves by its gradient: plain rounding here, other methods in update_<method>.c. */
 #include "internal.h"
 
+#ifndef INSITU_COUNTER
+
+/* The state some words further. */
+static uint32_t ahead(uint32_t state, uint32_t words)
+{
+    while (words-- != 0u)
+        state = insitu_lfsr(state);
+    return state;
+}
+
+/* A register that runs on; 0 if it has not started. */
+static uint32_t started(const insitu_array *registers, uint32_t which, uint32_t stream, const insitu_clock *clock)
+{
+    uint32_t state = (uint32_t)insitu_get(registers, which);
+
+    if (state == 0u)
+        state = insitu_key(clock->seed, stream, which);
+    return state == 0u ? 0x9E3779B9u : state;
+}
+
+/* Where the words of rows and columns start. */
+static void begin_registers(insitu_mover *m)
+{
+    uint32_t rows = m->move->registers == INSITU_COLUMNS_FIRST;
+
+    if (m->move->registers != INSITU_ANEW) {
+        m->row_start = started(m->state, rows, m->move->stream, m->clock);
+        m->column_start = started(m->state, 1u - rows, m->move->stream, m->clock);
+    } else {
+        m->row_start = m->key == 0u ? 0x9E3779B9u : m->key;
+        m->column_start = m->vector ? m->row_start : ahead(m->row_start, m->rows);
+    }
+    m->column_state = m->column_start;
+}
+
+#endif
+
+/* Which of the words of columns a column takes. */
+static uint32_t number(const insitu_move *move, uint32_t column)
+{
+    return move->maps == 0u ? column : column % move->places * move->maps + column / move->places;
+}
+
+#ifndef INSITU_COUNTER
+
+/* The words of a block of columns that takes them in another order: all words pass by. */
+static void find_columns(insitu_mover *m, uint32_t start, uint32_t count)
+{
+    uint32_t state = m->column_start, maps = m->move->maps, places = m->move->places, place, map;
+
+    for (place = 0; place < places; place++)
+        for (map = 0; map < maps; map++) {
+            uint32_t column = map * places + place;
+
+            state = insitu_lfsr(state);
+            if (column >= start && column - start < count)
+                m->words[column - start] = state;
+        }
+}
+
+/* The words of a block of columns; those of rows start again. */
+static void shift_columns(insitu_mover *m, uint32_t start, uint32_t count)
+{
+    uint32_t i;
+
+    m->row_state = ahead(m->row_start, m->first);
+    for (i = 0; i < count; i++) {
+        m->words[i] = 0;
+        if (!m->vector && m->move->maps == 0u) {
+            m->column_state = insitu_lfsr(m->column_state);
+            m->words[i] = m->column_state;
+        }
+    }
+    if (m->move->maps != 0u)
+        find_columns(m, start, count);
+}
+
+void insitu_registers_advance(const insitu_array *registers, uint32_t stream, uint32_t first, uint32_t second,
+                              const insitu_clock *clock)
+{
+    if (first != 0u)
+        insitu_set(registers, 0, (int32_t)ahead(started(registers, 0, stream, clock), first));
+    if (second != 0u)
+        insitu_set(registers, 1, (int32_t)ahead(started(registers, 1, stream, clock), second));
+}
+
+#endif
+
 void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_array *e, const insitu_array *state,
                        uint32_t rows, uint32_t columns, uint8_t vector, const insitu_move *move,
                        const insitu_clock *clock)
@@ -29,15 +117,12 @@ void insitu_move_begin(insitu_mover *m, const insitu_array *w, const insitu_arra
     default: break;
     }
     if (move->random) {
-        uint32_t i;
-
         m->key = insitu_key(clock->seed, move->stream, clock->t);
         m->salt = insitu_salt(m->key);
-        if (move->lfsr) {
-            m->column_state = m->key == 0u ? 0x9E3779B9u : m->key;
-            for (i = 0; !vector && i < rows; i++)
-                m->column_state = insitu_lfsr(m->column_state);
-        }
+#ifndef INSITU_COUNTER
+        if (move->lfsr)
+            begin_registers(m);
+#endif
     }
 }
 
@@ -66,24 +151,17 @@ void insitu_move_columns(insitu_mover *m, uint32_t start, uint32_t count)
     if (!m->random)
         return;
     if (!m->move->lfsr) {
-        uint32_t first = m->rows + start + m->key, salt = m->salt;
+        uint32_t first = m->rows + m->key, salt = m->salt;
 
         for (i = 0; i < count; i++)
-            m->words[i] = insitu_mixed(insitu_mixed(first + i) ^ salt);
+            m->words[i] = insitu_mixed(insitu_mixed(first + number(m->move, start + i)) ^ salt);
         for (i = 0; m->vector && i < count; i++)
             m->words[i] = 0;
         return;
     }
-    m->row_state = m->key == 0u ? 0x9E3779B9u : m->key;
-    for (i = 0; i < m->first; i++)
-        m->row_state = insitu_lfsr(m->row_state);
-    for (i = 0; i < count; i++) {
-        m->words[i] = 0;
-        if (!m->vector) {
-            m->column_state = insitu_lfsr(m->column_state);
-            m->words[i] = m->column_state;
-        }
-    }
+#ifndef INSITU_COUNTER
+    shift_columns(m, start, count);
+#endif
 }
 
 void insitu_move_row(insitu_mover *m, uint32_t row)

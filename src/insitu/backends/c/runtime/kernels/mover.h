@@ -11,7 +11,7 @@ typedef struct {
     uint32_t rows, columns;
     uint32_t first, stop; /* rows that move */
     uint32_t key, salt;   /* of the random words */
-    uint32_t row_state, column_state; /* of the shift register */
+    uint32_t row_start, column_start, row_state, column_state; /* of the shift registers */
     uint32_t start; /* column */
     uint32_t row_word;
     int32_t base, k; /* shift to the right of all, of this row */
