@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
 
 from insitu.step.ir import Role, Step
-from insitu.step.liveness import Storage, storages, timeline
+from insitu.step.liveness import storages, timeline
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,24 @@ class Layout:
         return self.arena_bytes + self.resident_bytes
 
 
+@dataclass(frozen=True)
+class Item:
+    """A piece of memory that is needed from one op to another, both included."""
+
+    bytes: int
+    birth: int
+    death: int
+
+
 class _Puzzle:
-    """Placing storages in one arena such that no two that live at a time overlap.
+    """Placing items in one arena such that no two that live at a time overlap.
 
     Args:
-        items: the storages.
+        items: what is placed.
         align: every offset is a multiple of this many bytes.
     """
 
-    def __init__(self, items: list[Storage], align: int) -> None:
+    def __init__(self, items: Sequence[Item], align: int) -> None:
         self.align = align
         self.sizes = [item.bytes for item in items]
         self.clashes = [
@@ -86,7 +95,7 @@ class _Puzzle:
         return offsets
 
 
-_ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
+_ORDERS: tuple[Callable[[Item], tuple[int, ...]], ...] = (
     lambda s: (-s.bytes, s.birth),
     lambda s: (s.birth, -s.bytes),
     lambda s: (s.birth - s.death, -s.bytes),
@@ -96,6 +105,24 @@ _ORDERS: tuple[Callable[[Storage], tuple[int, ...]], ...] = (
 
 ATTEMPTS = 2000
 """Tries to close the gap between the arena and the live bytes at the peak; most programs need none."""
+
+
+def place(items: Sequence[Item], align: int, bound: int | None = None) -> tuple[list[int], int]:
+    """Offsets of items in one arena, the best of a few orders of placement, and the arena's size.
+
+    Args:
+        align: every offset is a multiple of this many bytes.
+        bound: no arena can be smaller; by default the most bytes that live at a time.
+    """
+    if bound is None:
+        times = range(max((item.death for item in items), default=-1) + 1)
+        live = (sum(item.bytes for item in items if item.birth <= t <= item.death) for t in times)
+        bound = max(live, default=0)
+    puzzle = _Puzzle(items, align)
+    orders = [sorted(range(len(items)), key=lambda i: key(items[i])) for key in _ORDERS]
+    order = min(orders, key=lambda order: puzzle.top(puzzle.place(order)))
+    placed = puzzle.improve(order, bound)
+    return placed, puzzle.top(placed)
 
 
 def plan(step: Step, *, align: int = 1) -> Layout:
@@ -110,11 +137,7 @@ def plan(step: Step, *, align: int = 1) -> Layout:
     rows = timeline(step)
     peak_row = max(rows, key=lambda row: sum(row.values()), default=dict.fromkeys(Role, 0))
     bound = sum(peak_row.values()) - resident
-    puzzle = _Puzzle(transient, align)
-    orders = [sorted(range(len(transient)), key=lambda i: key(transient[i])) for key in _ORDERS]
-    order = min(orders, key=lambda order: puzzle.top(puzzle.place(order)))
-    placed = puzzle.improve(order, bound)
-    arena = puzzle.top(placed)
+    placed, arena = place([Item(s.bytes, s.birth, s.death) for s in transient], align, bound)
     offsets = {s.root.name: offset for s, offset in zip(transient, placed)}
     by_role = dict(peak_row)
     by_role[Role.SCRATCH] += arena + resident - sum(peak_row.values())  # fragmentation, mostly 0

@@ -88,6 +88,16 @@ class Machine:
                 key = (register.name, level) if register.per_level else register.name
                 self.registers[key] = {f.name: 0 for f in register.fields}
 
+    # --- the host's side ---------------------------------------------------------------------------------------
+
+    def write(self, memory: str, address: int, data: npt.NDArray[Any]) -> None:
+        """Into ``a`` (bytes), ``w`` (words of P weights), ``code`` or ``table``, from an address on."""
+        getattr(self, memory)[address : address + len(data)] = data
+
+    def read(self, memory: str, address: int, count: int) -> npt.NDArray[Any]:
+        """A copy of so many elements of a memory."""
+        return np.array(getattr(self, memory)[address : address + count])
+
     # --- control -----------------------------------------------------------------------------------------------
 
     def run(self, start: int = 0, label: int = 0) -> int:
@@ -276,7 +286,7 @@ class Machine:
             return self._vector(nest, ctl["scalar_signed"])
         if ctl["a"] != A.SCALAR:
             return nest.value("K0" if ctl["a"] == A.K0 else "K1", "value")
-        byte = self._bytes(nest, nest.streams.x, ctl["scalar_signed"], np.arange(nest.issues))
+        byte = self._bytes(nest, *self._issued(nest), ctl["scalar_signed"])
         scalar = np.where(nest.outside, 0, byte << nest.sh["scalar"])
         _fits("the shifted scalar", scalar, SCALAR_BITS)
         return scalar[:, None]
@@ -298,12 +308,12 @@ class Machine:
         p = nest.streams.p[starts]
         high = (p + nest.value("HIOFF")) & nest.mask
         if ctl["prologue"] == Prologue.BIASES:
-            low_byte, high_byte = self._vectors(nest, p, 0, starts), self._vectors(nest, high, 1, starts)
+            low_byte, high_byte = self._vectors(nest, p, starts, 0), self._vectors(nest, high, starts, 1)
             bias = low_byte * nest.value("K0", "value") + high_byte * nest.value("K1", "value")
             return bias << HIGH * ctl["high"]
         if ctl["prologue"] != Prologue.BIAS:
             return np.zeros((1, 1), np.int64)
-        value = self._bytes(nest, p, 0, starts) | self._bytes(nest, high, 1, starts) << 8
+        value = self._bytes(nest, p, starts, 0) | self._bytes(nest, high, starts, 1) << 8
         value = ~value if ctl["update"] else value
         _fits("the shifted bias", (value >> 8) << nest.sh["bias"], SCALAR_BITS)
         return value[:, None] << nest.sh["bias"] + nest.sh["serial"]
@@ -313,27 +323,36 @@ class Machine:
     def _vector(self, nest: Nest, signed: int) -> Ints:
         """V of every issue, [issues, P]."""
         if nest.ctl["vector_stream"]:
-            return self._vectors(nest, nest.streams.x, signed, np.arange(nest.issues))
+            return self._vectors(nest, *self._issued(nest), signed)
         if nest.ctl["prologue"] != Prologue.VECTOR:
             raise MachineError("a nest uses V, which neither its stream nor its prologue loads")
         starts = np.arange(nest.rounds) * nest.round_length
-        return self._vectors(nest, nest.streams.p[starts], signed, starts).repeat(nest.round_length, 0)
+        return self._vectors(nest, nest.streams.p[starts], starts, signed).repeat(nest.round_length, 0)
+
+    def _issued(self, nest: Nest) -> tuple[Ints, Ints]:
+        """Addresses x of the issues, and when each reads; what is outside of the plane is read and not used."""
+        return np.where(nest.outside, 0, nest.streams.x), np.where(nest.outside, -1, np.arange(nest.issues))
 
     def _mask(self, nest: Nest) -> Bools:
         """Which results stay, [results, P]."""
         if nest.ctl["prologue"] != Prologue.MASK:
             raise MachineError("a nest uses a mask, which its prologue does not load")
         starts = np.arange(nest.rounds) * nest.round_length
-        read = self._vectors(nest, nest.streams.p[starts], 0, starts)
+        read = self._vectors(nest, nest.streams.p[starts], starts, 0)
         kept = read & 3 == nest.ctl2["code"] if nest.ctl2["match"] else read != 0
         return np.asarray(kept)
 
-    def _vectors(self, nest: Nest, address: Ints, signed: int, times: Ints) -> Ints:
+    def _vectors(self, nest: Nest, address: Ints, times: Ints, signed: int) -> Ints:
         lanes = self.build.lanes
         bytes_ = address[:, None] // lanes * lanes + np.arange(lanes)
-        return self._bytes(nest, bytes_, signed, times[:, None])
+        return self._bytes(nest, bytes_, times[:, None], signed)
 
-    def _bytes(self, nest: Nest, address: Ints, signed: int, times: Ints) -> Ints:
+    def _bytes(self, nest: Nest, address: Ints, times: Ints, signed: int) -> Ints:
+        """Bytes of A.
+
+        Args:
+            times: the issue in which each is read; -1: what is read is not used.
+        """
         _inside("A", address, len(self.a))
         if nest.ctl["to"] != To.WEIGHTS or nest.ctl["wide"]:
             _unwritten("A", address, times, self._written(nest), len(self.a))

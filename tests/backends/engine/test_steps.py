@@ -1,0 +1,108 @@
+"""Microcode of steps: what the executor makes of it is the integer reference's, every resident after every step."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from insitu.backends.engine import isa
+from insitu.backends.engine.image import assemble, fitted
+from insitu.errors import ConfigError
+from tests.backends.engine.pairs import made, pair
+
+MLP = "mlp-64-32-10"
+RULES = (
+    *("etch", "drtp", "pred", "bp-stash", "bp", "bp-checkpoint", "shallow", "fa", "dfa"),
+    *("greedy", "dgl", "dbl", "mono-forward"),
+)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_rules_on_a_dense_network(rule):
+    both = pair(rule, MLP)
+    assert list(both.learn(24 if rule == "etch" else 8)) == []
+    got, expected = both.scores()
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("lanes", [4, 16, 32])
+@pytest.mark.parametrize("rule", ["etch", "bp"])
+def test_any_number_of_lanes(rule, lanes):
+    both = pair(rule, MLP, lanes)
+    assert list(both.learn(4)) == []
+    got, expected = both.scores()
+    assert np.array_equal(got, expected)
+
+
+def test_a_rate_that_changes_changes_the_shifts():
+    both = pair("etch", MLP, lr=0.1)
+    assert list(both.learn(2)) == []
+
+
+def test_silent_samples_take_the_branches():
+    both = pair("etch", MLP)
+    weight = both.image.residents["fc1.head.bias"]
+    biases = np.full(10, -30000)
+    biases[3] = 30000
+    for name in ("fc1.head.bias", "fc2.bias"):
+        both.state[name][:] = biases
+    both.host.load(both.state)
+    assert weight.form.count == 10
+    before = both.host.state
+    phase, x, _ = both.sample()
+    both.host.learn(x, np.array([3]), phase, 0.01, 0)
+    silent = both.host.cycles
+    assert both.machine.flags == 0
+    assert all(np.array_equal(before[k], v) for k, v in both.host.state.items())
+    both.host.learn(x, np.array([4]), phase, 0.01, 0)
+    assert both.machine.flags == 3 and both.host.cycles > 2 * silent
+
+
+def test_nothing_is_written_outside_of_what_is_planned():
+    both = pair("pred", MLP)
+    a, w = both.machine.a.copy(), both.machine.w.copy()
+    list(both.learn(3))
+    image = both.image
+    assert np.array_equal(a[image.a_bytes :], both.machine.a[image.a_bytes :])
+    assert np.array_equal(w[image.w_words :], both.machine.w[image.w_words :])
+    assert np.array_equal(
+        a[image.constants_start : image.a_bytes], both.machine.a[image.constants_start : image.a_bytes]
+    )
+
+
+def test_the_second_step_of_a_key_is_another():
+    both = pair("bp", MLP)
+    keys = {stream for _, stream in both.image.code.keys}
+    assert keys >= {"fc1.weight.update", "fc2.weight.update"}
+    list(both.learn(1))
+    first = both.machine.code.copy()
+    list(both.learn(1))
+    changed = np.flatnonzero(first != both.machine.code)
+    assert {isa.decode(int(first[i]))[0].name for i in changed} == {"KEYLO", "KEYHI"}
+
+
+REFUSED = {
+    ("usf", MLP): r"matmul_dx at fc2 .* through a view .*: use another rule",
+    ("sdfa", MLP): r"sign at .* has no microcode; use a ReLU network",
+    ("pepita", MLP): r"does not fit the engine's memory of bytes",
+}
+
+
+@pytest.mark.parametrize(("rule", "name"), REFUSED)
+def test_what_has_no_microcode_is_refused_by_name(rule, name):
+    with pytest.raises(ConfigError, match=REFUSED[rule, name]):
+        fitted(made(rule, name))
+
+
+def test_a_shift_out_of_range_is_refused_with_layer_and_remedy():
+    with pytest.raises(
+        ConfigError,
+        match=r"matmul_dw_update at fc2 .* shifts by -1 bits; .* 5 to 24 .*: use another learning rate",
+    ):
+        fitted(made("bp-stash", MLP, lr=1.0))
+
+
+def test_memories_that_are_too_small_are_refused():
+    image = fitted(made("etch", MLP))
+    with pytest.raises(ConfigError, match="needs 336 words of weights; the engine has 128"):
+        assemble(image.program, replace(image.build, w_words=128))
