@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs the Debian packages that the tests need and pip cannot bring: Chromium, for the tests of the
-# HTML report, and compilers and emulators of ARM and RISC-V microcontrollers, for the tests of the generated C
-# on boards (two gigabytes). Safe to run again; without root or apt-get it says what to install by hand and ends
-# well, for those tests are skipped where a tool is missing.
+# HTML report, compilers and emulators of ARM and RISC-V microcontrollers, for the tests of the generated C
+# on boards (two gigabytes), and Verilator, for the tests of the learning engine. Safe to run again; without root or
+# apt-get it says what to install by hand and ends well, for those tests are skipped where a tool is missing.
 set -u
 
 packages=""
@@ -20,6 +20,7 @@ want arm-none-eabi-gcc gcc-arm-none-eabi "the tests of C programs on emulated bo
 want qemu-system-arm qemu-system-arm "the tests of C programs on emulated boards"
 want riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf "the tests of C programs on emulated boards"
 want qemu-system-riscv32 qemu-system-misc "the tests of C programs on emulated boards"
+want verilator verilator "the tests of the learning engine in simulation"
 want clang clang "the tests of the generated C with a second compiler"
 
 skip() {

@@ -32,13 +32,13 @@ class Timing:
         softmax, softmax_score: of a SOFTMAX, and more for each class.
     """
 
-    start: int = 1
+    start: int = 3
     instruction: int = 1
-    taken: int = 0
-    go: int = 2
-    drain: int = 6
-    serial: int = 1
-    reload: int = 5
+    taken: int = 2
+    go: int = 1
+    drain: int = 7
+    serial: int = 2
+    reload: int = 4
     softmax: int = 4
     softmax_score: int = 14
 

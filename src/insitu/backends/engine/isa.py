@@ -299,6 +299,14 @@ REGISTERS = (
         acts=True,
     ),
     Register(
+        "SHIFT",
+        47,
+        "both random registers go on by one word, each with a bit XORed into its lowest: how a host loads them",
+        _packed(("lanes", 1, "of the lanes' register", "l"), ("scalars", 1, "of the scalars' register", "l")),
+        learning=True,
+        acts=True,
+    ),
+    Register(
         "SOFTMAX",
         46,
         "errors of a softmax: scores at x (high bytes at x + HIOFF), errors to bytes at d",

@@ -143,6 +143,11 @@ class Machine:
         d.start = d.scalars
         return 1 + skip
 
+    def _shift(self, lanes: int, scalars: int) -> int:
+        d = self.draws
+        d.lanes, d.scalars = lfsr.advance(d.lanes) ^ lanes, lfsr.advance(d.scalars) ^ scalars
+        return 0
+
     def _trig(self, slot: int) -> int:
         self.scores.fired = self.scores.best > self.scores.threshold
         self.flags = self.flags & ~(1 << slot) | self.scores.fired << slot
@@ -195,8 +200,7 @@ class Machine:
     def _go(self, number: int) -> int:
         nest = Nest(self.registers, self.build.address_bits)
         ctl = nest.ctl
-        if not ctl["emit"]:
-            self._refuse(nest)
+        self._refuse(nest)
         results = self._emitted(nest) if ctl["emit"] else self._computed(nest)
         self._write(nest, results)
         if ctl["score"]:
@@ -402,8 +406,16 @@ class Machine:
         """What hardware has no wires for."""
         if nest.ctl["dot"] and nest.ctl["high"]:
             raise MachineError("a nest has both dot and high: the serial shifter does what high would do")
-        if nest.results > isa.CLASSES and nest.ctl["score"]:
-            raise MachineError(f"{nest.results} scores; the score unit compares {isa.CLASSES}")
+        if nest.serial and nest.ctl["mask"]:
+            raise MachineError(
+                "a nest has a mask and dot or wide: masks are of vectors; use a nest of its own"
+            )
+        if nest.ctl["wide"] and nest.round_length + cycles.PROLOGUE[Prologue(nest.ctl["prologue"])] < 2:
+            raise MachineError(
+                "a wide result a cycle, whose two bytes take two: give each round two products"
+            )
+        if nest.results > isa.CLASSES and (nest.ctl["score"] or nest.ctl["emit"]):
+            raise MachineError(f"{nest.results} scores or errors; the score unit has {isa.CLASSES} classes")
 
 
 def _drawn(state: int, count: int) -> tuple[Ints, int]:
