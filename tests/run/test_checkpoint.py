@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import signal
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ MEANT: list[tuple[str, Any, str]] = [
     ("progress.history", [{}], "progress.history.0.epoch: field required"),
     ("progress.fired", [-1], "progress.fired.0: input should be greater"),
     ("progress.best", "x", "progress.best: input should be a valid number"),
+    *((f"progress.{f.name}", ..., f"progress.{f.name}: field required") for f in fields(Progress)),
     ("progress.other", 1, "progress.other: unexpected keyword"),
 ]
 
@@ -118,7 +120,7 @@ def test_whole_bytes_that_say_something_else_are_refused(
     raw = torch.load(path, weights_only=True)
     part = raw["progress"] if "." in place else raw
     if value is ...:
-        del part[place]
+        del part[place.rpartition(".")[2]]
     else:
         part[place.rpartition(".")[2]] = value
     torch.save(raw, path)

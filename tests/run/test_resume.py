@@ -124,6 +124,7 @@ MISFITS: list[tuple[str, Callable[[Raw], Any], str]] = [
     ("turns", progress(phase=7), "phase 7 at step"),
     ("floats", progress(phase_start=3), "phase 0 began at step 3"),
     ("floats", progress(loss_samples=100), "a loss of 100 samples of"),
+    ("floats", progress(loss_samples=0, loss_sum=2.5), "a loss of 0 samples of .*, 2.5 in all"),
     ("floats", progress(finished=True), "it is finished behind epoch 1 of 3"),
     ("integers", progress(fired=[1, 2, 3, 4, 5, 6]), "it counts 6 triggers of"),
     ("floats", progress(history=[]), r"evaluations of epochs \[\], and not of \[1\]"),

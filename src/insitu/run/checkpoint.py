@@ -6,7 +6,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, NotRequired
 
@@ -144,7 +144,12 @@ def load(path: Path) -> Checkpoint:
             "that wrote it, or start the run anew in another folder"
         )
     try:
-        return _CHECKPOINT.validate_python({k: v for k, v in raw.items() if k != "version"})
+        found = _CHECKPOINT.validate_python({k: v for k, v in raw.items() if k != "version"})
+        if lacking := [f.name for f in fields(Progress) if f.name not in raw["progress"]]:
+            raise ValidationError.from_exception_data(
+                "progress", [{"type": "missing", "loc": ("progress", lacking[0]), "input": None}]
+            )
+        return found
     except (ValidationError, RecursionError) as error:
         raise CheckpointError(
             f"checkpoint {path} does not say where its run stands: {_first(error)}; restore a copy of it, or start the "

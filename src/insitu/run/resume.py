@@ -148,8 +148,8 @@ def _of_place(p: Progress, course: Course) -> Iterator[str]:
         yield f"phase {p.phase} at step {p.step}"
     if p.phase_start > (p.step if course.phases.period is None and p.phase else 0):
         yield f"phase {p.phase} began at step {p.phase_start}"
-    if p.loss_samples > p.position:
-        yield f"a loss of {p.loss_samples} samples of {p.position}"
+    if p.loss_samples > p.position or (p.loss_sum and not p.loss_samples):
+        yield f"a loss of {p.loss_samples} samples of {p.position}, {p.loss_sum:g} in all"
 
 
 def _share(p: Progress, course: Course) -> float:
@@ -167,6 +167,10 @@ def _of_history(p: Progress, course: Course) -> Iterator[str]:
     if told != due:
         yield f"evaluations of epochs {told}, and not of {due}"
         return
+    measured = {key for row in p.history for key in row}
+    for row in p.history:
+        if lacking := measured - row.keys():
+            yield f"the evaluation of epoch {row['epoch']} has no {min(lacking)}, and others have"
     for row in p.history:
         if (row["step"], row["samples"]) != course.at(row["epoch"]):
             yield f"the evaluation of epoch {row['epoch']} at step {row['step']} and sample {row['samples']}"
