@@ -191,6 +191,20 @@ def test_show_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["by_role"]["weight"] == 4 * (8 * 4 + 4 + 4 * 2 + 2)
 
 
+def test_show_step_of_an_own_network(capsys: pytest.CaptureFixture[str]) -> None:
+    words = "show step cnn-4-6 --rule etch --option limit=64 --activation relu --input 1x8x8 --classes 4"
+    assert main([*words.split(), "--precision", "edge-latent-free-8"]) == 0
+    text = capsys.readouterr().out
+    assert "gated_conv2d_dw_update(" in text and "lut(" not in text
+    for more, told in (
+        ("--option limit", "write name=value"),
+        ("--norm odd", "use one of keep, fold, rms"),
+        ("--phase 3", "phases 0 to 0"),
+    ):
+        assert main([*words.split(), *more.split()]) == 2
+        assert told in capsys.readouterr().err
+
+
 def npz(path: Path, **arrays: np.ndarray) -> str:
     np.savez(path, **arrays)
     return str(path)

@@ -7,15 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from insitu.cli.options import (
+    Activation,
     Classes,
     InputShape,
     Jobs,
     Json,
+    Norm,
+    Options,
     Out,
     OutFile,
     Quiet,
@@ -23,6 +26,8 @@ from insitu.cli.options import (
     console,
     deliver,
     emit,
+    norm_of,
+    options_of,
     shape,
 )
 from insitu.cli.trust import ask_of
@@ -48,21 +53,10 @@ Precisions = Annotated[
     ),
 ]
 Rules = Annotated[str | None, typer.Option("--rule", help="Learning rules, comma-separated.")]
-Norm = Annotated[
-    str | None,
-    typer.Option(
-        help="Batch norms: keep, fold or rms. Default: keep them where rule and precision can, else fold."
-    ),
-]
 BatchSize = Annotated[
     int,
     typer.Option("--batch", min=1, max=bounds.BATCH.value, help="Samples per step; 1 is on-line learning."),
 ]
-Options = Annotated[
-    list[str] | None, typer.Option("--option", help="An option of the rule, as name=value; may be repeated.")
-]
-
-NORMS = ("keep", "fold", "rms")
 
 
 def cost(
@@ -75,9 +69,7 @@ def cost(
     option: Options = None,
     optimizer: Annotated[str, typer.Option()] = "sgd",
     loss: Annotated[str, typer.Option()] = "xent",
-    activation: Annotated[
-        str | None, typer.Option(help="Of all hidden layers; default: the network's own.")
-    ] = None,
+    activation: Activation = None,
     triggers: Annotated[
         str | None,
         typer.Option(
@@ -143,14 +135,11 @@ def _points(
     from insitu.passes.precision import NAMED
     from insitu.rules import RULES
 
-    if norm is not None and norm not in NORMS:
-        raise ConfigError(f"--norm {norm!r} is unknown; use one of {', '.join(NORMS)}")
     targets = _split(target) or (list(names()) if sweep else ["stm32l4r5"])
     precisions = _split(precision) or (["float32", *NAMED] if sweep else ["float32"])
     rules = words(rule) or (list(RULES) if sweep else ["bp"])
-    options = tuple(_option(text) for text in option or ())
     return [
-        DesignPoint(network, r, p, t, batch, norm, options, optimizer, loss, activation)
+        DesignPoint(network, r, p, t, batch, norm_of(norm), options_of(option), optimizer, loss, activation)
         for r, p, t in product(rules, precisions, targets)
     ]
 
@@ -161,15 +150,6 @@ def _split(given: list[str] | None) -> list[str]:
     for text in given or ():
         found += [text] if ":" in text else [word.strip() for word in text.split(",")]
     return found
-
-
-def _option(text: str) -> tuple[str, Any]:
-    from insitu.inputs.values import plain
-
-    name, sign, value = text.partition("=")
-    if not sign:
-        raise ConfigError(f"--option {text!r} has no value; write name=value")
-    return name, plain(value, f"--option {name}")
 
 
 def _shares(text: str) -> Shares:

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from insitu.cli.options import (
+    Activation,
     Classes,
     DataDir,
     InputShape,
     Json,
+    Norm,
+    Options,
     OutFile,
     PrecisionName,
     Quiet,
@@ -21,9 +24,11 @@ from insitu.cli.options import (
     deliver,
     deliver_table,
     emit,
+    norm_of,
+    options_of,
     shape,
 )
-from insitu.errors import StepError
+from insitu.errors import ConfigError, StepError
 from insitu.inputs import bounds
 
 if TYPE_CHECKING:
@@ -133,6 +138,10 @@ def show_step(
     optimizer: Annotated[str, typer.Option()] = "sgd",
     loss: Annotated[str, typer.Option()] = "xent",
     precision: PrecisionName = None,
+    option: Options = None,
+    activation: Activation = None,
+    norm: Norm = None,
+    phase: Annotated[int, typer.Option(min=0, help="Of a rule with a schedule.")] = 0,
     input: InputShape = None,
     classes: Classes = None,
     out: OutFile = None,
@@ -141,21 +150,21 @@ def show_step(
 ) -> None:
     """Prints the training step of a rule, and its memory.
 
-    Example: insitu show step mlp-784-1000-10 --rule drtp --eager
+    Example: insitu show step lenet5 --rule etch --option limit=64 --activation relu --precision edge-latent-free-8
     """
-    from insitu.experiment.design_program import network as find_network
-    from insitu.ops.optimizers import Optimizer
+    from insitu.experiment.design_point import DesignPoint
+    from insitu.experiment.design_program import program
     from insitu.passes import lower
-    from insitu.passes.precision import make
-    from insitu.passes.quantize import quantize
-    from insitu.rules.protocol import emit_step, make_rule
 
-    net = find_network(network, "keep", None, shape(input), classes)
-    step = emit_step(make_rule(rule), net, batch, optimizer=Optimizer(optimizer), loss=loss)
-    policy = make(precision or "float32")
-    if policy is not None:
-        step = quantize(step, policy, net.params)
-    step = lower(step, "eager" if eager else "fused")
+    size, options = shape(input), options_of(option)
+    point = DesignPoint(
+        network, rule, precision or "float32", "", batch, norm_of(norm), options, optimizer, loss, activation,
+        input_shape=size, classes=classes,
+    )  # fmt: skip
+    steps = program(point).eager
+    if phase >= len(steps):
+        raise ConfigError(f"--phase {phase}: {rule} has phases 0 to {len(steps) - 1} on {network}")
+    step = lower(steps[phase], "eager" if eager else "fused")
     deliver(_step_json(step) if as_json else _step_text(step), out=out, quiet=quiet)
 
 

@@ -71,6 +71,17 @@ PrecisionName = Annotated[
     ),
 ]
 Kind = Annotated[str | None, typer.Option("--optimizer", help="sgd, momentum, nesterov, adam or sign.")]
+Activation = Annotated[str | None, typer.Option(help="Of all hidden layers; default: the network's own.")]
+Norm = Annotated[
+    str | None,
+    typer.Option(
+        help="Batch norms: keep, fold or rms. Default: keep them where rule and precision can, else fold."
+    ),
+]
+Options = Annotated[
+    list[str] | None, typer.Option("--option", help="An option of the rule, as name=value; may be repeated.")
+]
+NORMS = ("keep", "fold", "rms")
 Trust = Annotated[
     bool,
     typer.Option("--trust", help="Run the network file (file.py:function) that the configuration names."),
@@ -206,6 +217,30 @@ def free_folder(stem: str) -> Path:
             raise refuse(path, error) from None
         else:
             return path
+
+
+def norm_of(given: str | None) -> str | None:
+    """``--norm``, checked."""
+    if given is not None and given not in NORMS:
+        raise ConfigError(f"--norm {given!r} is unknown; use one of {', '.join(NORMS)}")
+    return given
+
+
+def options_of(given: list[str] | None) -> tuple[tuple[str, Any], ...]:
+    """Every ``--option name=value`` as a pair.
+
+    Raises:
+        ConfigError: for one without a value.
+    """
+    from insitu.inputs.values import plain
+
+    found = []
+    for text in given or ():
+        name, sign, value = text.partition("=")
+        if not sign:
+            raise ConfigError(f"--option {text!r} has no value; write name=value")
+        found.append((name, plain(value, f"--option {name}")))
+    return tuple(found)
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:
