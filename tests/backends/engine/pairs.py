@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from insitu.backends.engine.cycles import work
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import Image, fitted
 from insitu.backends.engine.machine import Machine
@@ -17,7 +18,8 @@ from insitu.run.integer import run
 from insitu.run.program import Program
 from tests.backends.programs import program
 
-POLICY = "edge-latent-free-8:error_exponent=static,generator=lfsr,headroom=1"
+POLICY = "edge-latent-free-8:error_exponent=static,generator=register,word_order=channels-last"
+KEYS = "edge-latent-free-8:error_exponent=static,generator=lfsr,word_order=channels-last"
 SHAPES = {"cnn-8-16": (1, 8, 8), "lenet5": (1, 28, 28)}
 
 
@@ -34,7 +36,10 @@ def made(rule: str, name: str, policy: str = POLICY, lr: float = 0.01) -> Progra
 
 @dataclass
 class Pair:
-    """Both train on the same random samples; memories are full of random bytes before anything is loaded."""
+    """Both train on the same random samples; memories are full of random bytes before anything is loaded.
+
+    What differs is told: residents after every step, and cycles from those of the closed form.
+    """
 
     image: Image
     t: int = 0
@@ -62,10 +67,17 @@ class Pair:
         for _ in range(steps):
             phase, x, label = self.sample()
             run(p.steps[phase], self.state, x, label, p.context(self.t))
-            self.host.learn(x, label, phase, p.lr, self.t)
+            fired = self.host.learn(x, label, phase, p.lr, self.t)
             got = self.host.state
-            yield from (f"{k} at {self.t}" for k in got if not np.array_equal(got[k], self.state[k]))
+            yield from (f"{k} at {self.t}" for k in self.state if not np.array_equal(got[k], self.state[k]))
+            if self.host.cycles != self.closed(phase, fired):
+                yield f"{self.host.cycles} cycles at {self.t}, {self.closed(phase, fired)} by the closed form"
             self.t += 1
+
+    def closed(self, phase: int, fired: int) -> int:
+        """Cycles of a step by the closed form."""
+        image = self.image
+        return work(image.words, image.entries[phase].start, image.build, fired).cycles
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the forward pass for another sample, both ways."""

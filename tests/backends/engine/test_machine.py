@@ -174,10 +174,10 @@ def test_a_branch_skips_what_no_trigger_asks_for():
     m = machine(*words)
     m.flags = 0b001
     m.run()
-    assert m.registers["SH"]["bias"] == 0
+    assert m.registers.values["SH"]["bias"] == 0
     m.flags = 0b100
     m.run()
-    assert m.registers["SH"]["bias"] == 1
+    assert m.registers.values["SH"]["bias"] == 1
 
 
 def test_reading_what_the_nest_has_written_is_refused():

@@ -8,7 +8,7 @@ import pytest
 from insitu.backends.engine import isa
 from insitu.backends.engine.image import assemble, fitted
 from insitu.errors import ConfigError
-from tests.backends.engine.pairs import made, pair
+from tests.backends.engine.pairs import KEYS, made, pair
 
 MLP = "mlp-64-32-10"
 RULES = (
@@ -34,9 +34,33 @@ def test_any_number_of_lanes(rule, lanes):
     assert np.array_equal(got, expected)
 
 
-def test_a_rate_that_changes_changes_the_shifts():
+@pytest.mark.parametrize("rule", ["etch", "pred"])
+def test_keys_from_the_host_instead_of_registers_that_run_on(rule):
+    both = pair(rule, MLP, policy=KEYS)
+    assert list(both.learn(4)) == []
+
+
+CONVOLUTIONS = [
+    *((rule, "cnn-8-16", 8) for rule in ("etch", "drtp", "pred", "bp-stash", "bp")),
+    *((rule, "lenet5", 8) for rule in ("etch", "bp-stash")),
+    *(("etch", "cnn-8-16", lanes) for lanes in (4, 16, 32)),
+]
+
+
+@pytest.mark.parametrize(("rule", "name", "lanes"), CONVOLUTIONS)
+def test_convolutions(rule, name, lanes):
+    both = pair(rule, name, lanes)
+    assert list(both.learn(2)) == []
+    got, expected = both.scores()
+    assert np.array_equal(got, expected)
+
+
+def test_another_rate_is_another_shift():
     both = pair("etch", MLP, lr=0.1)
     assert list(both.learn(2)) == []
+    both.host.learn(*both.sample()[1:], 0, 0.01, 2)
+    small = both.host.image.words
+    assert not np.array_equal(small, both.image.words)
 
 
 def test_silent_samples_take_the_branches():
@@ -71,7 +95,7 @@ def test_nothing_is_written_outside_of_what_is_planned():
 
 
 def test_the_second_step_of_a_key_is_another():
-    both = pair("bp", MLP)
+    both = pair("bp", MLP, policy=KEYS)
     keys = {stream for _, stream in both.image.code.keys}
     assert keys >= {"fc1.weight.update", "fc2.weight.update"}
     list(both.learn(1))
@@ -84,7 +108,9 @@ def test_the_second_step_of_a_key_is_another():
 REFUSED = {
     ("usf", MLP): r"matmul_dx at fc2 .* through a view .*: use another rule",
     ("sdfa", MLP): r"sign at .* has no microcode; use a ReLU network",
-    ("pepita", MLP): r"does not fit the engine's memory of bytes",
+    ("pepita", MLP): r"requant at input .* has no microcode",
+    ("lls", MLP): r"norm_exponent at .* has no microcode",
+    ("forward-forward", MLP): r"wrong_labels at .* has no microcode",
 }
 
 
@@ -97,7 +123,7 @@ def test_what_has_no_microcode_is_refused_by_name(rule, name):
 def test_a_shift_out_of_range_is_refused_with_layer_and_remedy():
     with pytest.raises(
         ConfigError,
-        match=r"matmul_dw_update at fc2 .* shifts by -1 bits; .* 5 to 24 .*: use another learning rate",
+        match=r"matmul_dw_update at fc2 .* shifts by 0 bits; .* 5 to 24 .*: use another learning rate",
     ):
         fitted(made("bp-stash", MLP, lr=1.0))
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from insitu.backends.engine.isa import MOST_ADDRESS_BITS
 from insitu.errors import ConfigError
 
+PRECISION = "edge-latent-free-8:error_exponent=static,generator=register,word_order=channels-last"
+"""In which an engine trains."""
+
 LANES = (4, 8, 16, 32)
 WIDE_FRACTION = 16
 """Fraction bits of a wide result in lane 0's accumulator, whatever S is."""

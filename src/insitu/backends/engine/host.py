@@ -19,9 +19,15 @@ Ints = npt.NDArray[np.int64]
 
 
 class Device(Protocol):
-    """An engine as its host sees it: the executor of microcode, or hardware."""
+    """An engine as its host sees it: the executor of microcode, or hardware.
+
+    Attributes:
+        flags: of the triggers, as the last run left them.
+        states: of the random registers, of the lanes and of the scalars.
+    """
 
     flags: int
+    states: tuple[int, int]
 
     def write(self, memory: str, address: int, data: npt.NDArray[Any]) -> None:
         """Into ``a`` (bytes), ``w`` (words of P weights), ``code`` or ``table``, from an address on."""
@@ -60,11 +66,23 @@ class Host:
         for name, place in self.image.residents.items():
             if name in state:
                 self.device.write("w" if place.weights else "a", place.start, place.form.pack(state[name]))
+        if lfsr.REGISTERS in state:
+            lanes, scalars = (int(s) or first for s, first in zip(state[lfsr.REGISTERS], self._first_states))
+            self.device.states = lanes, scalars
+
+    @property
+    def _first_states(self) -> list[int]:
+        """Of the random registers, where they have not drawn yet."""
+        return [prng.key(self.image.program.seed, lfsr.REGISTERS, which) for which in (0, 1)]
 
     @property
     def state(self) -> dict[str, Ints]:
         """All residents by name."""
-        return {name: self._resident(name, place) for name, place in self.image.residents.items()}
+        found = {name: self._resident(name, place) for name, place in self.image.residents.items()}
+        if lfsr.REGISTERS in self.image.program.residents:
+            states = zip(self.device.states, self._first_states)
+            found[lfsr.REGISTERS] = np.array([0 if s == first else s for s, first in states])
+        return found
 
     def _resident(self, name: str, place: Place) -> Ints:
         shape = self.image.program.residents[name].shape

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.engine import isa
-from insitu.backends.engine.build import Build
-from insitu.backends.engine.emit import emit
+from insitu.backends.engine.build import PRECISION, Build
+from insitu.backends.engine.emit import emit, refuse_kinds
 from insitu.backends.engine.emit.emitter import Constants, Emitter
 from insitu.backends.engine.layout import Layout, Place, StepLayout
 from insitu.backends.engine.microcode import Code
 from insitu.errors import ConfigError
+from insitu.ops.update import Optimized
+from insitu.ops.updates import BoundUpdate
 from insitu.run.program import Program
 from insitu.step.ir import Op, Step, Value
 from insitu.step.liveness import roots
@@ -115,6 +117,8 @@ def assemble(program: Program, build: Build, lr: float | None = None) -> Image:
     Raises:
         ConfigError: an op has no microcode, or a memory is too small; names op, layer and remedy.
     """
+    for step in (*program.steps, program.inference):
+        refuse_kinds(step)
     layout, code = Layout(program, build), Code()
     constants = Constants(layout.a_bytes)
     entries: list[Entry] = []
@@ -146,6 +150,7 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
         options: further parameters of the build.
     """
     worst = replace(WORST, lanes=lanes, a_words=(1 << isa.MOST_ADDRESS_BITS) // lanes, code_words=1 << 16)
+    options = {"generator": generator(program)} | options
     image = assemble(program, replace(worst, **options))  # type: ignore[arg-type]
     sizes = {
         "a_words": _power(-(-image.a_bytes // lanes)),
@@ -155,6 +160,24 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
     bits = max(13, (sizes["a_words"] * lanes - 1).bit_length(), (sizes["w_words"] - 1).bit_length())
     build = replace(image.build, address_bits=bits, softmax=bool(image.table), **sizes)  # type: ignore[arg-type]
     return replace(image, build=build)
+
+
+def generator(program: Program) -> str:
+    """The generator of random words that a program is trained with.
+
+    Raises:
+        ConfigError: no engine has it.
+    """
+    moves = (
+        op.attrs.optimizer for step in program.steps for op in step.ops if isinstance(op.attrs, Optimized)
+    )
+    found = {o.generator for o in moves if isinstance(o, BoundUpdate)} or {"register"}
+    if not found <= {"lfsr", "register"}:
+        raise ConfigError(
+            f"{program.name} draws random words by the generator {', '.join(sorted(found))}; the engine has "
+            f"shift registers: use --precision {PRECISION}"
+        )
+    return found.pop()
 
 
 def _power(n: int) -> int:

@@ -18,6 +18,7 @@ from insitu.backends.engine.forms import Form, Grid, Kernel, Matrix, Planes, pad
 from insitu.backends.engine.isa import CLASSES
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Quantized
+from insitu.numbers.lfsr import REGISTERS
 from insitu.passes.plan import Item, place
 from insitu.run.program import Program
 from insitu.step.ir import Op, Step, Value
@@ -103,6 +104,8 @@ class Layout:
     def _residents(self) -> None:
         ends = {False: 0, True: 0}
         for name, value in self.program.residents.items():
+            if name == REGISTERS:
+                continue
             place_ = Place(self._resident(value), 0)
             kind = place_.weights
             self.residents[name] = Place(place_.form, ends[kind])

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from insitu.backends.engine import cycles, isa
 from insitu.backends.engine.build import HIGH, SCALAR_BITS, WIDE_FRACTION, Build
 from insitu.backends.engine.isa import A, B, Prologue, To
-from insitu.backends.engine.nest import Ints, Nest
+from insitu.backends.engine.nest import Ints, Nest, Registers
 from insitu.errors import StepError
 from insitu.numbers import lfsr
 from insitu.numbers.prng import MASK
@@ -82,11 +82,16 @@ class Machine:
         self.w = np.zeros((b.w_words, b.lanes), np.int8)
         self.code = np.zeros(b.code_words, np.int64)
         self.table = np.zeros(isa.TABLE, np.int64)
-        self.registers: dict[Any, dict[str, int]] = {}
-        for register in isa.REGISTERS:
-            for level in range(len(register.codes)):
-                key = (register.name, level) if register.per_level else register.name
-                self.registers[key] = {f.name: 0 for f in register.fields}
+        self.registers = Registers()
+
+    @property
+    def states(self) -> tuple[int, int]:
+        """States of the random registers: of the lanes and of the scalars."""
+        return self.draws.lanes, self.draws.scalars
+
+    @states.setter
+    def states(self, states: tuple[int, int]) -> None:
+        self.draws.lanes, self.draws.scalars = states
 
     # --- the host's side ---------------------------------------------------------------------------------------
 
@@ -117,7 +122,7 @@ class Machine:
                 if not self.flags & fields["flags"]:
                     at, taken = fields["target"], taken + self.timing.taken
                 continue
-            self.registers[(register.name, level) if register.per_level else register.name] = fields
+            self.registers.put(register, level, fields)
             act = getattr(self, f"_{register.name.lower()}", None) if register.acts else None
             if act is not None:
                 taken += act(**fields)
@@ -154,18 +159,18 @@ class Machine:
         return 0
 
     def _softmax(self, count: int) -> int:
-        z = self._scores_at(self.registers["BX"]["address"], count)
+        z = self._scores_at(self.registers.values["BX"]["address"], count)
         power = self.table[np.minimum(self.scores.best - z, isa.TABLE - 1)]
         total = int(power.sum())
         p = (256 * power + total) // (2 * total)
         error = np.clip(p - 128 * (np.arange(count) == self.label), -128, 127)
-        start = self.registers["BD"]["address"]
+        start = self.registers.values["BD"]["address"]
         self.a[start : start + count] = error & 255
         return cycles.softmax(count, self.timing) - self.timing.instruction
 
     def _scores_at(self, start: int, count: int) -> Ints:
         low = self.a[start : start + count].astype(np.int64)
-        start += self.registers["HIOFF"]["address"]
+        start += self.registers.values["HIOFF"]["address"]
         return low | self.a[start : start + count].view(np.int8).astype(np.int64) << 8
 
     # --- random words ------------------------------------------------------------------------------------------
@@ -198,25 +203,14 @@ class Machine:
     # --- nests -------------------------------------------------------------------------------------------------
 
     def _go(self, number: int) -> int:
-        nest = Nest(self.registers, self.build.address_bits)
+        nest = Nest(self.registers.values, self.build.address_bits)
         ctl = nest.ctl
         self._refuse(nest)
         results = self._emitted(nest) if ctl["emit"] else self._computed(nest)
         self._write(nest, results)
         if ctl["score"]:
             self._compare(nest, results[:, 0])
-        return self._cycles(nest) - self.timing.instruction
-
-    def _cycles(self, nest: Nest) -> int:
-        return cycles.nest(
-            nest.issues,
-            nest.rounds,
-            nest.ctl["prologue"],
-            nest.loads,
-            self.build.lanes,
-            nest.serial,
-            self.timing,
-        )
+        return cycles.of(nest, self.build.lanes, self.timing) - self.timing.instruction
 
     def _emitted(self, nest: Nest) -> Ints:
         """Errors of a violated margin: 1 at the best other class, -1 at the label, where the last TRIG fired."""

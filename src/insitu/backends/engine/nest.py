@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from insitu.backends.engine.isa import LEVELS
+from insitu.backends.engine.isa import LEVELS, REGISTERS, Register
 
 Ints = npt.NDArray[np.int64]
 Fields = Mapping[str, int]
+Key = str | tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,19 @@ class Streams:
     column: Ints
 
 
+class Registers:
+    """What the registers hold: the fields of each, by its name, or by name and level. Zeros at first."""
+
+    def __init__(self) -> None:
+        self.values: dict[Key, dict[str, int]] = {}
+        for register in REGISTERS:
+            for level in range(len(register.codes)):
+                self.put(register, level, {f.name: 0 for f in register.fields})
+
+    def put(self, register: Register, level: int, fields: dict[str, int]) -> None:
+        self.values[(register.name, level) if register.per_level else register.name] = fields
+
+
 class Nest:
     """What GO runs.
 
@@ -37,7 +50,7 @@ class Nest:
         address_bits: addresses are taken modulo ``2**address_bits``.
     """
 
-    def __init__(self, registers: Mapping[Any, Fields], address_bits: int) -> None:
+    def __init__(self, registers: Mapping[Key, Fields], address_bits: int) -> None:
         self.registers = registers
         self.ctl, self.ctl2, self.sh = registers["CTL"], registers["CTL2"], registers["SH"]
         self.bounds = [registers["BOUND", i]["count"] + 1 for i in range(LEVELS)]

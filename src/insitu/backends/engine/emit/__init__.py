@@ -42,16 +42,22 @@ def emit(em: Emitter, step: Step) -> None:
     em.code.act("END")
 
 
+def refuse_kinds(step: Step) -> None:
+    """Refuses a step with an op that has no microcode at all, before memory is planned for it."""
+    pooled = {v for op in step.ops if op.kind == "sum_pool" for v in op.outputs}
+    for op in step.ops:
+        ends_a_pool = op.kind == "requant" and op.inputs[0] in pooled
+        if not (op.kind in EMIT or op.record.alias or ends_a_pool):
+            raise ConfigError(
+                f"{op.kind} at {op.where} has no microcode; use a ReLU network and a rule that the engine runs "
+                "(docs/fpga.md)"
+            )
+
+
 def _emit(em: Emitter, action: Action) -> None:
     op = action.first
-    make = EMIT.get(op.kind)
-    if make is None:
-        raise ConfigError(
-            f"{op.kind} at {op.where} has no microcode; use a ReLU network and one of the rules that the engine runs "
-            "(docs/fpga.md)"
-        )
     _plain_weights(op)
-    make(em, action)
+    EMIT[op.kind](em, action)
 
 
 def _plain_weights(op: Op) -> None:

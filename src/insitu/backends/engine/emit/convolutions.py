@@ -120,14 +120,15 @@ def conv2d_dw_update(em: Emitter, action: Action) -> None:
     scratch, lanes = em.layout.scratch[action], em.build.lanes
     words = [Loop(grid.size // lanes, x=lanes, d=1)]
     em.run(copy(em, op, d, words, scratch, control={"to": To.WEIGHTS}))
-    w, _ = em.kernel(op.inputs[2])
+    w, _ = em.kernel(op.written[0])
     _kernel_update(em, op, op.inputs[1], grid, range(w.tiles), scratch, w.tiles)
 
 
 def gated_conv2d_dw_update(em: Emitter, action: Action) -> None:
     """A tile of channels of errors at a time."""
     op = action.first
-    d, h, x, weight = op.inputs
+    d, h, x = op.inputs[:3]
+    weight = op.written[0]
     w, _ = em.kernel(weight)
     scratch = em.layout.scratch[action]
     for tile in range(w.tiles):
@@ -179,7 +180,7 @@ def _kernel_update(
 def gated_sum_to_channels_update(em: Emitter, action: Action) -> None:
     """Sums of the map of errors, channel by channel: vectors with one byte times the words of a tile."""
     op = action.first
-    d, h, bias = op.inputs
+    d, h, bias = (*op.inputs[:2], op.written[0])
     grid, lanes = em.grid(h)[0], em.build.lanes
     shift, shifts = bias_shifts(em, op, most=7)
     scratch = em.layout.scratch[action]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from insitu.backends.engine.actions import Action, matrix_of
-from insitu.backends.engine.build import SCALAR_BITS, WIDE_FRACTION
+from insitu.backends.engine.build import PRECISION, SCALAR_BITS, WIDE_FRACTION
 from insitu.backends.engine.emit.elements import masked
 from insitu.backends.engine.emit.emitter import Emitter, scalar_shift, signed
 from insitu.backends.engine.emit.losses import margin
@@ -197,10 +197,11 @@ def _dot_error(em: Emitter, action: Action, w: Matrix) -> None:
 
 def matmul_dw_update(em: Emitter, action: Action) -> None:
     op = action.first
-    d, x, weight = op.inputs
+    d, x, weight = (*op.inputs[:2], op.written[0])
     w, _ = em.matrix(weight)
     scalars, vectors = (d, x) if w.by_rows else (x, d)
     scalar, high = em.scaled(op, em.moved(op), scalars)
+    _order(op, w)
     em.draw(op, w.rows, w.by_rows)
     inner, outer, last = (_by_rows if w.by_rows else _by_columns)(em, op, w, x)
     start = em.place(weight).start
@@ -227,6 +228,17 @@ def matmul_dw_update(em: Emitter, action: Action) -> None:
     )
 
 
+def _order(op: Op, w: Matrix) -> None:
+    """Refuses random words in another order than that in which the engine meets the weights."""
+    o, (channels, height, width) = op.attrs.optimizer, w.grid.plane
+    order = o.columns if channels > 1 and height * width > 1 else w.grid.plane
+    if order != w.grid.plane or (o.registers and (o.lanes == "columns") != w.by_rows):
+        raise ConfigError(
+            f"{op.kind} at {op.where} draws its random words in the stored order of columns; the engine needs "
+            f"channels last: use --precision {PRECISION}"
+        )
+
+
 Loops = tuple[list[Loop], list[Loop], int]
 """Of a round, around it, and how many random words the last tile of lanes draws."""
 
@@ -250,7 +262,7 @@ def _by_columns(em: Emitter, _op: Op, w: Matrix, x: Value) -> Loops:
 
 def sum_to_channels_update(em: Emitter, action: Action) -> None:
     op = action.first
-    d, bias = op.inputs
+    d, bias = op.inputs[0], op.written[0]
     grid, x_at = em.grid(d)
     scalar, shifts = bias_shifts(em, op, scalar_shift(d))
     em.run(

@@ -15,6 +15,7 @@ from insitu.backends.engine.microcode import Code, Nest
 from insitu.errors import ConfigError
 from insitu.numbers.formats import Quantized
 from insitu.ops.integer_products import WithEpilogue
+from insitu.ops.loops import loops
 from insitu.ops.updates import BoundUpdate
 from insitu.ops.updates.stochastic import Stochastic
 from insitu.step.ir import Op, Value
@@ -190,11 +191,12 @@ class Emitter:
 
     def _fits(self, op: Op, k: int) -> None:
         """Refuses sums that may pass a lane's accumulator."""
-        bits = op.attrs.format.bits - k
-        if bits >= self.build.lane_bits - self.build.fraction:
+        above = self.build.lane_bits - self.build.fraction - 1
+        weights = 128 << k if op.written else 0
+        if most_of_sum(op) + weights + (1 << k >> 1) >= 1 << k + above:
             raise ConfigError(
-                f"{op.kind} at {op.where} sums {op.attrs.format.bits} bits and shifts by {k}; an accumulator holds "
-                f"{self.build.lane_bits - self.build.fraction} bits above the shift: use a smaller learning rate"
+                f"{op.kind} at {op.where} sums up to {most_of_sum(op):,} and shifts by {k}; an accumulator holds "
+                f"{above} bits above the shift: use a smaller learning rate, or a layer of fewer inputs"
             )
 
     def out_of_range(self, op: Op, k: int, least: int, most: int) -> ConfigError:
@@ -221,6 +223,23 @@ def _of(form: type[F], place: Place, value: Value) -> tuple[F, int]:
             f"and is read as {form.__name__}; the engine cannot run this step: use another rule"
         )
     return place.form, place.start
+
+
+def most_of_sum(op: Op) -> int:
+    """The largest magnitude of an op's sums: by its format, and by its operands."""
+    stated: int = 1 << op.attrs.format.bits - 1
+    nest = loops(op)
+    if nest is None:
+        return stated
+    factors = [magnitude(nest.streamed.value), magnitude(nest.stationary.value)]
+    bias = (1 << 15) << (op.attrs.bias_shift or 0) if op.kind in ("matmul", "conv2d") else 0
+    return min(stated, nest.terms * factors[0] * factors[1] + bias)
+
+
+def magnitude(value: Value | None) -> int:
+    """The largest magnitude of an element: of a byte where it is not known."""
+    fmt = value.format if value is not None else None
+    return max(-fmt.least, fmt.greatest) if isinstance(fmt, Quantized) else 255
 
 
 def span(bits: int, signed: bool) -> tuple[int, int]:
