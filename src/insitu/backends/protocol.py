@@ -81,6 +81,10 @@ class Backend(Protocol):
         """Training steps whose samples a project with these options needs at least."""
         return 0
 
+    def early(self, options: Any) -> float | None:
+        """The accuracy that heads as exits may cost in a project with these options; ``None``: it has no exits."""
+        return None
+
     def write(self, program: Program, folder: Path, options: Any) -> Written:
         """Writes the program as a project; ``program.golden`` is what it can check itself against.
 

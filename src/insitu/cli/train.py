@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from insitu.experiment.config import RunConfig
+    from insitu.experiment.exits import Exits
 
 
 def train(
@@ -99,6 +101,8 @@ def train(
         else:
             score = _score(outcome.test_accuracy, outcome.test_loss)
             emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+            for line in _exits(outcome.exits):
+                emit(line)
 
 
 def _former_start(start: str, init_from: str | None) -> str:
@@ -163,6 +167,19 @@ def _epoch_line(event: dict[str, Any]) -> str:
 
 def _score(accuracy: float | None, loss: float | None) -> str:
     return f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {loss}"
+
+
+def _exits(exits: Exits | None) -> Iterator[str]:
+    """What the heads are worth as exits, a line for each choice of thresholds."""
+    if exits is None:
+        return
+    distinct = {tuple(point.thresholds): point for point in reversed(exits.points)}
+    for point in reversed(distinct.values()):
+        left = ", ".join(f"{100 * share:.0f} % at {name}" for name, share in zip(exits.names, point.shares))
+        yield (
+            f"exits that cost {100 * point.loss:g} % of validation accuracy: test accuracy "
+            f"{100 * point.test_accuracy:.2f} %, {point.macs / exits.inference_macs:.2f} of inference's MACs ({left})"
+        )
 
 
 def _plot(folder: Path, config: RunConfig, outcome: Any) -> None:

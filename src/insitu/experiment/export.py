@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ from insitu.backends.protocol import Backend, Written, find
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.batches import check_other
 from insitu.experiment.config import RunConfig, load
+from insitu.experiment.exits import Exits
 from insitu.experiment.program import executable, integer_batches
 from insitu.experiment.resolve import Setup
 from insitu.inputs import bounds
+from insitu.inputs.documents import Source, parse_json, read_text
+from insitu.run.initial import initial_state
 from insitu.run.lock import held
 from insitu.run.program import Program
 
@@ -48,14 +52,15 @@ def export(
     found = find(backend)
     chosen = found.options(**options or {})
     steps = max(steps, found.steps(chosen))
-    program = exportable(run, batch=batch, steps=steps, lr=lr, data_dir=data_dir)
+    early = found.early(chosen)
+    program = exportable(run, batch=batch, steps=steps, lr=lr, data_dir=data_dir, early=early)
     _check(found, run, program)
     with held(out):
         return found.write(program, out, chosen)
 
 
 def _check(backend: Backend, run: Path, program: Program) -> None:
-    for step in (*program.steps, program.inference):
+    for step in (*program.steps, *program.forwards):
         for reason in backend.refuse(step):
             raise ConfigError(f"{run} cannot be exported by backend {backend.name}: {reason}")
 
@@ -67,6 +72,7 @@ def exportable(
     steps: int = GOLDEN_STEPS,
     lr: float | None = None,
     data_dir: str | None = None,
+    early: float | None = None,
 ) -> Program:
     """The program of a run folder (with its last checkpoint), or of a configuration (with its initial values).
 
@@ -75,9 +81,10 @@ def exportable(
         steps: training steps of its golden values, on the first training samples; of integer programs.
         lr: the learning rate that it has; ``None``: that of the run's next step, which follows the run's schedule from
             there on, or of the last one if the run has ended.
+        early: accuracy on validation data that heads as exits may cost; ``None``: no exits.
 
     Raises:
-        ConfigError: the rate is out of bounds.
+        ConfigError: the rate is out of bounds, or the run has no such exits.
     """
     folder = run if run.is_dir() else None
     config = load(RunConfig, run / "config.yaml" if folder else run)
@@ -86,6 +93,8 @@ def exportable(
     setup = Setup.of(config)
     check_other(setup, batch or config.batch)
     program = replace(executable(setup, batch or config.batch), classes=tuple(setup.data.class_names))
+    if early is not None:
+        program = _with_exits(run, program, setup, early)
     if folder is not None:
         program = _trained(folder, program, setup)
     if lr is not None:
@@ -123,6 +132,26 @@ def _trained(folder: Path, program: Program, setup: Setup) -> Program:
         lr=program.lr * _last_factor(progress, setup),
         later=later,
     )
+
+
+def _with_exits(run: Path, program: Program, setup: Setup, loss: float) -> Program:
+    """The program with heads as exits, and the thresholds that the run found for at most that loss of accuracy."""
+    step, path = setup.exits(1), run / "result.json"
+    source = Source(f"result {path}", "train the run to its end", CheckpointError)
+    told = parse_json(read_text(path, source), source) if path.exists() else None
+    found = told.get("exits") if isinstance(told, dict) else None
+    if step is None or found is None:
+        raise ConfigError(
+            f"{run} has no exits: they need heads and thresholds from validation data; train a rule such as etch or "
+            "pred to the end with --set validation=0.1, or leave out --early"
+        )
+    points = [p for p in Exits.model_validate(found).points if p.loss <= loss]
+    if not points:
+        raise ConfigError(f"--early {loss:g} is no accuracy that exits may cost; use 0 to 1, such as 0.01")
+    thresholds = tuple(ceil(t) for t in points[-1].thresholds)
+    kept = replace(step, residents=tuple(v for v in step.residents if v.name not in program.initial_state))
+    first = {**program.initial_state, **initial_state(kept, setup.net.values, setup.config.seed)}
+    return replace(program, exits=step, thresholds=thresholds, initial_state=first)
 
 
 def _checked(lr: float) -> float:

@@ -12,6 +12,7 @@ import torch
 
 from insitu.data import Augment
 from insitu.experiment.config import RunConfig
+from insitu.experiment.exits import Exits
 from insitu.experiment.record import Curve
 from insitu.experiment.resolve import Setup
 from insitu.run.checkpoint import Progress
@@ -23,6 +24,7 @@ class Outcome:
     """A finished run: its curve, and the trained parameters by ``state_dict`` name.
 
     ``heads``: what the rule learned beside the network, by the names of its residents.
+    ``exits``: what its heads are worth as exits; ``None`` for rules without, and without a validation split.
     ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
     for a run that started from nothing.
     """
@@ -36,6 +38,7 @@ class Outcome:
     folder: Path | None = None
     before: dict[str, float | None] | None = None
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
+    exits: Exits | None = None
 
     @property
     def test_accuracy(self) -> float | None:

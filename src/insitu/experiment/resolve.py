@@ -29,10 +29,11 @@ from insitu.network.phases import Phases
 from insitu.numbers.formats import F32, F64, Float
 from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower
+from insitu.passes.fuse import in_place
 from insitu.passes.precision import Precision
 from insitu.passes.quantize import Ranges, quantize
 from insitu.rules.facts import smallest_batch
-from insitu.rules.protocol import Rule, emit_inference, emit_step, make_rule, phases
+from insitu.rules.protocol import Rule, emit_exits, emit_inference, emit_step, make_rule, phases
 from insitu.run.program import Program
 from insitu.step.ir import Role, Step, Trait, Value
 
@@ -279,6 +280,11 @@ class Setup:
     def prediction(self, batch: int) -> Step:
         """How the trained network predicts; the forward pass for most rules."""
         return lower(self.quantized(emit_inference(self.rule, self.net, batch, real=self._real)))
+
+    def exits(self, batch: int) -> Step | None:
+        """The forward pass with the scores of every head, in the order of the blocks; ``None``: there are no heads."""
+        emitted = emit_exits(self.rule, self.net, batch, real=self._real)
+        return None if emitted is None else lower(self.quantized(emitted), order=in_place)
 
     def learned(self) -> dict[str, Value]:
         """Residents beside the network's parameters that learning changes: heads, and feedback that learns."""

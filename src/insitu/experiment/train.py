@@ -21,6 +21,7 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.engines import check_engine, engine_of
+from insitu.experiment.exits import exits_of
 from insitu.experiment.identity import Identity, ask_origin, compare, identity, named
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
 from insitu.experiment.pretrained import FILES, tell
@@ -134,6 +135,7 @@ class RunFolder:
             "samples": outcome.samples,
             "diverged": outcome.diverged,
             "before": outcome.before,
+            "exits": outcome.exits.model_dump() if outcome.exits else None,
             "curve": outcome.curve.model_dump(),
             "identity": {**of, "spec": outcome.config.network},
         }
@@ -285,7 +287,8 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
     progress = trainer.run()
     values = trainer.parameters(setup.learned())
     params = {name: values.pop(name) for name in setup.net.params}
-    outcome = replace(outcome_of(setup, progress, params, out), before=before, heads=values)
+    exits = exits_of(setup, settings, trainer.state, validation, test_data)
+    outcome = replace(outcome_of(setup, progress, params, out), before=before, heads=values, exits=exits)
     if folder:
         folder.finish(outcome, mark)
     return outcome

@@ -48,17 +48,20 @@ FLOW: tuple[Pass, ...] = (
 """The passes of the fused view, in order."""
 
 
-def lower(step: Step, view: str = "fused") -> Step:
+def lower(step: Step, view: str = "fused", *, order: Pass = least_memory) -> Step:
     """The program that is executed and costed.
 
     ``eager`` is the step as the rule emitted it. ``fused`` is what :data:`FLOW` makes of it: gradients are applied as
     they are made, outputs work in place, and the best of a few orders is taken.
+
+    Args:
+        order: the last pass of the fused view; :func:`insitu.passes.fuse.in_place` keeps the order of emission.
 
     Raises:
         StepError: for an unknown view.
     """
     if view not in VIEWS:
         raise StepError(f"view {view!r} is unknown; use one of {', '.join(VIEWS)}")
-    for apply in FLOW if view == "fused" else ():
+    for apply in (*FLOW[:-1], order) if view == "fused" else ():
         step = apply(step)
     return step

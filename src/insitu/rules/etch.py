@@ -83,18 +83,26 @@ class Etch:
         b.backward_chain(traces, self._error(b, end.output, end.ops, output=True))
 
     def emit_inference(self, net: Network, b: Builder) -> None:
+        *_, scores = self._predictions(net, b, self.vote)
+        b.output(scores)
+
+    def emit_exits(self, net: Network, b: Builder) -> None:
+        b.output(*self._predictions(net, b, len(net.blocks)))
+
+    def _predictions(self, net: Network, b: Builder, heads: int) -> list[Value]:
+        """Scores of the heads of so many of the last hidden blocks, and then the network's with its votes."""
         h, found = b.x, []
         hidden, last = self._parts(net)
         for n, block in enumerate(hidden):
             trace = b.forward(block, h, to_activation=True)
-            if n >= len(hidden) - self.vote:
+            if n >= len(hidden) - heads:
                 with b.at(block.name):
                     found.append(self._scores(b, trace.activation))
             h = b.resume(trace).output
         scores = b.forward_chain(last, h)[-1].output
-        for more in reversed(found):
+        for more in reversed(found[-self.vote :] if self.vote else ()):
             scores = b.emit1("add", scores, more, **_FORWARD)
-        b.output(scores)
+        return [*found, scores]
 
     def _parts(self, net: Network) -> tuple[Sequence[Block], Sequence[Block]]:
         """The blocks with a head of their own, and those that learn from the output's error."""

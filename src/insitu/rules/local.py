@@ -179,6 +179,15 @@ class LocalPrediction(LocalLoss):
     def signal(self, b: Builder, trace: Trace) -> Value:
         return _prediction(b, trace.activation, self.limit, self.zero, 1.0)
 
+    def emit_exits(self, net: Network, b: Builder) -> None:
+        h = b.x
+        for block in net.blocks[:-1]:
+            trace = b.forward(block, h, to_activation=True)
+            layers = decoder(block.name, trace.activation.shape[1:], b.classes, self.limit)
+            b.output(b.head(layers, trace.activation, zero=self.zero).output)
+            h = b.resume(trace).output
+        b.output(b.forward(net.blocks[-1], h).output)
+
 
 @rule
 @dataclass(frozen=True)

@@ -40,9 +40,10 @@ class Rule(Protocol):
     ``forward_only``: what a block learns from is made at the block or arrives by forward passes; no error is sent
     back to it from a later one.
 
-    A rule may have two methods more: ``phases(net) -> Phases``, if it has a schedule over time (``emit`` then reads
-    ``b.phase``), and ``emit_inference(net, b)``, if it predicts by something else than the network's own forward
-    pass; it ends in ``b.output(scores)``, scores [B, classes].
+    A rule may have three methods more: ``phases(net) -> Phases``, if it has a schedule over time (``emit`` then reads
+    ``b.phase``); ``emit_inference(net, b)``, if it predicts by something else than the network's own forward pass; it
+    ends in ``b.output(scores)``, scores [B, classes]; and ``emit_exits(net, b)``, if its blocks have classifiers: the
+    same with the scores of each, in order, in front.
     """
 
     name: ClassVar[str]
@@ -189,6 +190,17 @@ def emit_phases(rule: Rule, net: Network, batch: int, **options: Any) -> list[St
     """The step of every phase; ``options`` as of :func:`emit_step`."""
     found = phases(rule, net)
     return [emit_step(rule, net, batch, phase=k, start=found.start(k), **options) for k in range(found.count)]
+
+
+def emit_exits(rule: Rule, net: Network, batch: int, *, real: Float = F32) -> Step | None:
+    """The forward pass with the scores of every block's classifier, in order, and those of the network, each
+    [B, classes]; ``None`` for a rule, or a network, without such classifiers."""
+    if not hasattr(rule, "emit_exits"):
+        return None
+    b = Builder(net, batch, name=f"exits-{rule.name}-{net.name}", real=real, training=False)
+    rule.emit_exits(net, b)
+    step = b.finish()
+    return step if len(step.outputs) > 1 else None
 
 
 def emit_inference(rule: Rule, net: Network, batch: int, *, real: Float = F32) -> Step:

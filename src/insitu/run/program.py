@@ -44,6 +44,9 @@ class Program:
         batches: samples and labels of the training steps of :attr:`golden`, phases in turn.
         eager: the steps as the rule emitted them (and as they were quantized).
         idle: bytes by role that a phase's step does not touch but that must not be lost.
+        exits: where a project has early exits: the forward pass of a sample with the scores of every head in turn, and
+            the network's.
+        thresholds: the margin from which on a sample leaves by each exit but the last.
         norm: what became of the network's batch norms: ``keep``, ``fold`` or ``rms``.
     """
 
@@ -61,6 +64,8 @@ class Program:
     eager: tuple[Step, ...] = ()
     idle: tuple[Mapping[Role, int], ...] = ()
     norm: str = "keep"
+    exits: Step | None = None
+    thresholds: tuple[int, ...] = ()
 
     def context(self, steps: int) -> StepContext:
         """Learning rate, seed and step count of the training step after some more."""
@@ -86,11 +91,16 @@ class Program:
                 found.setdefault(value.name, value)
         return found
 
+    @property
+    def forwards(self) -> tuple[Step, ...]:
+        """What runs without learning: the forward pass, and the one with exits."""
+        return (self.inference, *([self.exits] if self.exits is not None else []))
+
     @cached_property
     def residents(self) -> dict[str, Value]:
         """All residents by name, in the order of their first appearance."""
         found: dict[str, Value] = {}
-        for step in (*self.steps, self.inference):
+        for step in (*self.steps, *self.forwards):
             for value in step.residents:
                 found.setdefault(value.name, value)
         return found
@@ -131,10 +141,12 @@ class Golden:
     Attributes:
         states: the residents after each training step, by name.
         scores: the integers of the forward pass of the first sample after the last step.
+        left: exit and class of the first sample of every batch after the last step; empty without exits.
     """
 
     states: tuple[Arrays, ...]
     scores: Ints
+    left: tuple[tuple[int, int], ...] = ()
 
 
 def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -146,6 +158,7 @@ def _compact(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _golden(program: Program) -> Golden:
+    from insitu.run.exits import early
     from insitu.run.integer import run  # only a test of a program needs the reference
 
     arrays = {name: np.array(a) for name, a in program.initial_state.items()}
@@ -156,4 +169,5 @@ def _golden(program: Program) -> Golden:
         states.append({n: _compact(a) if n in program.written else a for n, a in arrays.items()})
     sample = program.batches[0][0][: program.inference.batch]
     (scores,) = run(program.inference, arrays, sample, None, StepContext(program.lr, program.seed, 0))
-    return Golden(tuple(states), scores)
+    left = (early(program, arrays, x[:1]) for x, _ in program.batches) if program.exits is not None else ()
+    return Golden(tuple(states), scores, tuple(left))

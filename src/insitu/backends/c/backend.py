@@ -50,6 +50,13 @@ class Options:
         metadata={"help": "Training steps of which every array after every op is written, as .npz and .hex."},
     )
 
+    early: float | None = field(
+        default=None,
+        metadata={
+            "help": "Adds insitu_infer_early, with heads as exits that cost so much accuracy on validation data: 0.01."
+        },
+    )
+
     def __post_init__(self) -> None:
         if not 0 <= self.trace <= bounds.STEPS.value:
             raise ConfigError(
@@ -96,6 +103,9 @@ class C(Backend):
 
     def steps(self, options: Options) -> int:
         return options.trace
+
+    def early(self, options: Options) -> float | None:
+        return options.early
 
     def write(self, program: Program, folder: Path, options: Options) -> Written:
         from insitu.backends.c.firmware import on_board

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from insitu.backends.c.emit import NULL, Emitter, Text, integer, stream_of
@@ -14,9 +14,12 @@ from insitu.run.integer import pool_geometry
 from insitu.step.ir import Op, Value
 
 
-def calls(em: Emitter) -> list[str]:
+def calls(em: Emitter, behind: Mapping[Op, Iterable[str]] | None = None) -> list[str]:
     """The program of a step, an op a call with a comment that says where it comes from. Each is a block of its own, so
     that the arrays of one call and the next share the stack; those that wait for a trigger are jumped over without one.
+
+    Args:
+        behind: lines that follow the call of an op.
 
     Raises:
         ConfigError: an op, a format or an update has no kernel; names op, layer and remedy.
@@ -32,6 +35,7 @@ def calls(em: Emitter) -> list[str]:
                 "integer-ready rule (insitu list rules) in a quantized precision"
             )
         blocks.add(op, _origin(op), make(em, op) + (_registers(em, op) if op.attrs.registers else []))
+        blocks.lines += (behind or {}).get(op, ())
     return blocks.end()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from insitu.backends.c.emit import LEAST_SHIFT, form_of, integer
+from insitu.backends.c.exits import declared
 from insitu.backends.c.memory import ALIGN, aligned
 from insitu.backends.c.templates import template
 from insitu.escape import c_comment
@@ -63,6 +64,7 @@ def header(source: Source) -> str:
             "shape": " x ".join(map(str, x.shape[1:])),
             "labels": _wrapped(c_comment(labels + more + ".")) if p.classes else "",
             "names": names,
+            "early": declared(p),
         },
     )
 

@@ -69,10 +69,15 @@ class Memory:
         return plan(self.program.inference, align=ALIGN)
 
     @cached_property
+    def exits_layout(self) -> Layout | None:
+        step = self.program.exits
+        return None if step is None else plan(step, align=ALIGN)
+
+    @cached_property
     def places(self) -> dict[str, Place]:
         """Where each resident lies: ``state`` where a step writes it, else ``rom``; first what inference reads."""
         p = self.program
-        read = {v.name for v in p.inference.residents}
+        read = self._inferred
         ends = {"state": 0, "rom": 0}
         found = {}
         for name, value in sorted(p.residents.items(), key=lambda item: item[0] not in read):
@@ -85,7 +90,7 @@ class Memory:
         """Where a value lies, in words.
 
         Args:
-            part: ``learn_0``, ... or ``forward`` for a value of that step; empty for a resident.
+            part: ``learn_0``, ..., ``forward`` or ``early`` for a value of that step; empty for a resident.
         """
         if value.name in self.places:
             found = self.places[value.name]
@@ -100,6 +105,8 @@ class Memory:
         found = {
             f"learn_{i}": (roots(step), layout) for i, (step, layout) in enumerate(zip(p.steps, self.layouts))
         }
+        if p.exits is not None and self.exits_layout is not None:
+            found["early"] = (roots(p.exits), self.exits_layout)
         return {**found, "forward": (roots(p.inference), self.inference_layout)}
 
     def block(self, region: str, arrays: Arrays) -> bytes:
@@ -114,9 +121,14 @@ class Memory:
     def size(self, region: str, *, inference: bool = False) -> int:
         """Bytes of a region; or of the part of it that inference reads."""
         residents = self.program.residents
-        names = [v.name for v in self.program.inference.residents] if inference else list(residents)
+        names = self._inferred if inference else list(residents)
         places = [(self.places[n], residents[n]) for n in names if self.places[n].region == region]
         return max((p.offset + aligned(v.bytes) for p, v in places), default=0)
+
+    @cached_property
+    def _inferred(self) -> set[str]:
+        """Residents that are read without learning."""
+        return {v.name for step in self.program.forwards for v in step.residents}
 
     @property
     def training_arena(self) -> int:
@@ -124,4 +136,5 @@ class Memory:
 
     @property
     def inference_arena(self) -> int:
-        return aligned(self.inference_layout.arena_bytes)
+        layouts = filter(None, (self.inference_layout, self.exits_layout))
+        return aligned(max(layout.arena_bytes for layout in layouts))

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from insitu.backends.c import updates
+from insitu.backends.c import exits, updates
 from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.backends.c.interface import checks, header
@@ -79,11 +79,11 @@ class Source:
         """Where the program's arrays lie."""
         return Memory(self.program)
 
-    def function(self, step: Step, layout: Layout) -> list[str]:
-        """The calls of a step."""
+    def function(self, step: Step, layout: Layout, *, early: bool = False) -> list[str]:
+        """The calls of a step; ``early``: with a test behind the scores of each exit."""
         transient = {name: Place("arena", offset) for name, offset in layout.offsets.items()}
         emitter = Emitter(step, {**transient, **self.memory.places}, self.constants, counted=self.counted)
-        lines = calls(emitter)
+        lines = calls(emitter, exits.tests(emitter) if early else None)
         self.workspace = max(self.workspace, emitter.workspace)
         return lines
 
@@ -92,8 +92,15 @@ class Source:
         """The bodies of the training phases, and that of inference."""
         p, memory = self.program, self.memory
         forward = self.function(p.inference, memory.inference_layout)
+        self.early  # noqa: B018  # its constants serve without learning too
         self.shared = len(self.constants.texts)
         return [self.function(step, layout) for step, layout in zip(p.steps, memory.layouts)], forward
+
+    @cached_property
+    def early(self) -> list[str]:
+        """The body of the forward pass with exits; empty without."""
+        step, layout = self.program.exits, self.memory.exits_layout
+        return [] if step is None or layout is None else self.function(step, layout, early=True)
 
     @cached_property
     def identity(self) -> int:
@@ -101,7 +108,9 @@ class Source:
         how samples are read; not of its weights or comments. A saved state belongs to one such number."""
         p, memory = self.program, self.memory
         phases, forward = self.bodies
-        calls = [line for body in (*phases, forward) for line in body if not line.startswith(_ASIDE)]
+        calls = [
+            line for body in (*phases, forward, self.early) for line in body if not line.startswith(_ASIDE)
+        ]
         facts = [
             f"{n} {memory.places[n]} {v.shape} {v.format} {v.unit} {v.zero}" for n, v in p.residents.items()
         ]
@@ -176,6 +185,9 @@ def net_source(source: Source) -> str:
         "}",
         "",
     ]
+    if p.exits is not None and source.memory.exits_layout is not None:
+        copies = _copies(p.exits, source.memory.exits_layout, {"x": "x"})
+        functions += exits.function(p, LOCALS, copies, source.early)
     cases = [f"    case {k}u: learn_{k}(net, x, label); break;" for k in range(len(phases))]
     scores = p.inference.outputs[0]
     bits, form = form_of(scores)
@@ -193,6 +205,7 @@ def net_source(source: Source) -> str:
             "seed": f"{p.seed & 0xFFFFFFFF}u",
             "step": f"{p.t & 0xFFFFFFFF}u",
             "checks": "\n".join(checks(source)),
+            "early": exits.defined(p),
             **schedule(p, source.constants.moves),
         },
     )
@@ -246,6 +259,7 @@ def golden_source(source: Source) -> str:
             "label": _numbers(label),
             "state": ", ".join(f"{n:#010x}u" for n in sums),
             "scores": ", ".join(str(int(n)) for n in found.scores.ravel()),
+            "left": exits.golden(p),
         },
     )
 

@@ -39,7 +39,9 @@ def document(program: Program, place: Place, trace: str = "") -> str:
     """
     rows = Rows(program)
     parts = {f"learn_{i}": step for i, step in enumerate(program.steps)} | {"forward": program.inference}
-    steps = "\n\n".join(_part(rows, part, step, place) for part, step in parts.items())
+    if program.exits is not None:
+        parts["early"] = program.exits
+    steps = "\n\n".join([*(_part(rows, part, step, place) for part, step in parts.items()), *_exits(program)])
     ops = [op for step in parts.values() for op in step.ops]
     values = {
         "title": markdown(program.name),
@@ -60,6 +62,18 @@ def document(program: Program, place: Place, trace: str = "") -> str:
     }
     text = Template((HERE / "spec.md.in").read_text(encoding="utf-8")).substitute(values)
     return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def _exits(program: Program) -> Iterator[str]:
+    """What is to be done with the scores of ``early``."""
+    if program.exits is not None:
+        scores = _names(program.exits.outputs)
+        told = ", ".join(map(str, program.thresholds))
+        yield (
+            f"`early` may end behind each of its outputs ({scores}): where the highest score minus the next is at "
+            f"least {told}, in this order, the class is that of the highest score, of equal ones the first. The last "
+            "output has no threshold."
+        )
 
 
 def _table(rows: Iterable[Iterable[object]]) -> str:

@@ -50,6 +50,15 @@ int main(void)
         }
     }
 #endif
+#if defined(INSITU_EXITS) && !defined(INSITU_NO_LEARN)
+    for (uint32_t t = 0; t < GOLDEN_STEPS; t++) {
+        uint32_t left;
+        const int32_t found = insitu_infer_early(&net, golden_x + t * INSITU_BATCH_BYTES, insitu_thresholds, &left);
+        if (found != golden_class[t] || (int32_t)left != golden_exit[t]) {
+            return wrong("exit", t);
+        }
+    }
+#endif
     print("self-test: all equal\n");
     return 0;
 }
