@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
 import numpy as np
 import pytest
@@ -19,6 +17,7 @@ from insitu.rules import RULES
 from insitu.rules.facts import integer_ready
 from insitu.rules.protocol import make_rule
 from tests.backends.programs import pair, program
+from tests.part import crossed
 from tests.run.cases import NETWORKS, OPTIONS
 from tests.run.test_integer import MORE, POLICIES
 
@@ -29,13 +28,7 @@ STEPS = 60
 """In CI; ``benchmarks/conformance.py`` takes 100 of every rule, policy and network."""
 
 
-def spread(rules: Sequence[str], policies: Sequence[str], part: int) -> list[tuple[str, str]]:
-    """Every rule with one in ``part`` of the policies and the other way round; `benchmarks/conformance.py` has all."""
-    pairs = product(enumerate(rules), enumerate(policies))
-    return [(rule, policy) for (i, rule), (j, policy) in pairs if (i + j) % part == 0]
-
-
-@pytest.mark.parametrize(("rule", "policy"), spread(READY, POLICIES, 2))
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 3))
 def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     both = pair(rule, "mlp", policy, batch=2)
     assert next(both.learn(STEPS), None) is None
@@ -54,7 +47,7 @@ CONV_POLICIES = (
 """In CI; niti-int8, edge-latent-free-4, w2a4 and w8a8 were equal on both networks too."""
 
 
-@pytest.mark.parametrize(("rule", "policy"), spread(READY, CONV_POLICIES, 2))
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, CONV_POLICIES, 3))
 def test_convolutions_equal_the_reference(rule: str, policy: str) -> None:
     both = pair(rule, "lenet", policy, batch=1)
     assert next(both.learn(12), None) is None
@@ -119,7 +112,7 @@ SEPARABLE = [rule for rule in READY if rule not in ("pepita", "mempepita")]
 """These two refuse blocks of two weighted layers."""
 
 
-@pytest.mark.parametrize(("rule", "policy"), spread(SEPARABLE, CONV_POLICIES, 3))
+@pytest.mark.parametrize(("rule", "policy"), crossed(SEPARABLE, CONV_POLICIES, 5))
 def test_separable_convolutions_equal_the_reference(rule: str, policy: str) -> None:
     both = pair(rule, "separable", policy, batch=1)
     assert next(both.learn(4), None) is None
@@ -139,8 +132,7 @@ def test_norms_residual_sums_and_channels_equal_the_reference(network: str, rule
     assert np.array_equal(mine, theirs)
 
 
-@pytest.mark.parametrize("policy", MORE)
-@pytest.mark.parametrize("rule", ["bp", "drtp", "pred"])
+@pytest.mark.parametrize(("rule", "policy"), crossed(("bp", "drtp", "pred"), MORE, 3))
 def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     if policy == "w8a8:master=f16":
         with pytest.raises(ConfigError, match="use master f32"):

@@ -31,6 +31,7 @@ from insitu.run import checkpoint
 from insitu.run.samples import Feed, as_integers
 from insitu.run.state import integer_samples
 from insitu.step.ir import Role, Value
+from tests.part import part
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
@@ -127,7 +128,7 @@ def _named(case: dict[str, Any]) -> str:
     return "-".join(str(v) for v in case.values())
 
 
-@pytest.mark.parametrize("case", CASES, ids=_named)
+@pytest.mark.parametrize("case", part(CASES, 2), ids=_named)
 def test_both_engines_end_with_the_same_bits(case: dict[str, Any], tmp_path: Path) -> None:
     before, after = both(tmp_path, **case)
     assert None not in before.curve.train_loss

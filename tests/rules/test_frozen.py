@@ -24,6 +24,7 @@ from insitu.rules.protocol import phases
 from insitu.step.ir import Phase, Step
 from insitu.step.liveness import peak_bytes
 from tests.helpers import batch, one_step, serves
+from tests.part import part
 
 BATCH = 2
 
@@ -150,7 +151,7 @@ def cases(rules: Iterable[str] = RULES) -> list[tuple[str, str, str]]:
     return [(r, n, p) for n, found in SOME.items() for p in found for r in rules if serves(r, NETWORKS[n]())]
 
 
-@pytest.mark.parametrize(("rule", "name", "pattern"), cases())
+@pytest.mark.parametrize(("rule", "name", "pattern"), part(cases(), 3))
 def test_a_step_costs_no_more_and_leaves_what_is_frozen(rule: str, name: str, pattern: str) -> None:
     net, made = frozen(name, pattern), make_rule(rule)
     if refused(rule, net):
@@ -173,7 +174,9 @@ OF_ONE_PHASE = [r for r in RULES if r not in ("greedy", "hsic", "mezo")]
 """Rules that do the same at every step to every block, whatever else learns: MeZO moves all weights at once."""
 
 
-@pytest.mark.parametrize(("rule", "name", "pattern"), [c for c in cases(OF_ONE_PHASE) if c[1] != "norms"])
+@pytest.mark.parametrize(
+    ("rule", "name", "pattern"), part([c for c in cases(OF_ONE_PHASE) if c[1] != "norms"], 3)
+)
 def test_the_others_learn_what_they_would_in_the_whole_network(rule: str, name: str, pattern: str) -> None:
     net, whole = frozen(name, pattern), NETWORKS[name]()
     if refused(rule, net):

@@ -19,6 +19,7 @@ from insitu.rules.protocol import RULES
 from insitu.run import integer, integer_arithmetic, integer_elements, integer_products, integer_updates
 from insitu.run.state import initial_state
 from insitu.step.context import StepContext
+from tests.part import crossed
 
 from .cases import NETWORKS, OPTIONS, twin
 
@@ -62,8 +63,7 @@ def test_the_rules_that_the_numbers_were_made_for_are_ready() -> None:
     assert wanted <= set(READY)
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("rule", READY)
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 2))
 def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "mlp", policy)
     run.advance(STEPS if policy in LONG else FEW)
@@ -71,8 +71,7 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert run.moved()
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("rule", READY)
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 2))
 def test_lenet_equals_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "lenet", policy, batch=2)
     run.advance(FEW if policy == "edge-latent-free-8" else SOME)
@@ -103,8 +102,7 @@ def test_errors_of_pooled_maps_equal_the_reference(rule: str, policy: str) -> No
     assert run.moved()
 
 
-@pytest.mark.parametrize("policy", MORE)
-@pytest.mark.parametrize("rule", ["bp", "dfa", "drtp", "pred"])
+@pytest.mark.parametrize(("rule", "policy"), crossed(("bp", "dfa", "drtp", "pred"), MORE, 2))
 def test_other_policies_equal_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "mlp-tanh", policy)
     run.advance(FEW, lr=0.5)
