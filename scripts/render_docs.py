@@ -178,29 +178,33 @@ def grid_table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def depth_table() -> str:
-    """From benchmarks/results/depth.json: the validation accuracy of each learning rate, test accuracy of the best."""
-    found = json.loads((BENCHMARKS / "depth.json").read_text(encoding="utf-8"))
-    budget = found.pop("budget")
-    rates = list(
-        dict.fromkeys(key.split()[0] for rows in found.values() for r in rows.values() for key in r["runs"])
-    )
+def trials_table(name: str) -> str:
+    """From benchmarks/results/trials: the validation accuracy of each learning rate, test accuracy of the best."""
+    from benchmarks.trials import STUDIES
+
+    study = STUDIES[name]
+    found = json.loads((BENCHMARKS / "trials" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     lines = [
-        f"`python benchmarks/depth.py`, CIFAR-10, {budget['epochs']} x {budget['samples']} samples, a tenth of "
-        f"them for validation, one at a time; {budget['test']} test images, one seed; accuracies in %.\n",
-        "| network | rule | "
-        + " | ".join(f"validation at {lr}" for lr in rates)
-        + " | test, best rate | bytes | over inference |",
-        "| --- | --- |" + " --- |" * (len(rates) + 3),
+        f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of them "
+        f"for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over the seeds; "
+        "differences are paired.\n",
+        f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds | less the first row "
+        "| bytes | over inference |",
+        "| --- |" + " --- |" * (len(study.rates) + 5),
     ]
-    for network, rows in found.items():
-        for name, r in rows.items():
-            runs = [r["runs"].get(f"{lr} 1", {}).get("validation") for lr in rates]
-            cells = ["–" if v is None else f"{100 * v:.1f}" for v in runs]
-            learn, infer = r["bytes"]
-            cells += [f"{r['test']:.1f}", f"{learn:,}", f"{learn / infer:.3f}"]
-            lines.append(f"| {network} | {name} | {' | '.join(cells)} |")
+    for row in [r for r in study.rows if r in found]:
+        r = found[row]
+        runs = [r["runs"].get(f"{lr:g} 1", {}).get("validation") for lr in study.rates]
+        cells = ["–" if v is None else f"{100 * v:.1f}" for v in runs]
+        cells += [_mean(r["test"], r["interval"]), str(r["seeds"]), _mean(r["difference"], r["paired"])]
+        learn, infer = r["bytes"]
+        cells += [f"{learn:,}", f"{learn / infer:.3f}"]
+        lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _mean(value: float, half: float | None) -> str:
+    return f"{value:.2f}" if half is None else f"{value:.2f} ± {half:.2f}"
 
 
 def parts() -> dict[str, str]:
@@ -219,7 +223,7 @@ def parts() -> dict[str, str]:
         "memory": memory_table(),
         "formulas": formula_table(),
         "speed": speed_table(),
-        "depth": depth_table(),
+        **{f"trials {path.stem}": trials_table(path.stem) for path in (BENCHMARKS / "trials").glob("*.json")},
         "precisions": precision_table(),
         "precision speed": precision_speed_table(),
         "grid grid-mnist": grid_table("grid-mnist"),

@@ -1,0 +1,223 @@
+"""Rules side by side at equal trials: every row takes the same learning rates, chosen on validation data.
+
+    python benchmarks/trials.py depth|maps|dense [--seeds 5] [--rows NAME ...] [--out FILE]
+
+A tenth of the training samples is the validation split. The rate with the best validation accuracy of the first seed is
+then trained with further seeds, and test images are looked at once a run. Bytes are those of the plan at batch 1: of a
+training step, and of the forward pass. Differences are paired by seed. Runs that are in the output file
+(``benchmarks/results/trials/STUDY.json``) are not done again, so it can be stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from insitu.experiment.config import OptimizerConfig, RunConfig
+from insitu.experiment.resolve import Setup
+from insitu.experiment.train import train
+from insitu.run.files import write_atomic
+
+Row = tuple[str, dict[str, Any], dict[str, Any]]
+"""A rule, its options, its precision."""
+
+RESULTS = Path(__file__).parent / "results" / "trials"
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        title: of the docs.
+        data, network: their names.
+        rows: by name; the first one is what the others are compared with.
+        rates: learning rates, the same for all.
+        samples, epochs, test: training samples, epochs over them, test samples.
+        more: other fields of the runs.
+    """
+
+    title: str
+    data: str
+    network: str
+    rows: dict[str, Row]
+    rates: tuple[float, ...]
+    samples: int
+    epochs: int
+    test: int
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+KERNELS = {
+    "base": "edge-latent-free-8",
+    "error_exponent": "static",
+    "error_clip": 2,
+    "group_size": 1,
+    "residual_bits": 2,
+    "threshold": 4,
+    "layers": {
+        "conv1": {"update": "error-feedback", "residual_bits": 8},
+        "conv?": {"update": "error-feedback"},
+    },
+}
+"""8-bit words, with residuals of 2 bits for kernels."""
+
+WORDS = {"base": "edge-latent-free-8", "error_exponent": "static"}
+
+
+def dynamic(words: dict[str, Any]) -> dict[str, Any]:
+    """The same with run-time exponents of errors, for what sends them through many layers."""
+    return {key: value for key, value in words.items() if key not in ("error_exponent", "error_clip")}
+
+
+HEADS: dict[str, Any] = {"limit": 1024, "violators": "mean", "shared": True, "vote": 1}
+
+ON_MAPS: dict[str, Row] = {
+    "etch": ("etch", HEADS, KERNELS),
+    "etch, one violator": ("etch", HEADS | {"violators": "one"}, KERNELS),
+    "etch, averages of 64": ("etch", HEADS | {"limit": 64}, KERNELS),
+    "pred": ("pred", {"limit": 1024}, KERNELS),
+    "bp-stash": ("bp-stash", {}, dynamic(KERNELS)),
+    "bp": ("bp", {}, dynamic(KERNELS)),
+}
+
+STUDIES = {
+    "depth": Study(
+        "A plain stack of six convolutions, CIFAR-10",
+        "cifar10",
+        "cnn-16x2-32x2-64x2",
+        ON_MAPS | {"etch, sketch of 64": ("etch", HEADS | {"sketch": 64}, KERNELS)},
+        (0.02, 0.01),
+        10_000,
+        2,
+        2_000,
+    ),
+    "maps": Study(
+        "Three convolutions, CIFAR-10",
+        "cifar10",
+        "cnn-32-64-64",
+        ON_MAPS,
+        (0.02, 0.01, 0.005),
+        10_000,
+        2,
+        2_000,
+    ),
+    "dense": Study(
+        "Two hidden layers of 500, MNIST",
+        "mnist",
+        "mlp-784-500-500-10",
+        {
+            "etch, one violator": ("etch", {"violators": "one"}, WORDS),
+            "etch, mean of violators": ("etch", {"violators": "mean"}, WORDS),
+            "pred": ("pred", {}, WORDS),
+            "bp-stash": ("bp-stash", {}, dynamic(WORDS)),
+            "bp": ("bp", {}, dynamic(WORDS)),
+            "bp, hinge": ("bp", {}, dynamic(WORDS)),
+        },
+        (0.04, 0.02, 0.01, 0.005),
+        20_000,
+        2,
+        10_000,
+        {"schedule": {"kind": "cosine", "final": 0.05}},
+    ),
+}
+
+
+def configuration(study: Study, row: str, lr: float, seed: int) -> RunConfig:
+    rule, options, words = study.rows[row]
+    return RunConfig(
+        data=study.data,
+        network=study.network,
+        network_options={"activation": "relu"},
+        rule=rule,
+        rule_options=options,
+        precision=words,
+        engine="c",
+        batch=1,
+        epochs=study.epochs,
+        eval_epochs=study.epochs,
+        limit_train=study.samples,
+        limit_test=study.test,
+        validation=0.1,
+        seed=seed,
+        optimizer=OptimizerConfig(kind="sgd", lr=lr),
+        loss="hinge" if row.endswith("hinge") else "xent",
+        **study.more,
+    )
+
+
+def accuracies(config: RunConfig) -> dict[str, float]:
+    """Of the last evaluation."""
+    seen: list[dict[str, Any]] = []
+    train(config, on_event=seen.append)
+    last = [event for event in seen if "validation_accuracy" in event][-1]
+    return {"validation": last["validation_accuracy"], "test": last["test_accuracy"]}
+
+
+def memory(config: RunConfig) -> tuple[int, int]:
+    """Bytes of a training step and of the forward pass."""
+    made = Setup.of(config).program
+    return made.peak_bytes, made.inference_layout.peak_bytes
+
+
+def best(runs: dict[str, Any], rates: tuple[float, ...]) -> float:
+    """The learning rate of the best validation accuracy."""
+    return max(rates, key=lambda lr: runs.get(f"{lr:g} 1", {}).get("validation") or 0.0)
+
+
+QUANTILE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Student's t, 97.5 %, by degrees of freedom."""
+
+
+def interval(values: list[float]) -> float | None:
+    """Half of the 95 % confidence interval of a mean; ``None`` of one value."""
+    n = len(values)
+    return QUANTILE[n - 1] * stdev(values) / n**0.5 if n > 1 else None
+
+
+def tests(entry: dict[str, Any], study: Study, seeds: int) -> list[float]:
+    """Test accuracies in percent, seed after seed."""
+    lr = best(entry["runs"], study.rates)
+    found = (entry["runs"].get(f"{lr:g} {seed}") for seed in range(1, seeds + 1))
+    return [100 * (run["test"] or 0.0) for run in found if run is not None]
+
+
+def summarize(kept: dict[str, Any], study: Study, seeds: int) -> None:
+    """Means, intervals and paired differences from the first row."""
+    first = tests(kept["rows"].get(next(iter(study.rows)), {"runs": {}}), study, seeds)
+    for entry in kept["rows"].values():
+        mine = tests(entry, study, seeds)
+        pairs = [b - a for a, b in zip(first, mine)]
+        entry |= {"lr": best(entry["runs"], study.rates), "seeds": len(mine), "test": fmean(mine)}
+        entry |= {"interval": interval(mine), "difference": fmean(pairs or [0.0]), "paired": interval(pairs)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, default=5, choices=range(1, 11))
+    parser.add_argument("--rows", nargs="*", help="names of rows; all of them")
+    parser.add_argument("--out", type=Path)
+    args = parser.parse_args()
+    study, out = STUDIES[args.study], args.out or RESULTS / f"{args.study}.json"
+    kept: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"rows": {}}
+    for row in args.rows or study.rows:
+        entry = kept["rows"].setdefault(row, {"runs": {}})
+        entry["bytes"] = memory(configuration(study, row, study.rates[0], 1))
+        for seed in range(1, args.seeds + 1):
+            for lr in study.rates if seed == 1 else [best(entry["runs"], study.rates)]:
+                if f"{lr:g} {seed}" not in entry["runs"]:
+                    entry["runs"][f"{lr:g} {seed}"] = accuracies(configuration(study, row, lr, seed))
+                    write_atomic(out, json.dumps(kept, indent=1))
+                    print(row, lr, seed, entry["runs"][f"{lr:g} {seed}"], flush=True)
+        summarize(kept, study, args.seeds)
+        write_atomic(out, json.dumps(kept, indent=1))
+        print(row, {k: v for k, v in entry.items() if k != "runs"}, flush=True)
+
+
+if __name__ == "__main__":
+    main()
