@@ -185,11 +185,11 @@ def trials_table(name: str) -> str:
     study = STUDIES[name]
     found = json.loads((BENCHMARKS / "trials" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     lines = [
-        f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of them "
-        f"for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over the seeds; "
-        "differences are paired.\n",
-        f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds | less the first row "
-        "| bytes | over inference |",
+        f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of "
+        f"them for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over "
+        "the seeds; differences are paired.\n",
+        f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds "
+        "| less the first row | bytes | over inference |",
         "| --- |" + " --- |" * (len(study.rates) + 5),
     ]
     for row in [r for r in study.rows if r in found]:
@@ -209,7 +209,7 @@ def _mean(value: float, half: float | None) -> str:
 
 def parts() -> dict[str, str]:
     """All generated parts by name."""
-    sys.path.insert(0, str(ROOT / "scripts"))
+    sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
     import hardware_tables
 
     tables = {
