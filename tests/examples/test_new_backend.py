@@ -47,7 +47,7 @@ def trained(folder: Path, *words: str) -> Path:
 
 
 def test_both_are_known_by_name() -> None:
-    assert protocol.names() == ["c", "graph", "stepwise"]
+    assert {*protocol.names()} >= {"c", "graph", "stepwise"}
 
 
 def test_the_engine_trains_with_the_bits_of_torch(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_the_drawing_has_every_op(
     [
         ([*RUN, *INTEGERS, "--engine", "graph"], "backend graph writes projects but runs nothing"),
         ([*RUN, "--engine", "stepwise"], "engine stepwise computes in integers"),
-        ([*RUN, "--engine", "rust"], "engine is unknown; use one of torch, c, graph, stepwise"),
+        ([*RUN, "--engine", "rust"], "engine is unknown; use one of torch, c, graph, microcode"),
     ],
 )
 def test_what_cannot_run_is_one_line(
@@ -115,5 +115,7 @@ def test_a_script_registers_one_for_itself(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(protocol, "_registered", {})
     protocol.register(Mine())
     assert "mine" in protocol.names() and isinstance(protocol.find("mine"), Mine)
-    with pytest.raises(ConfigError, match="backend 'yours' is unknown; use one of c, graph, mine, stepwise"):
+    with pytest.raises(
+        ConfigError, match=r"backend 'yours' is unknown; use one of c, graph, .*mine, .*stepwise"
+    ):
         protocol.find("yours")

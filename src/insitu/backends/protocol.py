@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 GROUP = "insitu.backends"
 """Of entry points."""
 
-BUILTIN = {"c": "insitu.backends.c.backend:C"}
+BUILTIN = {"c": "insitu.backends.c.backend:C", "microcode": "insitu.backends.engine.backend:Microcode"}
 """Backends of this package: a folder and a line here; nothing is imported before it is asked for."""
 
 
@@ -63,11 +63,13 @@ class Backend(Protocol):
         options: a frozen dataclass of what only this backend's export can be asked for. Each field becomes an option of
             the command line; its metadata may hold ``help`` and ``flag``.
         runs: it has an engine. Engines of backends compute integers.
+        precision: the policy that it is made for, where a reader names none.
     """
 
     name: str
     options: type = NoOptions
     runs: bool = False
+    precision: str = "edge-latent-free-8"
 
     def missing(self) -> str | None:
         """What its engine needs and this machine lacks, with the remedy; ``None``: nothing."""
@@ -96,6 +98,18 @@ class Backend(Protocol):
     def engine(self, program: Program) -> Engine | None:
         """What runs the program, for batches of its size; ``None``: this backend only writes."""
         return None
+
+    def listing(self, program: Program, lanes: int, words: bool) -> str:
+        """The program as this backend's machine code, for readers (``insitu show``).
+
+        Args:
+            lanes: products of a cycle.
+            words: every instruction, not only what belongs together.
+
+        Raises:
+            ConfigError: it has none.
+        """
+        raise ConfigError(f"backend {self.name} has no machine code of its own; use insitu show step")
 
 
 _registered: dict[str, Backend] = {}

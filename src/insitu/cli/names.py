@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,6 +167,39 @@ def show_step(
         raise ConfigError(f"--phase {phase}: {rule} has phases 0 to {len(steps) - 1} on {network}")
     step = lower(steps[phase], "eager" if eager else "fused")
     deliver(_step_json(step) if as_json else _step_text(step), out=out, quiet=quiet)
+
+
+@show_app.command("microcode")
+def show_microcode(
+    network: Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")],
+    rule: Annotated[str, typer.Option(help="A learning rule.")] = "etch",
+    lanes: Annotated[int, typer.Option(help="Products of a cycle: 4, 8, 16 or 32.")] = 8,
+    lr: Annotated[float, typer.Option(help="Learning rate: the shifts of updates follow from it.")] = 0.01,
+    words: Annotated[bool, typer.Option("--words", help="Every instruction as well.")] = False,
+    precision: PrecisionName = None,
+    option: Options = None,
+    loss: Annotated[str, typer.Option()] = "xent",
+    activation: Activation = "relu",
+    norm: Norm = None,
+    input: InputShape = None,
+    classes: Classes = None,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Prints what the learning engine (FPGA) does in a training step, nest by nest, with its cycles.
+
+    Example: insitu show microcode mlp-64-32-10 --rule etch
+    """
+    from insitu.backends.protocol import find
+    from insitu.experiment.design_point import DesignPoint
+    from insitu.experiment.design_program import program
+
+    backend = find("microcode")
+    point = DesignPoint(
+        network, rule, precision or backend.precision, "", 1, norm_of(norm), options_of(option), loss=loss,
+        activation=activation, input_shape=shape(input), classes=classes,
+    )  # fmt: skip
+    deliver(backend.listing(replace(program(point), lr=lr), lanes, words), out=out, quiet=quiet)
 
 
 def _memory(step: Step) -> tuple[int, dict[str, int]]:

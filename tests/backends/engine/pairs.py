@@ -77,7 +77,7 @@ class Pair:
     def closed(self, phase: int, fired: int) -> int:
         """Cycles of a step by the closed form."""
         image = self.image
-        return work(image.words, image.entries[phase].start, image.build, fired).cycles
+        return work(image.code.words, image.entries[phase].start, image.build, fired).cycles
 
     def scores(self) -> tuple[np.ndarray, np.ndarray]:
         """Of the forward pass for another sample, both ways."""

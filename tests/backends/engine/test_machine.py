@@ -170,12 +170,12 @@ def test_a_violated_margin_fires_and_gives_its_errors():
 
 
 def test_a_branch_skips_what_no_trigger_asks_for():
-    words = [isa.encode("BRZ", flags=0b110, target=2), isa.encode("SH", bias=1), isa.encode("END")]
-    m = machine(*words)
-    m.flags = 0b001
+    branch = isa.encode("BRZ", flags=0b110, target=3)
+    m = machine(isa.encode("TRIG", slot=2), branch, isa.encode("SH", bias=1))
+    m.scores.best = -1
     m.run()
     assert m.registers.values["SH"]["bias"] == 0
-    m.flags = 0b100
+    m.scores.best = 1
     m.run()
     assert m.registers.values["SH"]["bias"] == 1
 

@@ -47,6 +47,9 @@ class Grid:
     def plane(self) -> tuple[int, int, int]:
         return self.channels, self.height, self.width
 
+    def __str__(self) -> str:
+        return f"{self.places} places of {self.channels} channels, {self.pitch} bytes each"
+
     def pack(self, array: Any) -> npt.NDArray[np.uint8]:
         chw = np.asarray(array, np.int64).reshape(self.plane)
         found = np.zeros((self.places, self.pitch), np.int64)
@@ -72,6 +75,9 @@ class Planes:
     def size(self) -> int:
         """Bytes."""
         return 2 * self.pitch
+
+    def __str__(self) -> str:
+        return f"{self.count} of 16 bits, high bytes {self.pitch} after the low ones"
 
     def pack(self, array: Any) -> npt.NDArray[np.uint8]:
         found = np.zeros((2, self.pitch), np.int64)
@@ -103,6 +109,9 @@ class Matrix:
         if self.by_rows:
             return self.grid.places * padded(self.grid.channels, self.lanes) // self.lanes
         return padded(self.rows, self.lanes) // self.lanes
+
+    def __str__(self) -> str:
+        return f"{self.rows} x {self.columns}, lanes hold {'columns' if self.by_rows else 'rows'}"
 
     @property
     def columns(self) -> int:
@@ -147,6 +156,9 @@ class Kernel:
     @property
     def tiles(self) -> int:
         return padded(self.shape[0], self.lanes) // self.lanes
+
+    def __str__(self) -> str:
+        return f"{' x '.join(map(str, self.shape))}, lanes hold output channels"
 
     @property
     def taps(self) -> int:

@@ -97,7 +97,6 @@ class Host:
         self._follow(lr)
         entry = self.image.entries[phase]
         self._keys(entry, t)
-        self.device.flags = 0
         self._start(entry, x, int(np.asarray(label).ravel()[0]))
         return self.device.flags
 

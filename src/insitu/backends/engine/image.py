@@ -168,9 +168,8 @@ def generator(program: Program) -> str:
     Raises:
         ConfigError: no engine has it.
     """
-    moves = (
-        op.attrs.optimizer for step in program.steps for op in step.ops if isinstance(op.attrs, Optimized)
-    )
+    steps = (*program.steps, program.inference)
+    moves = (op.attrs.optimizer for step in steps for op in step.ops if isinstance(op.attrs, Optimized))
     found = {o.generator for o in moves if isinstance(o, BoundUpdate)} or {"register"}
     if not found <= {"lfsr", "register"}:
         raise ConfigError(

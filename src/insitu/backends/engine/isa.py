@@ -361,9 +361,9 @@ def decode(word: int) -> tuple[Register, int, dict[str, int]]:
     return register, level, {f.name: f.take(data) for f in register.fields}
 
 
-def disassemble(words: Sequence[int]) -> Iterator[str]:
-    """A line a word: address, word, register and what of its fields is not 0."""
-    for address, word in enumerate(words):
+def disassemble(words: Sequence[int], start: int = 0) -> Iterator[str]:
+    """A line a word: address (from ``start`` on), word, register and what of its fields is not 0."""
+    for address, word in enumerate(words, start):
         register, level, fields = decode(word)
         name = f"{register.name}{level}" if register.per_level else register.name
         shown = " ".join(f"{k}={v}" for k, v in fields.items() if v or len(fields) == 1)

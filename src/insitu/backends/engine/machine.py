@@ -111,7 +111,7 @@ class Machine:
         Raises:
             MachineError: microcode does what hardware must not do.
         """
-        self.label, taken, at = label, self.timing.start, start
+        self.label, self.flags, taken, at = label, 0, self.timing.start, start
         while True:
             register, level, fields = isa.decode(int(self.code[at]))
             taken += self.timing.instruction
