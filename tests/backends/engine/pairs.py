@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.cycles import work
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import Image, fitted
@@ -18,7 +19,6 @@ from insitu.run.integer import run
 from insitu.run.program import Program
 from tests.backends.programs import program
 
-POLICY = "edge-latent-free-8:error_exponent=static,generator=register,word_order=channels-last"
 KEYS = "edge-latent-free-8:error_exponent=static,generator=lfsr,word_order=channels-last"
 SHAPES = {"cnn-8-16": (1, 8, 8), "lenet5": (1, 28, 28)}
 
@@ -30,7 +30,7 @@ def network(name: str) -> Network:
 
 
 @cache
-def made(rule: str, name: str, policy: str = POLICY, lr: float = 0.01) -> Program:
+def made(rule: str, name: str, policy: str = PRECISION, lr: float = 0.01) -> Program:
     return program(rule, network(name), policy, lr=lr)[1]
 
 

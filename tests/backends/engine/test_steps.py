@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from insitu.backends.engine import isa
+from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.image import assemble, fitted
 from insitu.errors import ConfigError
 from tests.backends.engine.pairs import KEYS, made, pair
@@ -34,6 +35,13 @@ def test_any_number_of_lanes(rule, lanes):
     assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize("rule", ["etch", "bp"])
+def test_words_of_four_bits(rule):
+    both = pair(rule, MLP, policy=PRECISION.replace("free-8", "free-4"))
+    assert both.image.build.weight_bits == 4
+    assert list(both.learn(4)) == []
+
+
 @pytest.mark.parametrize("rule", ["etch", "pred"])
 def test_keys_from_the_host_instead_of_registers_that_run_on(rule):
     both = pair(rule, MLP, policy=KEYS)
@@ -41,7 +49,7 @@ def test_keys_from_the_host_instead_of_registers_that_run_on(rule):
 
 
 CONVOLUTIONS = [
-    *((rule, "cnn-8-16", 8) for rule in ("etch", "drtp", "pred", "bp-stash", "bp")),
+    *((rule, "cnn-8-16", 8) for rule in RULES),
     *((rule, "lenet5", 8) for rule in ("etch", "bp-stash")),
     *(("etch", "cnn-8-16", lanes) for lanes in (4, 16, 32)),
 ]

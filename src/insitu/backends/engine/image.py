@@ -26,6 +26,9 @@ from insitu.step.triggers import triggers_of
 WORST = Build(address_bits=isa.MOST_ADDRESS_BITS, a_words=1 << 12, w_words=1 << isa.MOST_ADDRESS_BITS)
 """An engine with as much memory as 8 lanes can address."""
 
+FRACTION = {8: 24, 4: 22}
+"""By bits of a weight: sums of 4-bit weights are shifted by less, so that the bytes of biases are shifted by more."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -150,7 +153,8 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
         options: further parameters of the build.
     """
     worst = replace(WORST, lanes=lanes, a_words=(1 << isa.MOST_ADDRESS_BITS) // lanes, code_words=1 << 16)
-    options = {"generator": generator(program)} | options
+    bits = weight_bits(program)
+    options = {"generator": generator(program), "weight_bits": bits, "fraction": FRACTION[bits]} | options
     image = assemble(program, replace(worst, **options))  # type: ignore[arg-type]
     sizes = {
         "a_words": _power(-(-image.a_bytes // lanes)),
@@ -160,6 +164,12 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
     bits = max(13, (sizes["a_words"] * lanes - 1).bit_length(), (sizes["w_words"] - 1).bit_length())
     build = replace(image.build, address_bits=bits, softmax=bool(image.table), **sizes)  # type: ignore[arg-type]
     return replace(image, build=build)
+
+
+def weight_bits(program: Program) -> int:
+    """4 where no weight has more bits, else 8."""
+    matrices = (v for v in program.residents.values() if len(v.shape) > 1)
+    return 4 if all(v.format.bits <= 4 for v in matrices) else 8
 
 
 def generator(program: Program) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from insitu.backends.engine.actions import Action
 from insitu.backends.engine.emit.dense import bias_shifts, bias_update, with_biases
 from insitu.backends.engine.emit.elements import copy
-from insitu.backends.engine.emit.emitter import Emitter, signed
+from insitu.backends.engine.emit.emitter import BYTE, Emitter, signed
 from insitu.backends.engine.emit.pools import unpooled
 from insitu.backends.engine.forms import Grid, Kernel
 from insitu.backends.engine.isa import A, Prologue, To
@@ -38,6 +38,15 @@ def _one_group(op: Op) -> None:
         raise ConfigError(
             f"{op.kind} at {op.where} has {op.attrs.groups} groups of channels; the engine has loops for 1: use a "
             "network without depthwise or grouped convolutions"
+        )
+
+
+def _bytes_in_w(em: Emitter, op: Op) -> None:
+    """Refuses maps of errors in W where its elements are narrower than an error."""
+    if em.build.weight_bits != BYTE:
+        raise ConfigError(
+            f"{op.kind} at {op.where} keeps a map of errors among the weights, which have "
+            f"{em.build.weight_bits} bits in this engine: use --precision edge-latent-free-8, or a dense network"
         )
 
 
@@ -141,6 +150,7 @@ def _kernel_update(
 ) -> None:
     """The update of some tiles of a kernel by errors in W, ``pitch`` words a place."""
     _one_group(op)
+    _bytes_in_w(em, op)
     weight = op.written[0]
     w, w_at = em.kernel(weight)
     grid, x_at = em.grid(x)

@@ -64,7 +64,7 @@ def with_biases(em: Emitter, nest: Nest, op: Op, bias: list[Value], scalar: int)
     if low + 8 > SCALAR_BITS - 2:
         raise ConfigError(
             f"{op.kind} at {op.where} shifts its bias by {low + 8} bits to the sum's units; the engine shifts it by "
-            f"{SCALAR_BITS - 2}: use another precision of biases"
+            f"{SCALAR_BITS - 2}: use an engine of a smaller fraction (now {em.build.fraction}), or other biases"
         )
     nest.control["prologue"] = Prologue.BIASES
     nest.starts["p"] = at
