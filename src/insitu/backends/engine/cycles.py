@@ -43,8 +43,8 @@ class Timing:
     drain: int = 7
     serial: int = 2
     reload: int = 4
-    softmax: int = 4
-    softmax_score: int = 14
+    softmax: int = 1
+    softmax_score: int = 24
 
 
 TIMING = Timing()
@@ -99,7 +99,7 @@ def work(words: Sequence[int], start: int, build: Build, fired: int = 0, timing:
             total += of(loops, build.lanes, timing) - timing.instruction
             issues += loops.issues * (not loops.ctl["emit"])
         elif register.name == "SOFTMAX":
-            total += softmax(fields["count"], timing) - timing.instruction
+            total += softmax(Nest(registers.values, build.address_bits).issues, timing) - timing.instruction
         elif register.name == "SEED" and build.generator == "lfsr":
             total += 1 + fields["skip"]
         registers.put(register, level, fields)

@@ -309,8 +309,8 @@ REGISTERS = (
     Register(
         "SOFTMAX",
         46,
-        "errors of a softmax: scores at x (high bytes at x + HIOFF), errors to bytes at d",
-        _packed(("count", 5, "classes", "l")),
+        "errors of a softmax: loops go over classes: scores at p (high bytes at p + HIOFF), errors at d",
+        (),
         learning=True,
         acts=True,
     ),

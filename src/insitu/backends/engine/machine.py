@@ -158,20 +158,18 @@ class Machine:
         self.flags = self.flags & ~(1 << slot) | self.scores.fired << slot
         return 0
 
-    def _softmax(self, count: int) -> int:
-        z = self._scores_at(self.registers.values["BX"]["address"], count)
+    def _softmax(self) -> int:
+        nest = Nest(self.registers.values, self.build.address_bits)
+        if nest.issues > isa.CLASSES:
+            raise MachineError(f"a softmax of {nest.issues} classes; the score unit has {isa.CLASSES}")
+        high = (nest.streams.p + nest.value("HIOFF")) & nest.mask
+        z = self.a[nest.streams.p].astype(np.int64) | self.a[high].view(np.int8).astype(np.int64) << 8
         power = self.table[np.minimum(self.scores.best - z, isa.TABLE - 1)]
         total = int(power.sum())
         p = (256 * power + total) // (2 * total)
-        error = np.clip(p - 128 * (np.arange(count) == self.label), -128, 127)
-        start = self.registers.values["BD"]["address"]
-        self.a[start : start + count] = error & 255
-        return cycles.softmax(count, self.timing) - self.timing.instruction
-
-    def _scores_at(self, start: int, count: int) -> Ints:
-        low = self.a[start : start + count].astype(np.int64)
-        start += self.registers.values["HIOFF"]["address"]
-        return low | self.a[start : start + count].view(np.int8).astype(np.int64) << 8
+        error = np.clip(p - 128 * (np.arange(nest.issues) == self.label), -128, 127)
+        self.a[nest.streams.d] = error & 255
+        return cycles.softmax(nest.issues, self.timing) - self.timing.instruction
 
     # --- random words ------------------------------------------------------------------------------------------
 

@@ -117,6 +117,12 @@ class Code:
 
     def run(self, nest: Nest) -> None:
         """Sets the registers of a nest and runs it."""
+        self.prepare(nest)
+        self.nests.append((len(self.words), nest.name))
+        self.act("GO", number=len(self.nests) & 255)
+
+    def prepare(self, nest: Nest) -> None:
+        """Sets the registers of a nest."""
         loops, inner = nest.levels()
         self._loops(loops, nest)
         words = next((i for i, loop in enumerate(loops) if loop.words), None)
@@ -130,8 +136,6 @@ class Code:
             self.put(name, **{isa.BY_NAME[name].fields[0].name: value})
         for stream, address in nest.starts.items():
             self.put(f"B{stream.upper()}", address=address & ((1 << isa.MOST_ADDRESS_BITS) - 1))
-        self.nests.append((len(self.words), nest.name))
-        self.act("GO", number=len(self.nests) & 255)
 
     def _loops(self, loops: list[Loop], nest: Nest) -> None:
         height, width, row, column = nest.plane or (511, 511, 0, 0)

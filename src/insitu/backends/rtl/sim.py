@@ -36,7 +36,7 @@ VERILATE = (
 COMPILE = ("-O2", "-fPIC", "-std=c++17")
 LIMIT = 1 << 24
 """Cycles after which a program is taken to hang."""
-MEMORIES = {"a": 0, "w": 1, "code": 2}
+MEMORIES = {"a": 0, "w": 1, "code": 2, "table": 3}
 """As the host port selects them."""
 
 Words = npt.NDArray[np.uint32]
@@ -86,7 +86,7 @@ class Simulation:
     def write(self, memory: str, address: int, data: npt.NDArray[Any]) -> None:
         """Writes bytes to words of ``a`` or ``w`` (8 bits an element, whatever W keeps of them), or instructions to
         ``code``, from a word on."""
-        if memory == "code":
+        if memory in ("code", "table"):
             words = np.asarray(data, np.uint64)
             self.write_words(memory, address, np.ascontiguousarray(words).view(np.uint32).reshape(-1, 2))
             return

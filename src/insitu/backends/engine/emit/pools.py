@@ -54,7 +54,9 @@ def max_pool(em: Emitter, action: Action) -> None:
             "with positions: use pools of 2 x 2, or a rule without max_unpool (etch, drtp)"
         )
     for position, out in enumerate(op.outputs):
-        nest = copy(em, op, x, [], em.grid(out)[1], control={"pool": 1, "scalar_signed": signed(x)})
+        nest = copy(
+            em, op, x, [], em.grid(out)[1], control={"pool": 1, "high": 0, "scalar_signed": signed(x)}
+        )
         nest.round, nest.rounds = _pool(em, op, em.grid(x)[0], em.grid(out)[0])
         nest.control["position"] = position
         em.run(nest)

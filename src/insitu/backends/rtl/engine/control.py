@@ -6,12 +6,13 @@ What an issue is told at stage 0 travels with it (:class:`~insitu.backends.rtl.e
 
 from __future__ import annotations
 
-from amaranth import Elaboratable, Module, Signal
+from amaranth import Elaboratable, Module, Mux, Signal
 
 from insitu.backends.engine.isa import BY_NAME, SLOTS, WORD_BITS, A, B, Prologue
 from insitu.backends.rtl.engine.configuration import Configuration
 from insitu.backends.rtl.engine.loops import Loops
 from insitu.backends.rtl.engine.pipe import Pipe
+from insitu.backends.rtl.engine.softmax import Softmax
 from insitu.backends.rtl.parameters import Parameters
 
 ISSUE = {
@@ -65,6 +66,7 @@ class Control(Elaboratable):
         fired: in: by trigger.
         nest: out: a nest begins; ``load``, ``fresh``: lanes' words move up; take a new one.
         save, shift, latch: out: of random registers and triggers.
+        softmax: the unit for its errors, which uses the sequencer's addresses; None: there is none.
     """
 
     def __init__(self, p: Parameters, configuration: Configuration, loops: Loops, issue: Pipe) -> None:
@@ -75,6 +77,7 @@ class Control(Elaboratable):
         self.quiet, self.settled, self.fired = Signal(), Signal(), Signal(SLOTS)
         self.nest, self.load, self.fresh, self.save = Signal(), Signal(), Signal(), Signal()
         self.shift, self.latch = Signal(), Signal()
+        self.softmax = Softmax() if p.learn and p.softmax else None
         self.opens = Signal(reset_less=True)
         self.loaded = Signal(range(p.lanes), reset_less=True)
 
@@ -92,6 +95,8 @@ class Control(Elaboratable):
             self._run(m)
             if self.p.learn:
                 self._load_lanes(m)
+            if self.softmax is not None:
+                self._softmax(m, self.softmax)
             with m.State("DRAIN"), m.If(self.quiet):
                 m.next = "DECODE"
         return m
@@ -125,6 +130,10 @@ class Control(Elaboratable):
         for name, action in (("SEED", self.save), ("SHIFT", self.shift), ("TRIG", self.latch)):
             with m.Case(BY_NAME[name].code):
                 m.d.comb += action.eq(1)
+        if self.softmax is not None:
+            with m.Case(BY_NAME["SOFTMAX"].code):
+                m.d.comb += [self.softmax.begin.eq(1), self.loops.start.eq(1), self.nest.eq(1)]
+                m.next = "SOFTMAX"
         with m.Case(BY_NAME["BRZ"].code), m.If((self.fired & self.c.instruction("BRZ", "flags")) == 0):
             m.d.comb += self.fetch.eq(0)
             m.d.sync += self.address.eq(self.c.instruction("BRZ", "target"))
@@ -147,6 +156,21 @@ class Control(Elaboratable):
             m.d.sync += self.loaded.eq(self.loaded + 1)
             with m.If(self.loaded == self.p.lanes - 1):
                 self._next_round(m, 0)
+
+    def _softmax(self, m: Module, unit: Softmax) -> None:
+        at, loops = self.loops.address["p"], self.loops
+        high = at + self.c.register["HIOFF"]["address"]
+        m.submodules.softmax = unit
+        m.d.comb += unit.ended.eq(loops.ended)
+        with m.State("SOFTMAX"):
+            m.d.comb += [unit.active.eq(1), self.a_address.eq(Mux(unit.high, high, at))]
+            m.d.comb += [
+                loops.advance.eq(unit.advance),
+                loops.start.eq(unit.restart),
+                self.nest.eq(unit.restart),
+            ]
+            with m.If(unit.done):
+                m.next = "DECODE"
 
     def _prologue(self, m: Module) -> None:
         at, issue = self.loops.address["p"], self.issue

@@ -26,7 +26,7 @@ class Memories(Elaboratable):
         instruction: out.
         vector, single, to_w: in: write a vector; write a byte of A; the vector goes to W.
         address, data, byte_data: in: of what is written.
-        host_write, host_select (0 A, 1 W, 2 instructions), host_address, host_data: in: the host's port.
+        host_write, host_select (0 A, 1 W, 2 instructions, 3 the table), host_address, host_data: in: the host's port.
         host_read: out: the word of A or W at ``host_address``, two cycles later.
     """
 

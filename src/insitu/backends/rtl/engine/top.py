@@ -108,6 +108,10 @@ class Engine(Elaboratable):
         byte = Signal(8)
         m.d.comb += byte.eq(self.memories.a.word_select(at("byte", 2), 8) ^ at("inverted", 2).replicate(8))
         m.d.sync += [w.eq(self.memories.w), scalar.eq(with_sign(byte, at("sign_a", 2)))]
+        if (unit := self.control.softmax) is not None:
+            host = self.memories
+            m.d.comb += [unit.byte.eq(scalar[:8]), unit.load.eq(host.host_write & (host.host_select == 3))]
+            m.d.comb += [unit.address.eq(host.host_address), unit.data.eq(host.host_data[: len(unit.data)])]
         with m.If(at("outside", 2)):
             m.d.sync += scalar.eq(0)
         with m.If(at("load_v", 2)):
@@ -173,13 +177,17 @@ class Engine(Elaboratable):
         m.d.comb += self.done.eq(self._late("valid", WRITE) & self._late("ends", WRITE))
         m.d.sync += [self.pending.eq(self.done & c.wide), high_byte.eq(self.wide[8:])]
         m.d.sync += high.eq(address + c.register["HIOFF"]["address"])
-        low = Mux(c.wide, self.wide[:8], self.lanes[0].result)
+        low, one = Mux(c.wide, self.wide[:8], self.lanes[0].result), self.done & (c.wide | (c.to == To.BYTE))
+        steps, level = self._late("steps", WRITE), self._late("level", WRITE)
         if p.learn:
             low = Mux(c.emit, self.scores.error, low)
+        if (unit := self.control.softmax) is not None:
+            low, one = Mux(unit.active, unit.error, low), one | unit.write
+            steps, level = steps | unit.write, Mux(unit.active, self.loops.level, level)
         m.d.comb += [
-            self.loops.written.eq(self._late("steps", WRITE)),
-            c.written_level.eq(self._late("level", WRITE)),
-            memories.single.eq(self.pending | (self.done & (c.wide | (c.to == To.BYTE)))),
+            self.loops.written.eq(steps),
+            c.written_level.eq(level),
+            memories.single.eq(self.pending | one),
             memories.vector.eq(self.done & ~c.wide & (c.to != To.BYTE)),
             memories.to_w.eq(c.to == To.WEIGHTS),
             memories.address.eq(Mux(self.pending, high, address)),
@@ -191,13 +199,18 @@ class Engine(Elaboratable):
         c, scores = self.c, self.scores
         m.submodules.scores = scores
         m.d.comb += [
+            scores.clear.eq(self.control.start),
             scores.begin.eq(self.control.nest),
             scores.take.eq(self.done & c.score),
             scores.score.eq(self.wide[:SCORE_BITS].as_signed()),
         ]
+        counted = self.done & c.emit if self.p.learn else None
+        if (unit := self.control.softmax) is not None:
+            m.d.comb += [unit.best.eq(scores.best), unit.hit.eq(scores.hit)]
+            counted = counted | unit.write
         if self.p.learn:
             m.d.comb += [
-                scores.count.eq(self.done & c.emit),
+                scores.count.eq(counted),
                 scores.apart.eq(c.exclude),
                 scores.margin.eq(c.register["MARGIN"]["value"]),
                 scores.latch.eq(self.control.latch),
