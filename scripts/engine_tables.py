@@ -107,6 +107,20 @@ def _cycle_rows(network: str, rule: str) -> Iterator[str]:
         yield f"| {network} | `{rule}` | {lanes} | {' | '.join(cells + [f'{n:,}' for n in sizes])} |"
 
 
+def access_table() -> str:
+    """Accesses of a step where everything fires, over those of an inference, 8 lanes."""
+    names = {"a_reads": "A read", "a_writes": "A written", "w_reads": "W read", "w_writes": "W written"}
+    names |= {"products": "products", "updates": "updates"}
+    lines = [f"| network | rule | run | {' | '.join(names.values())} |", "| --- " * (3 + len(names)) + "|"]
+    for network, rule in CASES:
+        image = fitted(_program(rule, network))
+        for what, entry in (("inference", image.entries[-1]), ("step", image.entries[0])):
+            found = cycles.work(image.code.words, entry.start, image.build, ALL).accesses
+            cells = [f"{getattr(found, name):,}" for name in names]
+            lines.append(f"| {network} | `{rule}` | {what} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _work(image: Image, start: int, fired: int) -> int:
     return cycles.work(image.code.words, start, image.build, fired).cycles
 
@@ -122,4 +136,5 @@ def parts() -> dict[str, str]:
         "engine instructions": instruction_table(),
         "engine rules": rules_table(),
         "engine cycles": cycle_table(),
+        "engine accesses": access_table(),
     }

@@ -26,10 +26,10 @@ EXPECTED = {
         "gap9",
         "esp32c3-c",
         "desktop",
-        "ecp5-85",
         "edge64-22nm",
     ),
     *("accelerator-22nm", "accelerator-28nm", "accelerator-22nm-os"),
+    *("engine-ecp5-4", "engine-ecp5-8", "engine-ecp5-16", "engine-ecp5-32"),
     *("accelerator-22nm-sram", "accelerator-22nm-mram", "accelerator-22nm-rram"),
 }
 
@@ -102,7 +102,7 @@ def test_rows() -> None:
     assert rows["stm32l4r5"]["clock_mhz"] == 120 and rows["stm32l4r5"]["energy"]
     assert rows["accelerator-22nm-rram"]["store"] == "RRAM"
     assert rows["accelerator-22nm-sram"]["store"] is None
-    assert not any(rows[n]["energy"] for n in ("desktop", "ecp5-85", "stm32g0b1", "ra8d1"))
+    assert not any(rows[n]["energy"] for n in ("desktop", "engine-ecp5-8", "stm32g0b1", "ra8d1"))
 
 
 def test_cached() -> None:

@@ -11,7 +11,7 @@ A package of yours adds one by an entry point, a script by :func:`register`::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from insitu.errors import ConfigError
 
 if TYPE_CHECKING:
+    from insitu.hardware.mapped import Mapped
+    from insitu.hardware.target import Engine as EngineTarget
     from insitu.run.engine import Engine
     from insitu.run.program import Program
     from insitu.step.ir import Op, Step, Value
@@ -98,6 +100,14 @@ class Backend(Protocol):
     def engine(self, program: Program) -> Engine | None:
         """What runs the program, for batches of its size; ``None``: this backend only writes."""
         return None
+
+    def mapped(self, program: Program, target: EngineTarget) -> Sequence[Mapped]:
+        """What each training step and inference take on a target that is an engine of this backend.
+
+        Raises:
+            ConfigError: it runs no such engine, or has no form for an op; names op, layer and remedy.
+        """
+        raise ConfigError(f"backend {self.name} knows no cycles of {target.name}; use another target")
 
     def listing(self, program: Program, lanes: int, words: bool) -> str:
         """The program as this backend's machine code, for readers (``insitu show``).

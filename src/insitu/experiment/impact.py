@@ -13,6 +13,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Any
 
+from insitu.backends.protocol import find as backend
 from insitu.errors import InsituError
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import program, shares_by_step
@@ -21,7 +22,8 @@ from insitu.experiment.record import Moment
 from insitu.hardware.bill import Band, Bill, Use, lifetime, total
 from insitu.hardware.cost import capacity_bytes
 from insitu.hardware.cost import cost as bill_of
-from insitu.hardware.target import Array, Processor, find
+from insitu.hardware.mapped import Mapped
+from insitu.hardware.target import Array, Engine, Known, find
 from insitu.run.program import Program
 
 BASELINES = ("bp", "bp-checkpoint", "bp-stash")
@@ -120,7 +122,7 @@ class Impact:
         """Why the target cannot hold it; ``None`` where it can."""
         target = self.inference.target
         room = capacity_bytes(target)
-        if isinstance(target, Processor) and self.peak_bytes > room:
+        if not isinstance(target, Array) and self.peak_bytes > room:
             return f"takes {self.peak_bytes:,} bytes, {target.name} has {room:,} of RAM"
         if isinstance(target, Array) and target.memory.store is not None:
             room += target.memory.store.bytes.count
@@ -163,19 +165,29 @@ def assess(point: DesignPoint) -> Impact:
     return impact_of(point, program(replace(point, target="", triggers=())), target)
 
 
-def impact_of(point: DesignPoint, made: Program, target: Processor | Array) -> Impact:
+def impact_of(point: DesignPoint, made: Program, target: Known) -> Impact:
     """The bills of a program.
 
     Raises:
         ConfigError: the point's shares of triggers do not fit.
+        ConfigError: an engine has no microcode for it.
         StepError: it does not fit a target without a store.
     """
     shares = shares_by_step(made, point.triggers)
+    *steps, inference = _mapped(made, target)
     bills = tuple(
-        bill_of(step, layout, target, triggers=mine)
-        for step, layout, mine in zip(made.steps, made.layouts, shares)
+        bill_of(step, layout, target, triggers=mine, mapped=mapped)
+        for step, layout, mine, mapped in zip(made.steps, made.layouts, shares, steps)
     )
-    return Impact(point, bills, bill_of(made.inference, made.inference_layout, target), made)
+    forward = bill_of(made.inference, made.inference_layout, target, mapped=inference)
+    return Impact(point, bills, forward, made)
+
+
+def _mapped(made: Program, target: Known) -> Sequence[Mapped | None]:
+    """What the backend of an engine knows of each training step and of inference; nothing of other targets."""
+    if isinstance(target, Engine):
+        return backend(target.backend).mapped(made, target)
+    return [None] * (len(made.steps) + 1)
 
 
 def references(point: DesignPoint) -> dict[str, Impact]:

@@ -9,8 +9,9 @@ from insitu.errors import ConfigError, StepError
 from insitu.hardware import array as arrays
 from insitu.hardware import processor as processors
 from insitu.hardware.bill import Bill, Row, Use, Uses
+from insitu.hardware.mapped import Mapped, rows_of
 from insitu.hardware.placement import Placement, placements
-from insitu.hardware.target import Array, Processor, Target
+from insitu.hardware.target import Array, Engine, Known, Processor, Target
 from insitu.hardware.work import Work, period, works
 from insitu.ops.common import Entries
 from insitu.ops.loops import ACCUMULATOR
@@ -41,16 +42,21 @@ OMITS = {
         "functions beyond additions and products: a look-up, a comparison, a shift is charged as an addition",
         "multipliers for float32: their energy is charged, but neither their area nor a lower rate",
     ),
+    "engine": (
+        "energy: no power was measured",
+        "writing samples and keys by the host",
+    ),
 }
 
 
 def cost(
     step: Step,
     layout: Layout,
-    target: Processor | Array,
+    target: Known,
     *,
     triggers: Sequence[float] = (),
     first: str = "energy",
+    mapped: Mapped | None = None,
 ) -> Bill:
     """What one execution of a step costs, on average where learning waits for a trigger or defers an update.
 
@@ -63,6 +69,7 @@ def cost(
         first: what an array's mapping and placement minimise, ``energy`` or ``store`` (traffic to the store). With
             ``energy``, more bits never take less energy, nor does a smaller memory. With ``store``, a bigger memory
             never causes more traffic to the store, and more bits never less. One choice cannot promise both.
+        mapped: of an engine, the cycles and blocks of the step, which its backend knows; unknown without.
 
     Raises:
         ConfigError: shares of another number of triggers, or that are none.
@@ -74,6 +81,8 @@ def cost(
     spilled: dict[Role, int] = {}
     if isinstance(target, Processor):
         rows = tuple(processors.row(target, i, op, part).times(share) for i, op, part, share in parts)
+    elif isinstance(target, Engine):
+        rows = rows_of(target, parts, mapped)
     else:
         rows, placement = _on_array(step, parts, target, first)
         spilled = _spilled(step, placement)
@@ -85,7 +94,7 @@ def cost(
         by_role=layout.by_role,
         table_bytes=_table_bytes(step),
         area_uses=_area(target),
-        fabric=_fabric(target, learns=any(op.written for op in step.ops)),
+        fabric=None if mapped is None else mapped.fabric,
         writes_per_weight=_writes(step, often),
         spilled=spilled,
         omits=(*OMITS["both"], *OMITS[target.kind]),
@@ -161,7 +170,7 @@ def _too_big(step: Step, target: Target) -> str:
 
 def capacity_bytes(target: Target) -> int:
     """Working memory of a target."""
-    if isinstance(target, Processor):
+    if isinstance(target, Processor | Engine):
         return target.memory.ram.bytes.count
     assert isinstance(target, Array)
     return target.memory.sram.bytes.count
@@ -192,7 +201,7 @@ def _writes(step: Step, often: Mapping[Op, float]) -> dict[str, float]:
     return {v.name: n / step.batch for v, n in found.items()}
 
 
-def _area(target: Processor | Array) -> Uses | None:
+def _area(target: Known) -> Uses | None:
     """Multipliers, adders, registers and memory of an array; of a chip that is there, ``None``."""
     if not isinstance(target, Array) or target.area is None:
         return None
@@ -208,25 +217,3 @@ def _area(target: Processor | Array) -> Uses | None:
     if store is not None and target.area.store is not None:
         uses["area.store",] = float(8 * store.bytes.count)
     return uses
-
-
-def _fabric(target: Processor | Array, *, learns: bool) -> dict[str, int] | None:
-    """Blocks of an FPGA that the array takes: a multiplier a DSP, memory in whole block RAMs.
-
-    Lanes hold their adders; where the cells of a lane are unknown, the adders alone are counted.
-    """
-    if not isinstance(target, Array) or target.fabric is None:
-        return None
-    fabric = target.fabric
-    elements = target.array.rows.count * target.array.columns.count
-    found = {
-        "dsp": elements * ceil(arrays.WIDTH / fabric.dsp_bits.count),
-        "bram": ceil(8 * target.memory.sram.bytes.count / fabric.bram_bits.count),
-    }
-    lane = fabric.lut_per_learning_lane if learns else fabric.lut_per_lane
-    lut = fabric.lut_base.value if fabric.lut_base is not None else 0.0
-    if lane is not None:
-        lut += lane.value * target.vector.lanes.count
-    elif fabric.lut_per_add_bit is not None:
-        lut += fabric.lut_per_add_bit.value * ACCUMULATOR * target.array.columns.count
-    return {**found, "lut": round(lut)}

@@ -239,17 +239,13 @@ class Area:
 
 @dataclass(frozen=True, kw_only=True)
 class Fabric:
-    """What an FPGA has: blocks, the widest factor of a DSP, the bits of a block RAM, LUTs; and what a design takes."""
+    """What an FPGA has: multipliers, the widest factor of one, block RAMs and their bits, LUTs."""
 
     dsp: Annotated[Entry, Unit("1")]
     dsp_bits: Annotated[Entry, Unit("bits")]
     bram: Annotated[Entry, Unit("1")]
     bram_bits: Annotated[Entry, Unit("bits")]
     lut: Annotated[Entry, Unit("1")]
-    lut_per_add_bit: Annotated[Entry | None, Unit("LUT/bit", positive=False)]
-    lut_per_lane: Annotated[Entry | None, Unit("LUT", positive=False)] = None
-    lut_per_learning_lane: Annotated[Entry | None, Unit("LUT", positive=False)] = None
-    lut_base: Annotated[Entry | None, Unit("LUT", positive=False)] = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,10 +293,48 @@ class Array(Target):
     energy: ArrayEnergy | None
     vector: Vector
     area: Area | None
-    fabric: Fabric | None = None
 
 
-KINDS: dict[str, type[Processor] | type[Array]] = {"processor": Processor, "array": Array}
+@dataclass(frozen=True, kw_only=True)
+class EngineMemory:
+    """All block RAM of the device."""
+
+    ram: Ram
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cells:
+    """LUTs of an engine: one that only infers, one that learns, one that learns by errors of a softmax too."""
+
+    inference: Annotated[Entry | None, Unit("LUT")]
+    learning: Annotated[Entry | None, Unit("LUT")]
+    softmax: Annotated[Entry | None, Unit("LUT")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine(Target):
+    """An engine that runs microcode on an FPGA: a backend knows the cycles of each op, and refuses what it cannot run.
+
+    ``backend``: its name (:mod:`insitu.backends.protocol`).
+    """
+
+    kind: ClassVar[str] = "engine"
+
+    backend: str
+    lanes: Annotated[Entry, Unit("1")]
+    memory: EngineMemory
+    fabric: Fabric
+    cells: Cells
+
+
+Known = Processor | Array | Engine
+"""Any kind of target."""
+
+KINDS: dict[str, type[Processor] | type[Array] | type[Engine]] = {
+    "processor": Processor,
+    "array": Array,
+    "engine": Engine,
+}
 
 
 @dataclass(frozen=True)

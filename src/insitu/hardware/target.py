@@ -32,8 +32,10 @@ from insitu.hardware.schema import (
     Array,
     ArrayEnergy,
     Cycles,
+    Engine,
     Entry,
     Fabric,
+    Known,
     Pes,
     Processor,
     ProcessorEnergy,
@@ -269,7 +271,7 @@ def _sources(node: Node) -> dict[str, str]:
     return {name: _scalar(value, f"sources.{name}") for name, (_, value) in pairs.items()}
 
 
-def _target(path: Path) -> Processor | Array:
+def _target(path: Path) -> Known:
     node = _resolved(path)
     pairs = _pairs(node, "")
     for name in ("kind", "sources"):
@@ -277,20 +279,20 @@ def _target(path: Path) -> Processor | Array:
             raise _refuse(node, name, "is missing", "add it, or take over a target's with base")
     kind = _choice(pairs["kind"][1], "kind", tuple(KINDS))
     sources = _sources(pairs["sources"][1])
-    target: Processor | Array = _build(KINDS[kind], node, "", sources)
+    target: Known = _build(KINDS[kind], node, "", sources)
     target = replace(target, path=path, sources=sources)
     _consistent(target, pairs)
     return target
 
 
-def _consistent(target: Processor | Array, pairs: Pairs) -> None:
+def _consistent(target: Known, pairs: Pairs) -> None:
     """What no key alone can violate."""
     if isinstance(target, Array):
         pe, at = target.array, pairs["array"][0]
         both = sorted(set(pe.row_dims) & set(pe.column_dims))
         if both:
             raise _refuse(at, "array", f"{', '.join(both)} is along rows and columns", "remove it from one")
-    elif target.energy is not None:
+    elif isinstance(target, Processor) and target.energy is not None:
         known = [f.name for f in fields(target.energy) if getattr(target.energy, f.name) is not None]
         if "cycle" in known and len(known) > 1:
             at = pairs["energy"][0]
@@ -308,11 +310,11 @@ def names() -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=64)
-def _cached(path: Path, changed: int) -> Processor | Array:
+def _cached(path: Path, changed: int) -> Known:
     return _target(path)
 
 
-def load(path: str | Path) -> Processor | Array:
+def load(path: str | Path) -> Known:
     """The target in a file; read once, and again when the file changes (its base is not watched).
 
     Raises:
@@ -328,7 +330,7 @@ def load(path: str | Path) -> Processor | Array:
     return _cached(path, changed)
 
 
-def find(name: str | Path) -> Processor | Array:
+def find(name: str | Path) -> Known:
     """A built-in target by name, or the user's by the path of a ``.yaml`` file.
 
     Raises:
@@ -348,12 +350,13 @@ def describe() -> list[dict[str, Any]]:
     return [_row(find(name)) for name in names()]
 
 
-def _row(target: Processor | Array) -> dict[str, Any]:
+def _row(target: Known) -> dict[str, Any]:
     if isinstance(target, Array):
         ram, store = target.memory.sram.bytes.count, target.memory.store
         kept = store.technology if store else None
     else:
-        ram, kept = target.memory.ram.bytes.count, "flash" if target.memory.flash else None
+        flash = isinstance(target, Processor) and target.memory.flash
+        ram, kept = target.memory.ram.bytes.count, "flash" if flash else None
     return {
         "name": target.name,
         "kind": target.kind,
@@ -372,8 +375,10 @@ __all__ = [
     "Array",
     "ArrayEnergy",
     "Cycles",
+    "Engine",
     "Entry",
     "Fabric",
+    "Known",
     "Pes",
     "Processor",
     "ProcessorEnergy",

@@ -10,11 +10,10 @@ from insitu.errors import ConfigError
 
 if TYPE_CHECKING:
     from insitu.backends.engine.trainer import HostedEngine
+    from insitu.hardware.mapped import Mapped
+    from insitu.hardware.target import Engine as EngineTarget
     from insitu.run.program import Program
     from insitu.step.ir import Step
-
-RATES = (0.01, 0.1, 0.001, 0.0001)
-"""Learning rates with which a step is tried: the shifts of its updates follow from them."""
 
 
 class Microcode(Backend):
@@ -25,21 +24,20 @@ class Microcode(Backend):
     precision = PRECISION
 
     def refuse(self, step: Step) -> list[str]:
-        from insitu.backends.engine.image import fitted
+        from insitu.backends.engine.image import typical
         from insitu.run.program import Program
 
         if (found := on_reals(step)) is not None:
             op, value = found
-            return [f"{op.kind} at {op.where} works on reals ({value.name}); train in an integer precision"]
-        first = None
-        for rate in RATES:
-            try:
-                fitted(Program(step.name, (), step, lr=rate))
-            except ConfigError as error:
-                first = first or str(error)
-            else:
-                return []
-        return [first or ""]
+            return [
+                f"{op.kind} at {op.where} works on reals (%{value.name} in {value.format}), and the engine has "
+                f"integers alone; use --precision {PRECISION}"
+            ]
+        try:
+            typical(Program(step.name, (), step))
+        except ConfigError as error:
+            return [str(error)]
+        return []
 
     def engine(self, program: Program) -> HostedEngine:
         from insitu.backends.engine.image import fitted
@@ -48,6 +46,14 @@ class Microcode(Backend):
 
         image = fitted(program)
         return HostedEngine(image, Machine(image.build))
+
+    def mapped(self, program: Program, target: EngineTarget) -> list[Mapped]:
+        from insitu.backends.engine.bill import mapped
+
+        for step in program.steps:
+            if reasons := self.refuse(step):
+                raise ConfigError(f"target {target.name}: {reasons[0]}")
+        return mapped(program, target)
 
     def listing(self, program: Program, lanes: int, words: bool) -> str:
         from insitu.backends.engine.image import fitted

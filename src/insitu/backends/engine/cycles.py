@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from insitu.backends.engine import isa
 from insitu.backends.engine.build import Build
 from insitu.backends.engine.isa import Prologue
-from insitu.backends.engine.nest import Nest, Registers
+from insitu.backends.engine.nest import Accesses, Nest, Registers
 
 PROLOGUE = {
     Prologue.NONE: 0,
@@ -62,19 +62,45 @@ def softmax(count: int, timing: Timing = TIMING) -> int:
     return timing.softmax + count * timing.softmax_score
 
 
+@dataclass
+class Walk:
+    """Goes over instructions as an engine does, without data: what registers hold, and what each instruction takes."""
+
+    build: Build
+    timing: Timing = TIMING
+    registers: Registers = field(default_factory=Registers)
+
+    def instruction(self, word: int) -> int:
+        """Cycles of an instruction; of a branch, where it falls through."""
+        register, level, fields = isa.decode(word)
+        self.registers.put(register, level, fields)
+        if register.name == "GO":
+            return of(self.nest, self.build.lanes, self.timing)
+        if register.name == "SOFTMAX":
+            return softmax(self.nest.issues, self.timing)
+        if register.name == "SEED" and self.build.generator == "lfsr":
+            return self.timing.instruction + 1 + fields["skip"]
+        return self.timing.instruction
+
+    @property
+    def nest(self) -> Nest:
+        """What GO would run now."""
+        return Nest(self.registers.values, self.build.address_bits)
+
+
 @dataclass(frozen=True)
 class Work:
     """What a run of microcode costs.
 
     Attributes:
         cycles: from the start signal to the end.
-        issues: cycles in which the multipliers have operands.
         instructions: words that are executed.
+        accesses: of memories, and products.
     """
 
     cycles: int
-    issues: int
     instructions: int
+    accesses: Accesses
 
 
 def work(words: Sequence[int], start: int, build: Build, fired: int = 0, timing: Timing = TIMING) -> Work:
@@ -85,21 +111,14 @@ def work(words: Sequence[int], start: int, build: Build, fired: int = 0, timing:
         start: address of its first instruction.
         fired: the flags of the triggers that fire.
     """
-    registers = Registers()
-    total, issues, count, at = timing.start, 0, 0, start
+    walk, total, accesses, count, at = Walk(build, timing), timing.start, Accesses(), 0, start
     while True:
-        register, level, fields = isa.decode(int(words[at]))
-        at, count, total = at + 1, count + 1, total + timing.instruction
+        word = words[at]
+        register, _, fields = isa.decode(word)
+        at, count, total = at + 1, count + 1, total + walk.instruction(word)
         if register.name == "END":
-            return Work(total, issues, count)
+            return Work(total, count, accesses)
         if register.name == "BRZ" and not fired & fields["flags"]:
             at, total = fields["target"], total + timing.taken
         elif register.name == "GO":
-            loops = Nest(registers.values, build.address_bits)
-            total += of(loops, build.lanes, timing) - timing.instruction
-            issues += loops.issues * (not loops.ctl["emit"])
-        elif register.name == "SOFTMAX":
-            total += softmax(Nest(registers.values, build.address_bits).issues, timing) - timing.instruction
-        elif register.name == "SEED" and build.generator == "lfsr":
-            total += 1 + fields["skip"]
-        registers.put(register, level, fields)
+            accesses += walk.nest.accesses

@@ -166,6 +166,25 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
     return replace(image, build=build)
 
 
+RATES = (0.01, 0.1, 0.001, 0.0001)
+
+
+def typical(program: Program, lanes: int = 8) -> Image:
+    """The image of a program without a learning rate, for the first of a few rates whose shifts the engine has.
+
+    Raises:
+        ConfigError: as of :func:`fitted`, with the first rate.
+    """
+    refused: ConfigError | None = None
+    for rate in RATES:
+        try:
+            return fitted(replace(program, lr=rate), lanes)
+        except ConfigError as error:
+            refused = refused or error
+    assert refused is not None
+    raise refused
+
+
 def weight_bits(program: Program) -> int:
     """4 where no weight has more bits, else 8."""
     matrices = (v for v in program.residents.values() if len(v.shape) > 1)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from insitu.backends.engine import cycles, isa
 from insitu.backends.engine.image import Entry, Image
-from insitu.backends.engine.nest import Nest, Registers
 
 ALL = (1 << isa.SLOTS) - 1
 """Every trigger fires."""
@@ -35,18 +34,15 @@ class Row:
 
 def rows(image: Image, entry: Entry) -> list[Row]:
     """What a step does where every trigger fires, in order."""
-    names, registers, found, before = dict(image.code.nests), Registers(), [], entry.start
+    names, walk, found = dict(image.code.nests), cycles.Walk(image.build), []
+    first, taken = entry.start, 0
     for at in range(entry.start, entry.end):
-        register, level, fields = isa.decode(int(image.words[at]))
-        registers.put(register, level, fields)
-        if register.name == "GO":
-            nest = Nest(registers.values, image.build.address_bits)
-            taken = at - before + cycles.of(nest, image.build.lanes)
-            found.append(Row(at, names[at], at - before + 1, nest.issues, nest.rounds, taken))
-        elif register.name == "SOFTMAX":
-            taken = at - before + cycles.softmax(fields["count"])
-            found.append(Row(at, "softmax", at - before + 1, 0, fields["count"], taken))
-        before = found[-1].address + 1 if found else before
+        taken += walk.instruction(image.code.words[at])
+        name = isa.decode(image.code.words[at])[0].name
+        if name in ("GO", "SOFTMAX"):
+            nest = walk.nest
+            found.append(Row(at, names.get(at, "softmax"), at - first + 1, nest.issues, nest.rounds, taken))
+            first, taken = at + 1, 0
     return found
 
 

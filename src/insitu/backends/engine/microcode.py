@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from insitu.backends.engine import isa
 from insitu.backends.engine.isa import LEVELS, MOST_COUNT, encode
 from insitu.errors import ConfigError
+from insitu.step.ir import Op
 
 STREAMS = ("x", "w", "p", "d", "row", "column")
 
@@ -90,11 +91,13 @@ class Code:
         words: the instructions.
         nests: address of each GO, and the name of what it does.
         keys: where the words of a key lie, and of which stream.
+        owners: of each instruction the op that it is of; ``None``: a branch, or the end of a program.
     """
 
     words: list[int] = field(default_factory=list)
     nests: list[tuple[int, str]] = field(default_factory=list)
     keys: list[tuple[int, str]] = field(default_factory=list)
+    owners: dict[int, Op] = field(default_factory=dict)
     _known: dict[tuple[str, int, str], int] = field(default_factory=dict)
 
     def entry(self) -> int:

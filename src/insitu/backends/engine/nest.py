@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from insitu.backends.engine.isa import LEVELS, REGISTERS, Register
+from insitu.backends.engine.isa import LEVELS, REGISTERS, A, B, Prologue, Register, To
 
 Ints = npt.NDArray[np.int64]
 Fields = Mapping[str, int]
@@ -27,6 +27,27 @@ class Streams:
     d: Ints
     row: Ints
     column: Ints
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Accesses of memories and work of the lanes, each for P lanes at once (of A a byte or P bytes).
+
+    Attributes:
+        a_reads, a_writes, w_reads, w_writes: cycles in which a memory is read or written.
+        products: cycles in which the lanes multiply.
+        updates: words of weights (or biases) that move.
+    """
+
+    a_reads: int = 0
+    w_reads: int = 0
+    a_writes: int = 0
+    w_writes: int = 0
+    products: int = 0
+    updates: int = 0
+
+    def __add__(self, other: Accesses) -> Accesses:
+        return Accesses(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
 
 class Registers:
@@ -98,6 +119,24 @@ class Nest:
     def serial(self) -> bool:
         """Lane 0's addend passes the serial shifter."""
         return bool(self.ctl["dot"] or self.ctl["wide"])
+
+    @property
+    def accesses(self) -> Accesses:
+        """What the nest reads and writes, and multiplies."""
+        c, rounds = self.ctl, self.rounds
+        if c["emit"]:
+            return Accesses(a_writes=self.results)
+        p = c["prologue"]
+        to_w = c["to"] == To.WEIGHTS and not c["wide"]
+        bytes_ = c["a"] == A.SCALAR or c["vector_stream"]
+        return Accesses(
+            a_reads=self.issues * bytes_ + rounds * (2 * (p in (1, 2)) + (p in (3, 4))),
+            w_reads=self.issues * (c["b"] == B.WEIGHTS or c["each"]) + rounds * (p == Prologue.WEIGHTS),
+            a_writes=self.results * (1 + c["wide"]) * (not to_w),
+            w_writes=self.results * to_w,
+            products=self.issues * (not c["pool"]),
+            updates=self.results * c["update"],
+        )
 
     def value(self, register: str, field: str = "address") -> int:
         return self.registers[register][field]

@@ -57,7 +57,9 @@ def refuse_kinds(step: Step) -> None:
 def _emit(em: Emitter, action: Action) -> None:
     op = action.first
     _plain_weights(op)
+    start = len(em.code.words)
     EMIT[op.kind](em, action)
+    em.code.owners |= dict.fromkeys(range(start, len(em.code.words)), op)
 
 
 def _plain_weights(op: Op) -> None:

@@ -112,7 +112,7 @@ class Emitter:
         self._fits(op, k)
         high = int(total >= HIGH)
         if not 0 <= total - HIGH * high <= most:
-            raise self.out_of_range(op, k, self.build.fraction - HIGH - most, self.build.fraction)
+            raise self.out_of_range(op, k, max(self.build.fraction - HIGH - most, 0), self.build.fraction)
         return total - HIGH * high, high
 
     def one(self, shift: int = 0) -> tuple[int, int]:
