@@ -114,7 +114,7 @@ def test_the_roles_of_the_peak_sum_to_the_peak() -> None:
         (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "in the store (RRAM): weight 2.39 KiB"),
         (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm-rram"), "lifetime of the store: "),
         (DesignPoint(SMALL, "bp", EDGE, "accelerator-22nm"), "area: 0.26 mm²"),
-        (ON_ENGINE, "fabric: 8 DSP, 5 BRAM"),
+        (ON_ENGINE, "fabric: 8 DSP, 6 BRAM"),
         (DesignPoint("mlp-784-1000-10"), "does not fit: takes 3,191,216 bytes, stm32l4r5 has 655,360 of RAM"),
         (DesignPoint("resnet8", "bp", EDGE, batch=2), "batch norms folded"),
     ],
