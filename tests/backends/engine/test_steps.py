@@ -90,10 +90,11 @@ def test_silent_samples_take_the_branches():
     assert both.machine.flags == 3 and both.host.cycles > 2 * silent
 
 
-def test_nothing_is_written_outside_of_what_is_planned():
-    both = pair("pred", MLP)
+@pytest.mark.parametrize(("rule", "name"), [("pred", MLP), ("etch", "cnn-8-16"), ("bp-stash", "lenet5")])
+def test_nothing_is_written_outside_of_what_is_planned(rule, name):
+    both = pair(rule, name)
     a, w = both.machine.a.copy(), both.machine.w.copy()
-    list(both.learn(3))
+    list(both.learn(2))
     image = both.image
     assert np.array_equal(a[image.a_bytes :], both.machine.a[image.a_bytes :])
     assert np.array_equal(w[image.w_words :], both.machine.w[image.w_words :])
