@@ -63,6 +63,16 @@ def test_convolutions(rule, name, lanes):
     assert np.array_equal(got, expected)
 
 
+@pytest.mark.parametrize(("name", "lr"), [(MLP, 0.1), ("cnn-8-16", 0.05), ("lenet5", 0.05)])
+def test_a_stash_learns_at_high_rates(name, lr):
+    both = pair("bp-stash", name, lr=lr)
+    assert list(both.learn(2)) == []
+
+
+def test_a_large_network():
+    assert list(pair("etch", "mlp-784-128-10").learn(1)) == []
+
+
 def test_another_rate_is_another_shift():
     both = pair("etch", MLP, lr=0.1)
     assert list(both.learn(2)) == []
@@ -132,7 +142,7 @@ def test_what_has_no_microcode_is_refused_by_name(rule, name):
 def test_a_shift_out_of_range_is_refused_with_layer_and_remedy():
     with pytest.raises(
         ConfigError,
-        match=r"matmul_dw_update at fc2 .* shifts by 0 bits; .* 5 to 24 .*: use another learning rate",
+        match=r"matmul_dw_update at fc2 .* shifts by 0 bits; .* 1 to 20 .*: use another learning rate",
     ):
         fitted(made("bp-stash", MLP, lr=1.0))
 

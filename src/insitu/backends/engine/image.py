@@ -135,6 +135,7 @@ def assemble(program: Program, build: Build, lr: float | None = None) -> Image:
             constants=constants,
             lr=program.lr if lr is None else lr,
             slots=_slots(step, triggers),
+            stashes=_stashes(step),
             losses=_losses(step),
             table=table,
         )
@@ -220,6 +221,13 @@ def _slots(step: Step, triggers: Mapping[str, Op]) -> dict[Op, int]:
             "layers"
         )
     return {op: slot for slot, op in enumerate(triggers.values())}
+
+
+def _stashes(step: Step) -> frozenset[Value]:
+    """What ``stash`` keeps, and views of it."""
+    root = roots(step)
+    kept = {op.outputs[0] for op in step.ops if op.kind == "stash"}
+    return frozenset(v for v, r in root.items() if r in kept)
 
 
 def _losses(step: Step) -> dict[Value, Op]:

@@ -200,7 +200,7 @@ def matmul_dw_update(em: Emitter, action: Action) -> None:
     d, x, weight = (*op.inputs[:2], op.written[0])
     w, _ = em.matrix(weight)
     scalars, vectors = (d, x) if w.by_rows else (x, d)
-    scalar, high = em.scaled(op, em.moved(op), scalars)
+    scalar, high = em.scaled(op, em.moved(op), scalars, vectors)
     _order(op, w)
     em.draw(op, w.rows, w.by_rows)
     inner, outer, last = (_by_rows if w.by_rows else _by_columns)(em, op, w, x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from insitu.backends.engine.actions import Action
-from insitu.backends.engine.emit.emitter import Emitter, signed
+from insitu.backends.engine.emit.emitter import STASH, Emitter, signed
 from insitu.backends.engine.isa import A, B, Prologue
 from insitu.backends.engine.microcode import Loop, Nest
 from insitu.step.ir import Op, Value
@@ -41,11 +41,11 @@ def gate(em: Emitter, action: Action) -> None:
 
 
 def stash(em: Emitter, action: Action) -> None:
-    """1 where a value is not 0: a vector of ones, masked by it."""
+    """2**STASH where a value is not 0: a constant vector, masked by it."""
     op = action.first
     grid, at = em.grid(op.outputs[0])
     lanes = em.build.lanes
     nest = copy(em, op, op.outputs[0], [Loop(grid.size // lanes, p=lanes, d=lanes)], at)
-    nest.starts["x"] = em.ones()
+    nest.starts["x"] = em.constant(1 << STASH)
     masked(em, nest, op.inputs[0])
     em.run(nest)

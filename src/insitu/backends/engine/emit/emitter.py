@@ -21,6 +21,9 @@ from insitu.ops.updates.stochastic import Stochastic
 from insitu.step.ir import Op, Value
 
 BYTE = 8
+STASH = 4
+"""Bits that the ones of a stash are shifted to the left by: an update by it is one of a rate up to so much higher."""
+
 F = TypeVar("F", bound=Form)
 
 
@@ -56,6 +59,7 @@ class Emitter:
         constants: of the program.
         lr: the learning rate.
         slots: the flag of each trigger.
+        stashes: values of one bit that are stored as 0 and 2**STASH.
         losses: of scores the op that makes an error of them.
         scored: the scores that the score unit has seen last.
         table: exponentials of the program's softmax errors; set by the first.
@@ -67,6 +71,7 @@ class Emitter:
     constants: Constants
     lr: float
     slots: Mapping[Op, int]
+    stashes: frozenset[Value]
     losses: Mapping[Value, Op]
     scored: Value | None = None
     table: tuple[int, ...] = ()
@@ -89,7 +94,7 @@ class Emitter:
     def kernel(self, value: Value) -> tuple[Kernel, int]:
         return _of(Kernel, self.place(value), value)
 
-    def ones(self, value: int = 1) -> int:
+    def constant(self, value: int) -> int:
         """Address of a vector of P equal bytes."""
         return self.constants.address(bytes([value]) * self.build.lanes)
 
@@ -102,17 +107,23 @@ class Emitter:
     def run(self, nest: Nest) -> None:
         self.code.run(nest)
 
-    def scaled(self, op: Op, k: int, factor: Value) -> tuple[int, int]:
+    def scaled(self, op: Op, k: int, factor: Value, other: Value | None = None) -> tuple[int, int]:
         """The shift of the scalar and ``high`` for a result of one byte, requantized by k bits.
+
+        Args:
+            factor: the scalar.
+            other: what it is multiplied by, where that may be a stash.
 
         Raises:
             ConfigError: neither reaches so far.
         """
-        total, most = self.build.fraction - k, scalar_shift(factor)
+        stored = STASH * sum(v in self.stashes for v in (factor, other))
+        total = self.build.fraction - stored - k
+        most = scalar_shift(factor) - STASH * (factor in self.stashes)
         self._fits(op, k)
         high = int(total >= HIGH)
         if not 0 <= total - HIGH * high <= most:
-            raise self.out_of_range(op, k, max(self.build.fraction - HIGH - most, 0), self.build.fraction)
+            raise self.out_of_range(op, k, max(k + total - HIGH - most, 0), k + total)
         return total - HIGH * high, high
 
     def one(self, shift: int = 0) -> tuple[int, int]:
