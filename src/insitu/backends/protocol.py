@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 GROUP = "insitu.backends"
 """Of entry points."""
 
-BUILTIN = {"c": "insitu.backends.c.backend:C", "microcode": "insitu.backends.engine.backend:Microcode"}
+BUILTIN = {
+    "c": "insitu.backends.c.backend:C",
+    "microcode": "insitu.backends.engine.backend:Microcode",
+    "rtl": "insitu.backends.rtl.backend:Rtl",
+}
 """Backends of this package: a folder and a line here; nothing is imported before it is asked for."""
 
 

@@ -101,6 +101,11 @@ class Simulation:
         full[:, : self.p.lanes] = padded.reshape(rows, self.p.lanes)
         return full.view(np.uint32)
 
+    def host_words(self, numbers: Sequence[int]) -> Words:
+        """Whole words as 32-bit parts, low first."""
+        parts = self._host_words
+        return np.array([[n >> 32 * i & 0xFFFFFFFF for i in range(parts)] for n in numbers], np.uint32)
+
     def read(self, memory: str, address: int = 0, count: int | None = None) -> Bytes:
         """Bytes ``[count, P]`` of words of ``a`` or ``w``; all of them by default."""
         most = self.p.a_words if memory == "a" else self.p.w_words
@@ -191,9 +196,9 @@ def _library(p: Parameters) -> ctypes.CDLL:
     design = Engine(p)
     text = tools.rtlil(design, design.ports())
     source = (RUNTIME / "sim.cpp").read_text()
-    defines = (f"-DHOST_WORDS={_host_words(p)}", *(["-DLEARN"] if p.learn else []))
-    key = "\0".join((text, source, *defines, *VERILATE, *COMPILE, _version())).encode()
-    path = kept("rtl", ".so", key, lambda target: _build(text, source, defines, target))
+    given = defines(p)
+    key = "\0".join((text, source, *given, *VERILATE, *COMPILE, _version())).encode()
+    path = kept("rtl", ".so", key, lambda target: _build(text, source, given, target))
     library = ctypes.CDLL(str(path))
     library.sim_new.restype = ctypes.c_void_p
     library.sim_run.restype, library.sim_register.restype = ctypes.c_int64, ctypes.c_uint32
@@ -201,7 +206,12 @@ def _library(p: Parameters) -> ctypes.CDLL:
     return library
 
 
-def _build(text: str, source: str, defines: Sequence[str], target: Path) -> None:
+def defines(p: Parameters) -> tuple[str, ...]:
+    """Of the C++ beside the simulated engine."""
+    return f"-DHOST_WORDS={_host_words(p)}", *(["-DLEARN"] if p.learn else [])
+
+
+def _build(text: str, source: str, given: Sequence[str], target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         (here / "engine.il").write_text(text)
@@ -215,7 +225,7 @@ def _build(text: str, source: str, defines: Sequence[str], target: Path) -> None
         include = _include()
         paths = (f"-I{here / 'made'}", f"-I{include}", f"-I{include / 'vltstd'}")
         made = ("-shared", "-o", str(target), str(whole), str(_runtime()), "-lpthread")
-        _command("g++", *COMPILE, *defines, *paths, *made)
+        _command("g++", *COMPILE, *given, *paths, *made)
 
 
 def _command(*words: str) -> str:

@@ -1,0 +1,176 @@
+"""The learning engine on an ECP5: cells and clocks with learning and without, and long runs of its RTL against C.
+
+    python benchmarks/fpga.py cells [--lanes 4,8,16,32]       # synthesis; minutes
+    python benchmarks/fpga.py clocks [--lanes 8,16]           # place and route, 3 seeds a build: an hour on two cores
+    python benchmarks/fpga.py steps [--count 10000]           # etch on digits and MNIST, all residents after each step
+    python benchmarks/fpga.py                                 # prints what benchmarks/results/fpga.json holds
+
+Each part writes its rows as they come and leaves out those that are there for the same hardware.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from insitu.backends.c.engine import CompiledEngine
+from insitu.backends.engine.build import PRECISION
+from insitu.backends.engine.image import fitted
+from insitu.backends.engine.trainer import HostedEngine
+from insitu.backends.rtl import synth
+from insitu.backends.rtl.device import Hardware
+from insitu.backends.rtl.parameters import Parameters
+from insitu.experiment.config import RunConfig
+from insitu.experiment.program import executable
+from insitu.experiment.resolve import Setup
+from insitu.run.samples import Arrays, Batches
+
+RESULTS = Path(__file__).parent / "results" / "fpga.json"
+FOLDER = Path(__file__).resolve().parents[1] / "build" / "fpga"
+"""Netlists and reports; the WebAssembly tools see files of their working folder alone, and none of /tmp."""
+SEEDS = (1, 2, 3)
+
+
+def builds(lanes: int) -> Iterator[tuple[str, Parameters]]:
+    """Names and parameters of what is compared at so many lanes."""
+    yield "inference", synth.reference(lanes, learn=False)
+    yield "learning", synth.reference(lanes)
+    if lanes == 16:
+        yield "learning, softmax", synth.reference(lanes, softmax=True)
+    if lanes == 8:
+        yield "inference, S = 16", synth.reference(lanes, learn=False, fraction=16)
+        yield "inference without dot", synth.reference(lanes, learn=False, dot=False)
+        yield "learning, positions", synth.reference(lanes, positions=True)
+        yield "learning, 4-bit words", synth.reference(lanes, weight_bits=4)
+
+
+def stored() -> dict[str, Any]:
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
+def keep(part: str, row: str, found: Any) -> None:
+    """Writes a row; the file is read again, for other parts may run at the same time."""
+    rows = stored()
+    rows.setdefault(part, {})[row] = found
+    RESULTS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    print(row, found, flush=True)
+
+
+def cells(lanes: list[int]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for n in lanes:
+        for name, p in builds(n):
+            row = f"{n} lanes, {name}"
+            digest = synth.digest(synth.written(p, FOLDER, "now"))
+            if stored().get("cells", {}).get(row, {}).get("digest") != digest:
+                keep("cells", row, synth.cells(p, FOLDER, row.replace(" ", "_")))
+
+
+def clocks(lanes: list[int]) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for seed in SEEDS:
+        for n in lanes:
+            for name in ("learning", "inference"):
+                row, file = f"{n} lanes, {name}, seed {seed}", f"{n}_lanes,_{name}"
+                p = dict(builds(n))[name]
+                digest = synth.digest(synth.written(p, FOLDER, "now"))
+                if stored().get("clocks", {}).get(row, {}).get("digest") == digest:
+                    continue
+                if not (FOLDER / f"{file}.json").exists() or synth.digest(FOLDER / f"{file}.il") != digest:
+                    synth.cells(p, FOLDER, file)
+                keep("clocks", row, {**synth.clock(FOLDER, file, seed), "digest": digest})
+
+
+# --- long runs ---------------------------------------------------------------------------------------------------
+
+
+def run_of(network: str, data: str, lr: float) -> Setup:
+    options = {"network_options": {"activation": "relu"}, "optimizer": {"lr": lr}}
+    named = {"data": data, "network": network, "rule": "etch", "precision": PRECISION, "batch": 1}
+    return Setup.of(RunConfig.model_validate(named | options))
+
+
+def compared(network: str, data: str, lr: float, count: int) -> dict[str, Any]:
+    """Steps of ``etch`` on the RTL and in C, all residents compared after each; then the test set on both.
+
+    The samples come in the order of the seeded permutation of each epoch.
+    """
+    setup = run_of(network, data, lr)
+    program = executable(setup, 1)
+    image, c = fitted(program), CompiledEngine(program)
+    rtl = HostedEngine(image, Hardware(image.build))
+    train, began, cycles = setup.data.train, time.process_time(), []
+    flat = Arrays(train.x.reshape(len(train.x), *setup.net.input_shape), train.y)
+    for t in range(count):
+        epoch, at = divmod(t, len(train.x))
+        if at == 0:
+            order = np.random.default_rng(epoch).permutation(len(train.x))
+        batches = Batches(flat, order[at : at + 1][:, None])
+        for engine in (rtl, c):
+            engine.learn(batches, 0, [lr], t)
+        cycles.append(rtl.host.cycles)
+        found, expected = rtl.state, c.state
+        wrong = [k for k in found if not np.array_equal(found[k], expected[k])]
+        if wrong:
+            return {"equal steps": t, "differs": wrong}
+    test = setup.data.test
+    tested = Arrays(test.x.reshape(len(test.x), *setup.net.input_shape), test.y)
+    scores = rtl.infer(tested, 0, len(test.x), 1)
+    same = np.array_equal(scores, c.infer(tested, 0, len(test.x), 1))
+    return {
+        "steps": count,
+        "lr": lr,
+        "equal": True,
+        "scores equal": bool(same),
+        "accuracy": round(float((scores.reshape(len(test.x), -1).argmax(1) == test.y).mean()), 4),
+        "cycles": {"least": min(cycles), "most": max(cycles), "mean": round(float(np.mean(cycles)), 1)},
+        "inference": rtl.host.cycles,
+        "cpu seconds": round(time.process_time() - began),
+    }
+
+
+def steps(count: int) -> None:
+    for network, data in (("mlp-64-32-10", "digits"), ("mlp-784-128-10", "mnist")):
+        row = f"{network}, etch, {data}"
+        keep("steps", row, compared(network, data, 0.01, count))
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def overheads() -> dict[str, float]:
+    """Learning over inference in cells, by lanes."""
+    rows = stored().get("cells", {})
+    found = {}
+    for n in (4, 8, 16, 32):
+        with_, without = (rows.get(f"{n} lanes, {name}") for name in ("learning", "inference"))
+        if with_ and without:
+            found[f"{n} lanes"] = with_["comb"] / without["comb"] - 1
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", nargs="?", choices=["cells", "clocks", "steps"])
+    parser.add_argument("--lanes", default="")
+    parser.add_argument("--count", type=int, default=10_000)
+    args = parser.parse_args()
+    lanes = [int(n) for n in args.lanes.split(",") if n]
+    if args.part == "cells":
+        cells(lanes or [4, 8, 16, 32])
+    elif args.part == "clocks":
+        clocks(lanes or [8, 16])
+    elif args.part == "steps":
+        steps(args.count)
+    else:
+        print(json.dumps({**stored(), "learning over inference": overheads()}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

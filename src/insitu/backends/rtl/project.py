@@ -1,0 +1,251 @@
+"""The FPGA project of a program: Verilog, memory images, a golden trace with its test bench, and the board's files.
+
+The trace is a list of what a host does, in words of the memories, and of what it must find:
+
+    write MEMORY ADDRESS COUNT WORD...      memories are 0 A, 1 W, 2 microcode, 3 the table; words are hexadecimal
+    run ENTRY LABEL CYCLES                  a program, and the cycles that it takes
+    expect MEMORY ADDRESS COUNT WORD...     what is read after it
+
+It is recorded from the executor of microcode, whose residents are compared with the integer reference's at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from insitu.backends.engine import isa
+from insitu.backends.engine.host import Host
+from insitu.backends.engine.image import Image, fitted
+from insitu.backends.engine.machine import Machine
+from insitu.backends.rtl import registers, sim, synth, tools
+from insitu.backends.rtl.board import Board
+from insitu.backends.rtl.device import parameters
+from insitu.backends.rtl.engine.random import START
+from insitu.backends.rtl.engine.top import Engine
+from insitu.backends.rtl.parameters import Parameters
+from insitu.errors import ConfigError, StepError
+from insitu.run.files import make_folder, write_atomic
+from insitu.run.program import Program
+
+RUNTIME = Path(__file__).parent / "runtime"
+MARK = "trace.txt"
+"""The file by which a folder is known as such a project."""
+
+
+class Recorder:
+    """An executor whose host's doings are written down, in whole words."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine, self.lines, self.flags = machine, list[str](), 0
+        machine.states = START  # as a reset leaves them
+
+    def read(self, memory: str, address: int, count: int) -> npt.NDArray[Any]:
+        return self.machine.read(memory, address, count)
+
+    def write(self, memory: str, address: int, data: npt.NDArray[Any]) -> None:
+        self.machine.write(memory, address, np.asarray(data).astype(getattr(self.machine, memory).dtype))
+        if len(data):
+            self.lines.append(f"write {self._words(memory, address, len(data))}")
+
+    def run(self, start: int, label: int) -> int:
+        cycles = self.machine.run(start, label)
+        self.flags = self.machine.flags
+        self.lines.append(f"run {start} {label} {cycles}")
+        return cycles
+
+    @property
+    def states(self) -> tuple[int, int]:
+        return self.machine.states
+
+    @states.setter
+    def states(self, states: tuple[int, int]) -> None:
+        """By a program in place of the first instructions, which are put back."""
+        words = registers.program(self.states, states)
+        kept = self.machine.code[: len(words)].copy()
+        self.write("code", 0, np.array(words))
+        self.run(0, 0)
+        self.write("code", 0, kept)
+
+    def expect(self, memory: str, address: int, count: int) -> None:
+        self.lines.append(f"expect {self._words(memory, address, count)}")
+
+    def _words(self, memory: str, address: int, count: int) -> str:
+        """Memory, address, count and words that hold so many elements."""
+        found = getattr(self.machine, memory)
+        if memory == "a":
+            lanes = self.machine.build.lanes
+            first, end = address // lanes, -(-(address + count) // lanes)
+            address, count, found = first, end - first, found.reshape(-1, lanes)
+        part = found[address : address + count]
+        return f"{sim.MEMORIES[memory]} {address} {count} {' '.join(map(_hex, part))}"
+
+
+def _hex(word: Any) -> str:
+    """A word of the host port, hexadecimal: a number, or bytes with the first lowest."""
+    if np.ndim(word) == 0:
+        return f"{int(word):x}"
+    return (np.asarray(word).astype(np.int64) & 255).astype(np.uint8).tobytes()[::-1].hex()
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is written.
+
+    Attributes:
+        image: microcode and memories.
+        learn: with learning.
+        hardware: the engine that it is for.
+    """
+
+    image: Image
+    learn: bool
+    hardware: Parameters = field(init=False)
+
+    def __post_init__(self) -> None:
+        made = parameters(self.image.build)
+        object.__setattr__(
+            self, "hardware", replace(made, learn=self.learn, softmax=made.softmax and self.learn)
+        )
+
+    @staticmethod
+    def of(program: Program, lanes: int, learn: bool) -> Project:
+        """The smallest engine that holds the program."""
+        return Project(fitted(program, lanes), learn)
+
+    # --- the golden trace ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def trace(self) -> list[str]:
+        """Lines of the golden trace.
+
+        Raises:
+            StepError: the executor and the integer reference differ.
+        """
+        image, program = self.image, self.image.program
+        machine = Machine(image.build)
+        recorder = Recorder(machine)
+        host = Host(image, recorder)
+        for t in range(len(program.golden.states) if self.learn else 0):
+            x, label = program.batches[t]
+            phase = t % len(program.steps)
+            host.learn(x, label, phase, program.context(t).lr, program.t + t)
+            self._compare(host.state, program.golden.states[t], t)
+            for place in image.residents.values():
+                recorder.expect("w" if place.weights else "a", place.start, place.form.size)
+        host.infer(program.batches[0][0][:1])
+        place = image.entries[-1].output[1]
+        recorder.expect("a", place.start, place.form.size)
+        return recorder.lines
+
+    def _compare(self, found: Any, expected: Any, t: int) -> None:
+        wrong = [n for n in found if n in expected and not np.array_equal(found[n], expected[n])]
+        if wrong:
+            raise StepError(
+                f"after step {t} of the trace {', '.join(wrong)} is not the reference's; please report it"
+            )
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Name and text of each file but the Verilog."""
+        p = self.hardware
+        yield MARK, "\n".join(self.trace) + "\n"
+        yield "sim.cpp", (RUNTIME / "sim.cpp").read_text()
+        yield "test.cpp", (RUNTIME / "test.cpp").read_text()
+        yield "ulx3s.lpf", (RUNTIME / "ulx3s.lpf").read_text()
+        yield "README.md", (RUNTIME / "README.md").read_text()
+        defines = " ".join(sim.defines(p))
+        yield "Makefile", (RUNTIME / "Makefile.in").read_text().replace("@defines@", defines)
+        yield "microcode.txt", "\n".join(isa.disassemble(self.image.code.words)) + "\n"
+
+    def write(self, folder: Path) -> None:
+        """Writes the project.
+
+        Raises:
+            ConfigError: the folder holds something else.
+        """
+        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if there and MARK not in there:
+            raise ConfigError(f"{folder} holds other files than such a project; pass an empty folder with -o")
+        texts = dict(self.files())
+        make_folder(folder)
+        for name, text in texts.items():
+            write_atomic(folder / name, text)
+        engine, board = Engine(self.hardware), Board(self.hardware)
+        for name, design, ports in (("engine", engine, engine.ports()), ("board", board, board.ports())):
+            source = folder / f"{name}.il"
+            write_atomic(source, tools.rtlil(design, ports, name))
+            tools.verilog(source, folder / f"{name}.v")
+
+    # --- what it amounts to -----------------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, Any]:
+        p, image = self.hardware, self.image
+        runs = [int(line.split()[3]) for line in self.trace if line.startswith("run ")]
+        return {
+            "lanes": p.lanes,
+            "learn": p.learn,
+            "a_bytes": image.a_bytes,
+            "w_words": image.w_words,
+            "instructions": len(image.words),
+            "cycles": {"training": runs[1:-1], "inference": runs[-1]},
+        }
+
+    def run(self, folder: Path) -> dict[str, Any]:
+        """Simulates the golden trace and synthesizes for an ECP5.
+
+        Raises:
+            StepError: the simulated engine does something else.
+        """
+        replay(self.trace, sim.Simulation(self.hardware))
+        found = synth.cells(self.hardware, folder, "netlist")
+        return {"golden": "equal", "cells": {k: found[k] for k in ("comb", "ff", "dsp", "bram")}}
+
+    def text(self, facts: dict[str, Any]) -> str:
+        cycles, p = facts["cycles"], self.image.program
+        training = f"{min(cycles['training'])} to {max(cycles['training'])}" if cycles["training"] else "none"
+        lines = [
+            f"{p.name}: {facts['lanes']} lanes{'' if facts['learn'] else ' without learning'}, "
+            f"{facts['a_bytes']:,} bytes of activations, {facts['w_words']:,} words of weights, "
+            f"{facts['instructions']:,} instructions",
+            f"cycles of a training step: {training}; of an inference: {cycles['inference']}",
+        ]
+        if "cells" in facts:
+            said = ", ".join(f"{k} {n:,}" for k, n in facts["cells"].items())
+            lines += ["golden trace: equal in simulation", f"ECP5 cells by synthesis: {said}"]
+        return "\n".join(lines) + "\n"
+
+
+def replay(trace: list[str], simulation: sim.Simulation) -> None:
+    """Does what a golden trace says.
+
+    Raises:
+        StepError: cycles, or what is read, are not as it says; names the line.
+    """
+    names = {number: name for name, number in sim.MEMORIES.items()}
+    for n, line in enumerate(trace, 1):
+        what, *rest = line.split()
+        if what == "run":
+            entry, label, cycles = map(int, rest)
+            if (taken := simulation.run(entry, label)) != cycles:
+                raise StepError(
+                    f"line {n} of the golden trace: a run takes {taken} cycles, expected {cycles}"
+                )
+            continue
+        memory, address, count = (int(word) for word in rest[:3])
+        words = simulation.host_words([int(word, 16) for word in rest[3:]])
+        if what == "write":
+            simulation.write_words(names[memory], address, words)
+        elif not np.array_equal(
+            simulation.read_words(names[memory], address, count)[:, : words.shape[1]], words
+        ):
+            raise StepError(
+                f"line {n} of the golden trace: memory {names[memory]} from {address} on is another one"
+            )
