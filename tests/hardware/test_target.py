@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 from insitu.errors import ConfigError
 from insitu.hardware.schema import numbers
-from insitu.hardware.target import Array, Processor, TargetError, describe, find, load, names
+from insitu.hardware.target import Array, Engine, Processor, TargetError, describe, find, load, names
 
 EXPECTED = {
     *(
@@ -103,6 +104,21 @@ def test_rows() -> None:
     assert rows["accelerator-22nm-rram"]["store"] == "RRAM"
     assert rows["accelerator-22nm-sram"]["store"] is None
     assert not any(rows[n]["energy"] for n in ("desktop", "engine-ecp5-8", "stm32g0b1", "ra8d1"))
+
+
+CELLS = Path(__file__).parents[2] / "benchmarks" / "results" / "fpga.json"
+BUILDS = {"inference": "inference", "learning": "learning", "softmax": "learning, softmax, positions"}
+"""What the synthesis calls an engine."""
+
+
+@pytest.mark.skipif(not CELLS.is_file(), reason="no synthesis is stored")
+@pytest.mark.parametrize("lanes", [4, 8, 16, 32])
+def test_cells_of_an_engine_are_those_of_the_stored_synthesis(lanes: int) -> None:
+    found, target = json.loads(CELLS.read_text())["cells"], find(f"engine-ecp5-{lanes}")
+    assert isinstance(target, Engine)
+    for name, build in BUILDS.items():
+        entry, made = getattr(target.cells, name), found.get(f"{lanes} lanes, {build}")
+        assert entry is None or made is None or abs(entry.value / made["comb"] - 1) < 0.1
 
 
 def test_cached() -> None:

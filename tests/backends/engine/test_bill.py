@@ -12,6 +12,7 @@ from insitu.backends.engine.listing import ALL
 from insitu.errors import ConfigError
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.impact import Impact, assess
+from insitu.hardware.target import Engine, find
 
 CNN = {"input_shape": (1, 8, 8), "classes": 10}
 
@@ -48,7 +49,9 @@ def test_lanes_are_busy_at_most_all_the_time() -> None:
 def test_energy_is_unknown_and_blocks_are_those_of_the_memories() -> None:
     found = impact("etch")
     assert found.bill.energy is None and "energy.cycle" in found.bill.missing()
-    assert found.bill.fabric == {"dsp": 8, "bram": 5}
+    target = find("engine-ecp5-8")
+    assert isinstance(target, Engine) and target.cells.learning is not None
+    assert found.bill.fabric == {"dsp": 8, "bram": 5, "lut": target.cells.learning.count}
     softmax = impact("bp").bill.fabric
     assert softmax is not None and softmax["bram"] == 6
 
