@@ -135,8 +135,10 @@ def compared(network: str, data: str, lr: float, count: int) -> dict[str, Any]:
     }
 
 
-def steps(count: int) -> None:
+def steps(count: int, data_sets: list[str]) -> None:
     for network, data in (("mlp-64-32-10", "digits"), ("mlp-784-128-10", "mnist")):
+        if data not in data_sets:
+            continue
         row = f"{network}, etch, {data}"
         keep("steps", row, compared(network, data, 0.01, count))
 
@@ -159,6 +161,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", nargs="?", choices=["cells", "clocks", "steps"])
     parser.add_argument("--lanes", default="")
+    parser.add_argument("--data", default="digits,mnist")
     parser.add_argument("--count", type=int, default=10_000)
     args = parser.parse_args()
     lanes = [int(n) for n in args.lanes.split(",") if n]
@@ -167,7 +170,7 @@ def main() -> None:
     elif args.part == "clocks":
         clocks(lanes or [8, 16])
     elif args.part == "steps":
-        steps(args.count)
+        steps(args.count, args.data.split(","))
     else:
         print(json.dumps({**stored(), "learning over inference": overheads()}, indent=1))
 

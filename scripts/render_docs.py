@@ -211,6 +211,7 @@ def parts() -> dict[str, str]:
     """All generated parts by name."""
     sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
     import engine_tables
+    import fpga_tables
     import hardware_tables
 
     tables = {
@@ -230,7 +231,7 @@ def parts() -> dict[str, str]:
         "grid grid-mnist": grid_table("grid-mnist"),
         "grid grid-fashion": grid_table("grid-fashion"),
     }
-    return own | hardware_tables.parts() | engine_tables.parts() | tables
+    return own | hardware_tables.parts() | engine_tables.parts() | fpga_tables.parts() | tables
 
 
 def filled(text: str, made: dict[str, str]) -> str:

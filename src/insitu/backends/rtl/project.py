@@ -31,6 +31,7 @@ from insitu.backends.rtl.engine.random import START
 from insitu.backends.rtl.engine.top import Engine
 from insitu.backends.rtl.parameters import Parameters
 from insitu.errors import ConfigError, StepError
+from insitu.run import lock
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 
@@ -171,7 +172,7 @@ class Project:
         Raises:
             ConfigError: the folder holds something else.
         """
-        there = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
         if there and MARK not in there:
             raise ConfigError(f"{folder} holds other files than such a project; pass an empty folder with -o")
         texts = dict(self.files())
