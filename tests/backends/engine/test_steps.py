@@ -4,12 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from insitu.backends.engine import isa
 from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.image import assemble, fitted
 from insitu.errors import ConfigError
-from tests.backends.engine.pairs import KEYS, made, pair
+from insitu.network.torch.capture import capture
+from tests.backends.engine.pairs import KEYS, Pair, made, pair
+from tests.backends.programs import program
 
 MLP = "mlp-64-32-10"
 RULES = (
@@ -151,3 +155,14 @@ def test_memories_that_are_too_small_are_refused():
     image = fitted(made("etch", MLP))
     with pytest.raises(ConfigError, match="needs 336 words of weights; the engine has 128"):
         assemble(image.program, replace(image.build, w_words=128))
+
+
+def test_padding_stays_zero_where_no_gate_clears_errors():
+    layers = [nn.Linear(20, 18), nn.ReLU(), nn.Linear(18, 18), nn.Linear(18, 24), nn.Linear(24, 10)]
+    net = capture(nn.Sequential(*layers), torch.zeros(1, 20), "linear")
+    both = Pair(fitted(program("bp", net, PRECISION, lr=0.3)[1]))
+    assert list(both.learn(3)) == []
+    for place in both.image.residents.values():
+        if place.weights:
+            words = both.machine.read("w", place.start, place.form.size)
+            assert np.array_equal(place.form.pack(place.form.unpack(words)), words)

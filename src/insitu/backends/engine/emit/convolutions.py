@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from insitu.backends.engine.actions import Action
 from insitu.backends.engine.emit.dense import bias_shifts, bias_update, with_biases
-from insitu.backends.engine.emit.elements import copy
+from insitu.backends.engine.emit.elements import cleared, copy
 from insitu.backends.engine.emit.emitter import BYTE, Emitter, signed
 from insitu.backends.engine.emit.pools import unpooled
 from insitu.backends.engine.forms import Grid, Kernel
@@ -93,6 +93,7 @@ def conv2d_dx(em: Emitter, action: Action) -> None:
     out, e_at = em.grid(op.outputs[0])
     (py, px), row = op.attrs.padding, grid.width * grid.pitch
     _, c, r, s = w.shape
+    cleared(em, op, op.outputs[0])
     em.run(
         Nest(
             name=f"{weight.name} error",

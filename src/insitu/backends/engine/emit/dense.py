@@ -11,7 +11,7 @@ from typing import Any
 
 from insitu.backends.engine.actions import Action, matrix_of
 from insitu.backends.engine.build import PRECISION, SCALAR_BITS, WIDE_FRACTION
-from insitu.backends.engine.emit.elements import masked
+from insitu.backends.engine.emit.elements import cleared, masked
 from insitu.backends.engine.emit.emitter import Emitter, scalar_shift, signed
 from insitu.backends.engine.emit.losses import margin
 from insitu.backends.engine.forms import Grid, Matrix, Planes
@@ -173,6 +173,7 @@ def _dot_error(em: Emitter, action: Action, w: Matrix) -> None:
     _, e_at = em.grid(e)
     k = em.rounded(op)
     at = _same(em, op, w.grid, out)
+    cleared(em, op, out)
     em.run(
         Nest(
             name=f"{matrix_of(op).name} error",

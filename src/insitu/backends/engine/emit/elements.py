@@ -30,6 +30,20 @@ def copy(em: Emitter, op: Op, value: Value, rounds: list[Loop], d: int, shift: i
     return nest
 
 
+def cleared(em: Emitter, op: Op, out: Value) -> None:
+    """Zeros where byte by byte results do not come: behind the channels, if vectors of them have more lanes.
+
+    What passes a gate needs none: there the ReLU's output has zeros.
+    """
+    grid, at = em.grid(out)
+    if grid.pitch == grid.channels or em.gated(out):
+        return
+    lanes = em.build.lanes
+    nest = copy(em, op, out, [Loop(grid.size // lanes, d=lanes)], at)
+    nest.starts["x"] = em.constant(0)
+    em.run(nest)
+
+
 def gate(em: Emitter, action: Action) -> None:
     op = action.first
     d, y = op.inputs

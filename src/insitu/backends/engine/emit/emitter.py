@@ -94,6 +94,14 @@ class Emitter:
     def kernel(self, value: Value) -> tuple[Kernel, int]:
         return _of(Kernel, self.place(value), value)
 
+    def gated(self, value: Value) -> bool:
+        """Does whatever reads an error multiply it by the slope of a ReLU?"""
+        ops = [op for action in self.layout.actions for op in action.ops]
+        place, made = self.layout.places[value], {v for op in ops for v in op.outputs if v is not value}
+        views = {v for v, p in self.layout.places.items() if p is place} - made
+        kinds = {op.kind for op in ops if views & set(op.inputs)}
+        return all(kind in ("gate", "unpool_gate") or kind.startswith("gated_") for kind in kinds)
+
     def constant(self, value: int) -> int:
         """Address of a vector of P equal bytes."""
         return self.constants.address(bytes([value]) * self.build.lanes)
