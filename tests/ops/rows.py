@@ -246,6 +246,8 @@ def activation_rows(fn: str) -> list[Row]:
 
 POINTWISE = [
     Row("add", "", ((3, 4), (3, 4)), torch.add, needs=(0, 1)),
+    Row("couple", "", ((3, 4), (3, 4)), torch.add, needs=(0, 1)),
+    Row("couple", "minus", ((3, 4), (3, 4)), torch.sub, {"minus": True}),
     Row("mul", "", ((3, 4), (3, 4)), torch.mul),
     Row("scale", "", ((3, 4),), lambda x: -0.7 * x, {"by": -0.7}, needs=(0,)),
     Row("sign", "", (half_steps(3, 9),), torch.sign),

@@ -92,6 +92,16 @@ ROWS = [
         ((S8, (4, 6)), (S8, (4, 6)), (EXPONENT, ())),
         {"format": S8, "shifts": (-2, 0), "exponents": (False, True)},
     ),
+    *[
+        Row(
+            "couple",
+            f"{bits}-{minus}",
+            ((Fixed(True, bits, 0), (4, 6)), (Fixed(True, bits, 0), (4, 6))),
+            {"format": Fixed(True, bits, 0), "minus": minus},
+        )
+        for bits in (4, 8)
+        for minus in (False, True)
+    ],
     Row("lut", "", ((S8, (4, 6)),), {"table": TABLE, "format": Fixed(True, 8, 0)}),
     Row("leaky", "", ((S8, (4, 6)),), {"shift": 3}),
     Row("leaky", "gate", ((S8, (4, 6)), (S8, (4, 6))), {"shift": 7}),

@@ -15,6 +15,9 @@ from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder as StepBuilder
 from insitu.step.ir import Hole, Init, Op, Phase, Role, Shape, Step, Value
 
+Read = Callable[[Op], Op]
+"""A forward op as its backward pass sees it: on values that were made again, say."""
+
 Through = Callable[[Op, Value], Value]
 """``(linear op, its error) -> the error below it``: how a rule passes an error through a weighted layer."""
 
@@ -164,6 +167,11 @@ class Builder(StepBuilder):
             traces.append(self.forward(block, traces[-1].output if traces else x))
         return traces
 
+    def recompute(self, layer: Layer, sources: Sequence[Value]) -> Value:
+        """A layer once more, on given values; running statistics stay."""
+        with self.at(layer.name):
+            return self._layer_forward(layer, list(sources), True)
+
     def resume(self, trace: Trace, count: int | None = None) -> Trace:
         """Emits what :meth:`forward` left out, or only its first ``count`` layers."""
         return self._emit_layers(trace, trace.block.layers[len(trace.values) :][:count], False)
@@ -265,6 +273,7 @@ class Builder(StepBuilder):
         at: Value | None = None,
         want_input: bool = True,
         through: Through | None = None,
+        read: Read | None = None,
     ) -> Value | None:
         """Emits the adjoint of a block and the updates of its parameters.
 
@@ -276,6 +285,7 @@ class Builder(StepBuilder):
             at: a value of the block; its output where ``None``.
             want_input: also emit the error at the block's input.
             through: how the error passes a weighted layer; its own transpose where ``None``.
+            read: each op as its adjoint and its update see it, asked for in backward order.
 
         Returns:
             The error at the block's input, or ``None``.
@@ -287,9 +297,11 @@ class Builder(StepBuilder):
             if not any(parts):
                 continue
             cotangents = [self.add_cotangents(p) if p else None for p in parts]
-            for source, value in self._pass_down(op, cotangents, wanted, through):
-                pending.setdefault(source, []).append(value)
-            self._learn(op, cotangents)
+            needs = [i for i, v in enumerate(op.inputs) if v in wanted]
+            seen = read(op) if read is not None else op
+            for i, value in self._pass_down(seen, cotangents, needs, through):
+                pending.setdefault(op.inputs[i], []).append(value)
+            self._learn(seen, cotangents)
         errors = pending.get(trace.input)
         return self.add_cotangents(errors) if want_input and errors else None
 
@@ -322,19 +334,18 @@ class Builder(StepBuilder):
         return value.resident and learning
 
     def _pass_down(
-        self, op: Op, cotangents: list[Value | None], wanted: set[Value], through: Through | None
-    ) -> Iterable[tuple[Value, Value]]:
-        needs = [i for i, v in enumerate(op.inputs) if v in wanted]
+        self, op: Op, cotangents: list[Value | None], needs: list[int], through: Through | None
+    ) -> Iterable[tuple[int, Value]]:
+        """The error below each of the operands ``needs``, with its number."""
         if not needs:
             return
         if through is not None and op.record.error_below is not None:
             (d,) = cotangents
             assert d is not None
             with self.at(op.where.layer):
-                yield op.inputs[0], through(op, d)
+                yield 0, through(op, d)
             return
-        for i, value in self.adjoint(op, cotangents, needs).items():
-            yield op.inputs[i], value
+        yield from self.adjoint(op, cotangents, needs).items()
 
     def _learn(self, op: Op, cotangents: list[Value | None]) -> None:
         needs = [i for i, v in enumerate(op.inputs) if self.learns(v)]

@@ -38,7 +38,7 @@ class Layer:
     Attributes:
         name: module path in the user's network, e.g. ``features.0``.
         kind: ``dense``, ``conv2d``, ``activation``, ``max_pool``, ``avg_pool``, ``batch_norm``, ``rms_norm``,
-            ``dropout``, ``reshape`` or ``add``.
+            ``dropout``, ``reshape``, ``add`` or ``couple``.
         inputs: names of the layers it reads, or :data:`INPUT`.
         shape: output shape per sample.
         attrs: what the op record of the layer takes (``fn``, ``slope``, ``stride``, ``padding``, ``dilation``,

@@ -136,6 +136,10 @@ class Describe:
         """Residual sum of two values."""
         return self._add("add", self._shapes[a], name=name, inputs=(a, b))
 
+    def couple(self, a: str, f: str, *, name: str | None = None) -> str:
+        """Additive coupling a + f, which is undone by a subtraction: f may not come from a."""
+        return self._add("couple", self._shapes[a], name=name, inputs=(a, f))
+
     def network(self, seed: int = 0) -> Network:
         """The finished network, with PyTorch's default initial distribution."""
         return with_initial(Network(self.name, self.input_shape, chain(self.layers), {}), seed)

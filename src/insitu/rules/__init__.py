@@ -1,7 +1,7 @@
 """Learning rules, one paper family a file; importing this package fills :data:`insitu.rules.protocol.RULES`."""
 
 # the order of tables: BP first
-from insitu.rules import backprop, alignment, direct, local, greedy, hsic, blockwise  # isort: skip
+from insitu.rules import backprop, reversible, alignment, direct, local, greedy, hsic, blockwise  # isort: skip
 from insitu.rules import lls, monoforward, forward, pepita, sigprop, hebbian, zeroth, etch  # isort: skip
 from insitu.rules.protocol import (
     RULES,
@@ -35,6 +35,7 @@ __all__ = [
     "make_rule",
     "monoforward",
     "pepita",
+    "reversible",
     "rule",
     "sigprop",
     "zeroth",

@@ -55,6 +55,12 @@ def sub(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return a - b
 
 
+def couple(op: Op, _context: StepContext, a: Ints, f: Ints) -> Ints:
+    """Modulo the number of integers of the result's format."""
+    least, count = op.attrs.modulus()
+    return ((a - f if op.attrs.minus else a + f) - least) % count + least
+
+
 def mul(_op: Op, _context: StepContext, a: Ints, b: Ints) -> Ints:
     return a * b
 
@@ -209,7 +215,7 @@ def less_first_half(op: Op, _context: StepContext, p_N: Ints) -> Ints:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     f.__name__: f
     for f in (
-        *(activate, gate, stash, inside, leaky, lut, add, sub, mul, sign, offset, reshape, dropout),
+        *(activate, gate, stash, inside, leaky, lut, add, sub, couple, mul, sign, offset, reshape, dropout),
         *(exponent, norm_exponent, add_exponents, add_aligned),
         *(concat_rows, slice_rows, row_squares, row_scale, overlay, overlay_each, overlay_even, wrong_labels),
         *(softmax_error, difference_error, margin_error, violated, less_first_half),

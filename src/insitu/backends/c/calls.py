@@ -465,6 +465,7 @@ EMIT: dict[str, Callable[[Emitter, Op], Calls]] = {
     "leaky": _leaky,
     "lut": _lut,
     "add": _plain(),
+    "couple": lambda em, op: _plain("sub" if op.attrs.minus else "add")(em, op),  # as words they wrap around
     "sub": _plain(),
     "mul": _plain(),
     "sign": _plain(),

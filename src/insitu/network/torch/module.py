@@ -154,6 +154,7 @@ _KINDS: dict[str, Callable[[Layer, Shape], nn.Module]] = {
     "dropout": lambda layer, _: nn.Dropout(layer.attrs["p"]),
     "reshape": lambda _layer, _before: nn.Flatten(),
     "add": lambda _layer, _before: Add(),
+    "couple": lambda _layer, _before: Add(),
 }
 
 

@@ -179,6 +179,24 @@ def _resnet8(s: Sketch, _match: re.Match[str]) -> None:
     s.pooled_logits()
 
 
+def _reversible(s: Sketch, match: re.Match[str]) -> None:
+    """Stages of couplings: two streams, of which each in turn is changed by a 3x3 convolution of the other's ReLU."""
+    for item in match["sizes"].split("-"):
+        channels, count = map(int, item.split("x"))
+        one = s.conv(channels, 3, padding=1)
+        s.act()
+        other = s.conv(channels, 3, padding=1)
+        for _ in range(count):
+            s.goto(other)
+            s.act()
+            change = s.conv(channels, 3, padding=1)
+            one, other = other, s.couple(one, change)
+        s.act()
+        s.max_pool(2)
+    s.flatten()
+    s.logits()
+
+
 def _separable(s: Sketch, channels: int, stride: int = 1) -> None:
     """Depthwise 3x3 and pointwise 1x1 convolution, each with batch norm and activation."""
     s.depthwise(3, stride=stride, padding=1)
@@ -250,6 +268,15 @@ ENTRIES: tuple[Entry, ...] = (
         "none: a small network for the built-in digits; a plain stack to see what depth does",
         _cnn,
         input_shape=(1, 8, 8),
+    ),
+    Entry(
+        r"rev-(?P<sizes>[1-9]\d*x[1-9]\d*(-[1-9]\d*x[1-9]\d*)*)",
+        ("rev-16x4-32x4",),
+        "stages CxN: two 3x3 convolutions of C channels, N additive couplings, a 2x2 max pool: each stage can be run "
+        "backwards (rule bp-reversible)",
+        "Gomez, Ren, Urtasun, Grosse, The reversible residual network, NeurIPS 2017 (the coupling)",
+        _reversible,
+        input_shape=(3, 32, 32),
     ),
     Entry(
         "lenet5",

@@ -19,12 +19,12 @@ from typing import Any
 import numpy.typing as npt
 
 from insitu.passes.precision import Precision
-from insitu.passes.quantize import activations, batch, losses, pointwise, pools, products, updates
+from insitu.passes.quantize import activations, batch, coupling, losses, pointwise, pools, products, updates
 from insitu.passes.quantize.units import WIDEST, Ranges
 from insitu.passes.quantize.walk import Quantizer
 from insitu.step.ir import Step
 
-LOWERINGS = (products, updates, activations, pointwise, pools, losses, batch)
+LOWERINGS = (products, updates, activations, pointwise, pools, losses, batch, coupling)
 """Modules that say what becomes of each kind of op."""
 
 

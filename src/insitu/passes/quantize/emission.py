@@ -16,6 +16,17 @@ from insitu.step.builder import checked
 from insitu.step.ir import Op, Phase, Role, Step, Value
 
 
+def streams(step: Step) -> dict[str, tuple[str, ...]]:
+    """Layers of each stream of couplings, by every one: a coupling's result has the grid of its first operand."""
+    found: dict[str, set[str]] = {}
+    for op in step.ops:
+        if op.kind == "couple":
+            a, y = (v.where.layer or "" for v in (op.inputs[0], op.outputs[0]))
+            both = found.get(a, {a}) | found.get(y, {y})
+            found |= dict.fromkeys(both, both)
+    return {name: tuple(sorted(names)) for name, names in found.items()}
+
+
 class Emission:
     """Grows by one integer op after another.
 
@@ -25,6 +36,7 @@ class Emission:
         users: the ops of that step that read each value.
         ops, residents, inputs: of the step on integers.
         lowered: the lowered form of each value of the emitted step.
+        streams: layers whose outputs share a binary point, by each of them.
         plain: what labels, positions and real scalars have become.
     """
 
@@ -49,6 +61,7 @@ class Emission:
         for op in step.ops:
             for v in op.inputs:
                 self.users.setdefault(v, []).append(op)
+        self.streams = streams(step)
 
     def refuse(self, reason: str) -> StepError:
         return StepError(
@@ -133,8 +146,10 @@ class Emission:
         """Format and unit of an activation: the layer's measured range times the headroom."""
         policy, name = self.policy(), v.where.layer
         bits = kind(policy.activation, "activation").bits
-        if name is not None and name in self.ranges:
-            low, high = self.ranges[name]
+        layers = self.streams.get(name or "", (name or "",))
+        measured = [self.ranges[x] for x in layers if x in self.ranges]
+        if measured:
+            low, high = min(low for low, _ in measured), max(high for _, high in measured)
             widest = max(abs(low) if signed else 0.0, abs(high)) or 1.0
             room = policy.headroom if policy.activation_headroom is None else policy.activation_headroom
             widest *= 2.0 ** min(room, max(bits - 4, 0))

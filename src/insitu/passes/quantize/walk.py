@@ -140,6 +140,9 @@ class Quantizer(Residents):
         if any(op.record.scores and op.inputs[0] is out for op in readers) or out in self.step.outputs:
             self.lowered[out] = self._scores(x, out, readers)
             return
+        if readers and all(op.kind == "couple" and op.inputs[1] is out for op in readers):
+            self.lowered[out] = x  # a coupling rounds it to the grid of its stream
+            return
         functions = {op.attrs.fn for op in readers if op.kind == "activate"}
         if len(functions) == 1 and all(op.kind == "activate" for op in readers):
             self._before_activation(x, out, functions.pop(), readers)
