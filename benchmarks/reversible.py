@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from depth import accuracies, memory
+
 from insitu.experiment.config import OptimizerConfig, RunConfig
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import program
