@@ -107,7 +107,7 @@ def test_rows() -> None:
 
 
 CELLS = Path(__file__).parents[2] / "benchmarks" / "results" / "fpga.json"
-BUILDS = {"inference": "inference", "learning": "learning", "softmax": "learning, softmax, positions"}
+BUILDS = {"inference": "inference", "learning": "learning", "softmax": "learning, softmax"}
 """What the synthesis calls an engine."""
 
 
