@@ -26,6 +26,9 @@ from insitu.step.triggers import triggers_of
 WORST = Build(address_bits=isa.MOST_ADDRESS_BITS, a_words=1 << 12, w_words=1 << isa.MOST_ADDRESS_BITS)
 """An engine with as much memory as 8 lanes can address."""
 
+SPARE = 32
+"""Instructions that the microcode of another learning rate may have more: shifts that differ are written apart."""
+
 FRACTION = {8: 24, 4: 22}
 """By bits of a weight: sums of 4-bit weights are shifted by less, so that the bytes of biases are shifted by more."""
 
@@ -160,7 +163,7 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
     sizes = {
         "a_words": _power(-(-image.a_bytes // lanes)),
         "w_words": _power(image.w_words),
-        "code_words": _power(len(image.code.words)),
+        "code_words": _power(len(image.code.words) + SPARE),
     }
     bits = max(13, (sizes["a_words"] * lanes - 1).bit_length(), (sizes["w_words"] - 1).bit_length())
     build = replace(image.build, address_bits=bits, softmax=bool(image.table), **sizes)  # type: ignore[arg-type]
