@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from math import ceil, prod
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from insitu.errors import ConfigError, NetworkError
 from insitu.network.builder import Builder, Trace
-from insitu.network.graph import INPUT, PASSIVE, WEIGHTED, Block, Layer, Network
+from insitu.network.graph import PASSIVE, WEIGHTED, Block, Layer, Network
 from insitu.rules.protocol import Citation, rule
 from insitu.step.ir import Phase, Role, Shape, Value
 
@@ -168,35 +168,57 @@ class StashedBackprop:
     def emit(self, net: Network, b: Builder) -> None:
         if not self.scale > 0:
             raise ConfigError(f"rule bp-stash: scale={self.scale:g}, but a set bit is more than 0; use 1")
-        kept = _kept_bits(net)
-        bits: dict[Value, Value] = {}
-        traces: list[Trace] = []
-        h = b.x
-        for block in net.blocks:
-            trace = Trace(block, h, h, {}, ())
-            for layer in block.layers:
-                trace = b.resume(trace, 1)
-                if layer.name in kept:
-                    self._keep(layer, trace, kept[layer.name], bits, b)
-            traces.append(trace)
-            h = trace.output
-        b.backward_chain([_reading(trace, bits) for trace in traces], b.output_error(h))
+        traces = stashed(self.name, net.blocks, b.x, b, self.scale)
+        end = traces[-1].output
+        b.backward_chain(traces, b.output_error(end))
 
-    def _keep(self, layer: Layer, trace: Trace, how: _Bits, bits: dict[Value, Value], b: Builder) -> None:
-        """The bits of a layer's output, as soon as it exists."""
-        h, source = trace.output, trace.values.get(layer.inputs[0], trace.input)
-        style: dict[str, Any] = {
-            "role": Role.ACTIVATION,
-            "phase": Phase.FORWARD,
-            "name": f"{layer.name}.stash",
-        }
-        with b.at(layer.name):
-            if how is _Bits.VIEW:
-                bits[h] = b.emit1("reshape", bits[source], shape=h.shape, **style)
-            else:
-                bits[h] = b.emit1("stash", h, scale=self.scale, **style)
-        if how is _Bits.SHARED:
-            bits[source] = bits[h]
+
+def stashed(
+    rule: str, blocks: Sequence[Block], h: Value, b: Builder, scale: float, *, to_activation: bool = False
+) -> list[Trace]:
+    """The forward pass of consecutive blocks, as a backward pass with bits in place of inner activations sees it.
+
+    Args:
+        rule: for refusals.
+        h: their input, which is read as it is.
+        scale: what a set bit stands for.
+        to_activation: stop behind the last block's activation, which is read as it is too.
+
+    Raises:
+        NetworkError: for a layer whose adjoint bits cannot serve, with the remedy.
+    """
+    kept = _kept_bits(rule, b.net, blocks)
+    bits: dict[Value, Value] = {}
+    traces: list[Trace] = []
+    for block in blocks:
+        trace = Trace(block, h, h, {}, ())
+        ends = block.activation.name if to_activation and block is blocks[-1] else None
+        for layer in block.layers:
+            trace = b.resume(trace, 1)
+            if layer.name == ends:
+                break
+            if layer.name in kept:
+                _keep(layer, trace, kept[layer.name], bits, b, scale)
+        traces.append(trace)
+        h = trace.output
+    return [_reading(trace, bits) for trace in traces]
+
+
+def _keep(layer: Layer, trace: Trace, how: _Bits, bits: dict[Value, Value], b: Builder, scale: float) -> None:
+    """The bits of a layer's output, as soon as it exists."""
+    h, source = trace.output, trace.values.get(layer.inputs[0], trace.input)
+    style: dict[str, Any] = {
+        "role": Role.ACTIVATION,
+        "phase": Phase.FORWARD,
+        "name": f"{layer.name}.stash",
+    }
+    with b.at(layer.name):
+        if how is _Bits.VIEW:
+            bits[h] = b.emit1("reshape", bits[source], shape=h.shape, **style)
+        else:
+            bits[h] = b.emit1("stash", h, scale=scale, **style)
+    if how is _Bits.SHARED:
+        bits[source] = bits[h]
 
 
 class _Bits(Enum):
@@ -221,7 +243,7 @@ def _reading(trace: Trace, bits: Mapping[Value, Value]) -> Trace:
     return Trace(trace.block, seen(trace.input), seen(trace.output), values, tuple(ops))
 
 
-def _kept_bits(net: Network) -> dict[str, _Bits]:
+def _kept_bits(rule: str, net: Network, blocks: Sequence[Block]) -> dict[str, _Bits]:
     """Behind which layers bits are made: activations, for their gates, and inputs of weighted layers.
 
     One set serves both where they are one array or a view of it, and where only a dropout lies between: where its mask
@@ -230,9 +252,10 @@ def _kept_bits(net: Network) -> dict[str, _Bits]:
     Raises:
         NetworkError: for a layer whose adjoint bits cannot serve, with the remedy.
     """
-    outside = _outside(net)
+    layers = [layer for block in blocks for layer in block.layers]
+    outside = _outside(rule, net, layers)
     readers: dict[str, list[Layer]] = {}
-    for layer in net.layers:
+    for layer in layers:
         for name in layer.inputs:
             readers.setdefault(name, []).append(layer)
 
@@ -242,7 +265,7 @@ def _kept_bits(net: Network) -> dict[str, _Bits]:
 
     kept: dict[str, _Bits] = {}
     masked: set[str] = set()
-    for layer in net.layers:
+    for layer in layers:
         if layer.name in outside:
             continue
         if layer.kind == "activation" and [x.kind for x in readers.get(layer.name, [])] == ["dropout"]:
@@ -256,24 +279,25 @@ def _kept_bits(net: Network) -> dict[str, _Bits]:
     return kept
 
 
-def _outside(net: Network) -> set[str]:
-    """The network's input and what pools, views and dropouts make of it: read as they are.
+def _outside(rule: str, net: Network, layers: Sequence[Layer]) -> set[str]:
+    """The input of the layers and what pools, views and dropouts make of it: read as they are.
 
     Raises:
         NetworkError: for a layer whose adjoint bits cannot serve, with the remedy.
     """
-    outside, positive = {INPUT}, set[str]()
-    for layer in net.layers:
+    outside = {name for layer in layers for name in layer.inputs} - {layer.name for layer in layers}
+    positive = set[str]()
+    for layer in layers:
         sources = set(layer.inputs)
         if layer.kind == "activation" and layer.attrs["fn"] != "relu":
             reason = f"one bit does not hold the derivative of {layer.attrs['fn']}"
-            raise _no_bits(net, layer, reason, "use relu (network option activation=relu)")
+            raise _no_bits(rule, net, layer, reason, "use relu (network option activation=relu)")
         if layer.kind == "batch_norm":
             reason = "the adjoint of a batch norm reads the values in front of it"
-            raise _no_bits(net, layer, reason, "use network option norm=fold or norm=rms")
+            raise _no_bits(rule, net, layer, reason, "use network option norm=fold or norm=rms")
         if layer.kind in WEIGHTED and not sources <= outside | positive:
             reason = "one bit does not hold an input of both signs"
-            raise _no_bits(net, layer, reason, "put a relu in front of it")
+            raise _no_bits(rule, net, layer, reason, "put a relu in front of it")
         if layer.kind in PASSIVE and sources <= outside:
             outside.add(layer.name)
         elif layer.kind == "activation" or (layer.kind in (*PASSIVE, "add") and sources <= positive):
@@ -281,9 +305,9 @@ def _outside(net: Network) -> set[str]:
     return outside
 
 
-def _no_bits(net: Network, layer: Layer, reason: str, remedy: str) -> NetworkError:
+def _no_bits(rule: str, net: Network, layer: Layer, reason: str, remedy: str) -> NetworkError:
     return NetworkError(
-        f"rule bp-stash cannot train {net.name} at layer {layer.name}: {reason}; {remedy}, or rule bp-checkpoint"
+        f"rule {rule} cannot train {net.name} at layer {layer.name}: {reason}; {remedy}, or rule bp-checkpoint"
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, ClassVar, Literal
 
 from insitu.errors import ConfigError
 from insitu.network.builder import Builder, Trace
 from insitu.network.graph import Block, Layer, Network
+from insitu.rules.backprop import stashed
 from insitu.rules.local import check_limit, decoder, pooled, walk_back
 from insitu.rules.protocol import Citation, ask_labels, rule
 from insitu.step.ir import Init, Op, Phase, Role, Value
@@ -41,6 +43,8 @@ class Etch:
         shared: the last hidden block has no head: the output layer passes its error back to it, and no further.
         sketch: a trained head reads so many sums of its features with random signs (feature hashing: nothing is stored
             for them); 0: the features.
+        group: so many blocks share the head behind the last of them; inside a group the error goes back over one bit of
+            each activation, as in ``bp-stash``. From so many as the network has on, that is BP with this error.
     """
 
     margin: float = 1.0
@@ -52,6 +56,7 @@ class Etch:
     limit: int = 2048
     shared: bool = False
     sketch: int = 0
+    group: int = 1
 
     name: ClassVar[str] = "etch"
     forward_only: ClassVar[bool] = True
@@ -64,6 +69,10 @@ class Etch:
         for name in ("margin", "relative"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"rule etch has {name}={getattr(self, name):g}; use 0 or more")
+        if self.group < 1 or (self.group > 1 and self.shared):
+            raise ConfigError(
+                f"rule etch has group={self.group}, shared={self.shared}; use 1 or more, and more than 1 without shared"
+            )
         for name in ("vote", "sketch"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"rule etch has {name}={getattr(self, name)}; use 0 or more")
@@ -71,16 +80,26 @@ class Etch:
     def emit(self, net: Network, b: Builder) -> None:
         ask_labels(self.name, b, "its margins are between classes")
         h = b.x
-        hidden, last = self._parts(net)
-        for block in hidden:
-            trace = b.forward(block, h, to_activation=True)
-            with b.at(block.name):
-                error = self._signal(b, trace.activation)
-            b.backward(trace, error, at=self._entry(trace), want_input=False)
-            h = b.resume(trace).output
-        traces = b.forward_chain(last, h)
+        *hidden, last = self._groups(net)
+        for blocks in hidden:
+            traces = self._forward(b, blocks, h, to_activation=True)
+            with b.at(blocks[-1].name):
+                error = self._signal(b, traces[-1].activation)
+            b.backward_chain(traces, error, at=self._entry(traces[-1]))
+            h = b.resume(traces[-1]).output
+        traces = self._forward(b, last, h)
         end = traces[-1]
         b.backward_chain(traces, self._error(b, end.output, end.ops, output=True))
+
+    def _forward(
+        self, b: Builder, blocks: Sequence[Block], h: Value, *, to_activation: bool = False
+    ) -> list[Trace]:
+        """The forward pass of a group, as its backward pass reads it."""
+        if self.group > 1 and len(blocks) > 1:
+            return stashed(self.name, blocks, h, b, 1.0, to_activation=to_activation)
+        if to_activation:
+            return [b.forward(blocks[0], h, to_activation=True)]
+        return b.forward_chain(blocks, h)
 
     def emit_inference(self, net: Network, b: Builder) -> None:
         *_, scores = self._predictions(net, b, self.vote)
@@ -92,9 +111,9 @@ class Etch:
     def _predictions(self, net: Network, b: Builder, heads: int) -> list[Value]:
         """Scores of the heads of so many of the last hidden blocks, and then the network's with its votes."""
         h, found = b.x, []
-        hidden, last = self._parts(net)
-        for n, block in enumerate(hidden):
-            trace = b.forward(block, h, to_activation=True)
+        *hidden, last = self._groups(net)
+        for n, (*inner, block) in enumerate(hidden):
+            trace = b.forward(block, b.forward_chain(inner, h)[-1].output if inner else h, to_activation=True)
             if n >= len(hidden) - heads:
                 with b.at(block.name):
                     found.append(self._scores(b, trace.activation))
@@ -104,10 +123,12 @@ class Etch:
             scores = b.emit1("add", scores, more, **_FORWARD)
         return [*found, scores]
 
-    def _parts(self, net: Network) -> tuple[Sequence[Block], Sequence[Block]]:
-        """The blocks with a head of their own, and those that learn from the output's error."""
-        own = max(len(net.blocks) - (2 if self.shared else 1), 0)
-        return net.blocks[:own], net.blocks[own:]
+    def _groups(self, net: Network) -> list[Sequence[Block]]:
+        """The blocks that share a head, each time; the last ones learn from the output's error."""
+        count = len(net.blocks)
+        own = max(count - (2 if self.shared else 1), 0) if self.group == 1 else count - 1
+        cuts = [*range(0, own + 1, self.group), count]
+        return [net.blocks[i:j] for i, j in pairwise(cuts)]
 
     def _signal(self, b: Builder, h: Value) -> Value:
         """The error at a block's activation; a trained head learns too."""
