@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from math import log2
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +284,7 @@ def theory_table() -> str:
 
 
 def windows_table() -> str:
-    """Theorem 4 beside its runs, and the moments of updates."""
+    """Theorem 4 beside its runs."""
     rows = []
     for r in stored("theory")["rotating"]:
         steps, quarter = r["steps"], len(r["steps"]) // 4
@@ -308,7 +309,11 @@ def windows_table() -> str:
         "words with \\|m\\| ≥ 2EΔ/(ηT), first / last", "loss, first / last", "windows that lower it",
         "ℓ (5 to 95 % of windows)", "ℓΔ/2",
     )  # fmt: skip
-    runs = markdown(columns, rows)
+    return markdown(columns, rows)
+
+
+def moments_table() -> str:
+    """Signal to noise and kurtosis of updates."""
     rows = []
     for r in stored("theory")["moments"]:
         for name, m in r.get("words", {}).items():
@@ -328,7 +333,33 @@ def windows_table() -> str:
         "MNIST, samples seen", "words", "triggers", "signal to noise, 50 / 95 % of words", "with rounding",
         "samples to 2 σ, median", "kurtosis, 50 / 95 %",
     )  # fmt: skip
-    return runs + "\n" + markdown(columns, rows)
+    return markdown(columns, rows)
+
+
+def residuals_table() -> str:
+    """Theorem 6 beside its runs: the hinge by residual bits and width."""
+    found = {(r["read"], r["width"], r["bits"]): r for r in stored("residuals")["rows"]}
+    bits = sorted({b for _, _, b in found})
+    rows = []
+    for read, width in dict.fromkeys((r, w) for r, w, _ in found):
+        mine = [found[read, width, b] for b in bits]
+        rows.append((read, str(width), *(f"{r['hinge']:.3f}" for r in mine), f"{log2(width) / 2:.0f}"))
+    return markdown(("read", "n", *(f"r = {b}" for b in bits), "½ log2 n"), rows)
+
+
+def gates_table() -> str:
+    """Theorem 7 beside its runs: accuracy, and epochs until silence."""
+    rows = []
+    for name, r in stored("gates")["rows"].items():
+        silent = ["more" if n is None else str(n) for n in r["silent"]]
+        rows.append((name, f"2^{log2(r['rate']):.0f}", f"{r['test']:.1f} ± {r['sd']:.1f}", ", ".join(silent)))
+    columns = (
+        "network",
+        "rate",
+        "test accuracy, %, 5 seeds",
+        "300 samples: epochs until all is silent, by seed",
+    )
+    return markdown(columns, rows)
 
 
 HEADS = {"fc1.weight": "fc1.head", "fc1.head.weight": "fc1.head", "fc2.weight": "fc2"}
@@ -569,6 +600,9 @@ def parts() -> dict[str, str]:
         "own_rule_accuracy": own_rule_accuracy_table(),
         "theory": theory_table(),
         "theory windows": windows_table(),
+        "theory moments": moments_table(),
+        "theory residuals": residuals_table(),
+        "theory gates": gates_table(),
         "pau": pau_table(),
         "silicon": silicon_table(),
         "boards": boards_table(),

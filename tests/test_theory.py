@@ -13,7 +13,7 @@ import pytest
 
 from insitu.numbers.formats import Fixed
 from insitu.numbers.rounding import drop
-from insitu.ops.updates import BoundUpdate, RoundRobin, Threshold
+from insitu.ops.updates import BoundUpdate, ErrorFeedback, RoundRobin, Threshold
 from insitu.run.integer_updates import SUM, apply
 from insitu.step.context import StepContext
 
@@ -68,6 +68,11 @@ def test_the_layer_fell_silent_within_the_bound(record: dict[str, Any], part: st
         assert found["top"] < found["greatest"] - (1 << record[part]["hidden"])
 
 
+def test_the_box_of_the_recipes_has_no_comparator(record: dict[str, Any]) -> None:
+    """What docs/theory.md says of theorem 1: its hypothesis was not found to hold there."""
+    assert record["narrow"]["bound"] is None
+
+
 def test_visible_flips_stay_below_movement_and_turns(record: dict[str, Any]) -> None:
     """Theorem 5 (ii), word by word; with hidden bits far fewer flips than writes."""
     runs = record["nearest"]["runs"] + list(record["layers"].values())
@@ -98,6 +103,40 @@ def test_flips_of_any_path_stay_below_the_bound(hidden: int) -> None:
         flips.see(w)
     found = flips.record()
     assert found["holds"] and found["flips"] > 0.8 * min(found["writes"], found["moved_words"])
+
+
+def test_saturation_brings_a_word_with_its_residual_no_further_from_any_comparator() -> None:
+    """Theorem 1 for error feedback: the word stops at its end, its residual goes on; beside a word that has room."""
+    draw, method = np.random.default_rng(3), ErrorFeedback(group_size=1, residual_bits=2, threshold=4)
+    ends: list[np.ndarray] = []
+    w = np.concatenate([draw.integers(-128, -120, (50, 40)), draw.integers(120, 128, (50, 40))])
+    residual, g = draw.integers(-2, 2, w.shape), draw.integers(-40, 41, w.shape)
+    for bits in (8, 16):
+        words, rest = w.copy(), residual.copy()
+        o = BoundUpdate(method, Fixed(True, bits - 1, 0), 2.0**-3, "w")
+        apply(o, StepContext(1.0, 1, 0), words, g, 0, (rest,))
+        ends.append(words - rest / 4)
+    assert (ends[0] != ends[1]).mean() > 0.1 and np.abs(ends[0]).max() <= 128.5
+    for a in range(-128, 128, 5):
+        assert (np.abs(ends[0] - a) <= np.abs(ends[1] - a)).all()
+
+
+# --- theorems 6 and 7: residuals, fixed gates ----------------------------------------------------------------
+
+
+def test_residual_bits_lower_the_floor_until_half_of_log2_of_the_inputs() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "residuals.json").read_text())["rows"]
+    found = {(r["read"], r["width"], r["bits"]): r["hinge"] for r in rows}
+    for read, width in {(read, width) for read, width, _ in found}:
+        enough = round(np.log2(width) / 2)
+        assert found[read, width, 1] < 0.75 * found[read, width, 0]
+        assert found[read, width, enough] < 1.7 * found[read, width, 6]
+        assert all(r["hinge"] <= r["floor"] for r in rows)
+
+
+def test_networks_with_fixed_gates_fall_silent() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "gates.json").read_text())["rows"]
+    assert None not in rows["fixed gates, fixed heads"]["silent"]
 
 
 # --- theorem 4: rotating accumulators ------------------------------------------------------------------------

@@ -184,6 +184,14 @@ class Liar(http.server.BaseHTTPRequestHandler):
                     self.wfile.write(b"x" * 65536)
             except OSError:
                 return
+        if kind == "headers":
+            try:
+                self.wfile.write(b"HTTP/1.0 200 OK\r\nX: ")
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
+            except OSError:
+                return
         if kind == "drip":
             self.send_response(200)
             self.send_header("Content-Length", str(len(BODY)))
@@ -233,6 +241,12 @@ def test_a_server_that_drips_bytes_is_left(liar, tmp_path, monkeypatch):
     monkeypatch.setattr(fetch_module, "TIMEOUT_S", 0.2)
     with pytest.raises(DataError, match="less than 1024 a second"):
         fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": f"{liar}/drip"})
+
+
+def test_a_server_that_drips_headers_is_left(liar, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch_module, "HEADERS_S", 0.3)
+    with pytest.raises(DataError, match="no whole answer in"):
+        fetch_function("mnist", data_dir=tmp_path, base_urls={"mnist": f"{liar}/headers"})
 
 
 def test_the_environment_names_a_served_data_folder(mirror, tmp_path, monkeypatch):

@@ -18,7 +18,9 @@ import urllib.request
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from queue import Empty, Queue
+from threading import Thread
+from typing import Any, BinaryIO
 
 from insitu.data import embedded, watch
 from insitu.data.folders import download_root, is_file
@@ -28,6 +30,7 @@ from insitu.errors import ConfigError, DataError
 
 ENV_MIRROR = "INSITU_MIRROR"
 TIMEOUT_S = 30.0  # without a byte
+HEADERS_S = 120.0  # until all headers of an answer are there, redirections included
 LEAST_BYTES_S = 1024  # in every TIMEOUT_S; so a transfer ends in time
 ATTEMPTS = 2  # for each mirror
 PAUSE_S = 1.0  # between two attempts
@@ -175,8 +178,7 @@ def _transfer(url: str, remote: RemoteFile, part: Path, progress: Progress | Non
 
 def _open(request: urllib.request.Request, part: Path) -> http.client.HTTPResponse:
     try:
-        response: http.client.HTTPResponse = urllib.request.urlopen(request, timeout=TIMEOUT_S)
-        return response
+        return _answer(request)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # what we have does not belong to this file: start again
@@ -186,6 +188,31 @@ def _open(request: urllib.request.Request, part: Path) -> http.client.HTTPRespon
         raise _Fault(str(error.reason)) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise _Fault(str(error) or type(error).__name__) from error
+
+
+def _answer(request: urllib.request.Request) -> http.client.HTTPResponse:
+    """The answer, once all of its headers are there.
+
+    The socket's time-out is for a silence; against headers that come byte by byte a thread waits for them, and is left
+    to itself where they take too long.
+    """
+    answers: Queue[Any] = Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(urllib.request.urlopen(request, timeout=TIMEOUT_S))
+        except (OSError, http.client.HTTPException, ValueError) as error:  # raised again below
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    try:
+        found = answers.get(timeout=HEADERS_S)
+    except Empty:
+        raise _Fault(f"no whole answer in {HEADERS_S:.0f} s") from None
+    if isinstance(found, Exception):
+        raise found
+    response: http.client.HTTPResponse = found
+    return response
 
 
 def _copy(
