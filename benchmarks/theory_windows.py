@@ -175,9 +175,8 @@ def window_of(one: Learner, moves: dict[str, Op], samples: Ints, rate: float) ->
         rows, k = o.method.rows(w.shape, one.t), o.shift(rate, 0)
         sums = np.zeros((rows.stop - rows.start, w.shape[1]), np.int64)
         for i in range(len(samples)):
-            word = o.words(seed, one.t + i, sum(w.shape))
-            word = word[rows][:, None] ^ word[w.shape[0] :]
-            v = shift_right(d[i, rows, None] * a[i], k, "stochastic", word)
+            r, c = o.words(seed, one.t + i, *w.shape)
+            v = shift_right(d[i, rows, None] * a[i], k, "stochastic", r[rows][:, None] ^ c)
             sums = np.clip(sums + v, SUM.least, SUM.greatest)
         step = np.sign(sums) * (np.abs(sums) >= o.method.evidence)
         w[rows] = np.clip(w[rows] - step, o.format.least, o.format.greatest)
