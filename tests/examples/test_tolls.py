@@ -29,10 +29,9 @@ WORDS = {
 
 
 def naming(kind: str) -> list[str]:
-    """The files that name an op; rules and networks, which use ops, aside."""
-    return [
-        name for name, words in WORDS.items() if not name.startswith(("rules", "network")) and kind in words
-    ]
+    """The files that name an op; rules and networks, which use ops, aside, and microcode, which may refuse it."""
+    aside = ("rules", "network", "backends/engine")
+    return [name for name, words in WORDS.items() if not name.startswith(aside) and kind in words]
 
 
 def extension(name: str, ends: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -23,24 +24,35 @@ SIGNS = ("sdfa",)
 """Not forward-only, yet the signs of a softmax's error follow from the label."""
 
 
-@pytest.mark.parametrize("rule", [r for r in RULES if r not in (*BY_THE_INPUT, *SIGNS, "shallow")])
-def test_forward_only_rules_do_not_see_later_layers_and_the_others_do(rule: str) -> None:
-    net = small("mlp-20-15-12-5", "relu" if rule == "bp-stash" else None)
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((rule, {}) for rule in RULES if rule not in (*BY_THE_INPUT, *SIGNS, "shallow")),
+    ("etch", {"shared": True}),
+    ("etch", {"group": 2}),
+]
+
+
+@pytest.mark.parametrize(("rule", "options"), CASES)
+def test_forward_only_rules_do_not_see_later_layers_and_the_others_do(
+    rule: str, options: dict[str, Any]
+) -> None:
+    made = make_rule(rule, options)
+    sizes = "mlp-20-15-5" if options.get("shared") else "mlp-20-15-12-5"
+    net = small(sizes, "relu" if rule == "bp-stash" or options else None)
     moved = {n: v * (-3.0 if n in ("fc2.weight", "fc3.weight") else 1.0) for n, v in net.params.items()}
     other = Network(net.name, net.input_shape, net.blocks, moved)
     x, y = batch(net, 6)
-    start = one_step(rule, net, x, y, lr=0.1)
+    start = one_step(made, net, x, y, lr=0.1)
     heads = {n: t for n, t in start.items() if n not in net.params}
     before, after = (
-        gradients(one_step(rule, n, x, y, residents=heads), n)["fc1.weight"] for n in (net, other)
+        gradients(one_step(made, n, x, y, residents=heads), n)["fc1.weight"] for n in (net, other)
     )
     assert bool(before.any())
-    assert torch.equal(before, after) == RULES[rule].forward_only
+    assert torch.equal(before, after) == made.forward_only
 
 
 @pytest.mark.parametrize("rule", BY_THE_INPUT)
 def test_errors_that_come_by_the_input(rule: str) -> None:
-    assert RULES[rule].forward_only
+    assert make_rule(rule).forward_only
 
 
 def test_needs() -> None:

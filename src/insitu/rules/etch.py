@@ -59,7 +59,6 @@ class Etch:
     group: int = 1
 
     name: ClassVar[str] = "etch"
-    forward_only: ClassVar[bool] = True
     paper: ClassVar[Citation] = Citation(
         "insitu", 2026, "Event-triggered code-margin Hebbian learning", "docs/own-rule.md"
     )
@@ -76,6 +75,11 @@ class Etch:
         for name in ("vote", "sketch"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"rule etch has {name}={getattr(self, name)}; use 0 or more")
+
+    @property
+    def forward_only(self) -> bool:
+        """Not with an error that goes back to another block."""
+        return self.group == 1 and not self.shared
 
     def emit(self, net: Network, b: Builder) -> None:
         ask_labels(self.name, b, "its margins are between classes")

@@ -48,7 +48,9 @@ class Rule(Protocol):
 
     name: ClassVar[str]
     paper: ClassVar[Citation]
-    forward_only: ClassVar[bool]
+
+    @property
+    def forward_only(self) -> bool: ...
 
     def emit(self, net: Network, b: Builder) -> None: ...
 
