@@ -71,7 +71,7 @@ def _runs(rule: str, network: str) -> str:
     try:
         fitted(_program(rule, network))
     except InsituError as error:
-        reason = re.sub(r" rules/\S+", "", str(error))
+        reason = re.sub(r" at rules/\S+| rules/\S+", "", str(error))
         return f"refused: {reason.split(';')[0].split(': use')[0]}"
     return "runs"
 
