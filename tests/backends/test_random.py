@@ -22,7 +22,7 @@ from tests.backends.test_c import READY
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="the C engine needs gcc")
 
 PARTS = 4
-EXAMPLES = int(os.environ.get("INSITU_RANDOM_PROGRAMS", "32")) // PARTS
+EXAMPLES = int(os.environ.get("INSITU_RANDOM_PROGRAMS", "24")) // PARTS
 """Programs in each part; the parts are shared by the processes of a test run. With 200 they were equal too."""
 
 STEPS = 3
