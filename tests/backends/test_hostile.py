@@ -69,7 +69,7 @@ def hostile(rule: str, network: str, policy: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("rule", "network", "policy"), [*part(PROGRAMS[: -len(NETWORKS)], 2), *NETWORKS])
+@pytest.mark.parametrize(("rule", "network", "policy"), [*part(PROGRAMS[: -len(NETWORKS)], 3), *NETWORKS])
 def test_no_caller_makes_a_program_leave_its_arrays(
     rule: str, network: str, policy: str, tmp_path: Path
 ) -> None:

@@ -278,7 +278,7 @@ MISTAKES: list[tuple[str, list[str], list[str]]] = [
     ("check network", ["check", "lenet6"], ["did you mean lenet5"]),
     ("check target", ["check", SMALL, "--target", "stm32l4r6"], ["did you mean 'stm32l4r5'"]),
     ("check rule", ["check", SMALL, "--rule", "drpt"], ["did you mean 'drtp'"]),
-    ("check backend", ["check", SMALL, "--backend", "rust"], ["backend 'rust'", "c, integer"]),
+    ("check backend", ["check", SMALL, "--backend", "rust"], ["backend 'rust'", "use one of c, "]),
     ("check nothing", ["check", "none.yaml"], ["none.yaml", "check the path"]),
 ]
 

@@ -117,7 +117,9 @@ def test_every_recipe_is_valid(name: str) -> None:
 
 
 def test_the_default_recipe_has_every_rule() -> None:
-    assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES)
+    assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES) - {
+        "bp-reversible"
+    }  # of networks of couplings
 
 
 def test_a_name_that_recipes_go_on_from_is_all_of_them() -> None:

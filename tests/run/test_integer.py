@@ -63,7 +63,7 @@ def test_the_rules_that_the_numbers_were_made_for_are_ready() -> None:
     assert wanted <= set(READY)
 
 
-@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 2))
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 4))
 def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "mlp", policy)
     run.advance(STEPS if policy in LONG else FEW)
@@ -71,7 +71,7 @@ def test_mlp_equals_the_reference(rule: str, policy: str) -> None:
     assert run.moved()
 
 
-@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 2))
+@pytest.mark.parametrize(("rule", "policy"), crossed(READY, POLICIES, 4))
 def test_lenet_equals_the_reference(rule: str, policy: str) -> None:
     run = twin(rule, "lenet", policy, batch=2)
     run.advance(FEW if policy == "edge-latent-free-8" else SOME)

@@ -185,6 +185,7 @@ def show_microcode(
     classes: Classes = None,
     out: OutFile = None,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Prints what the learning engine (FPGA) does in a training step, nest by nest, with its cycles.
 
@@ -199,7 +200,10 @@ def show_microcode(
         network, rule, precision or backend.precision, "", 1, norm_of(norm), options_of(option), loss=loss,
         activation=activation, input_shape=shape(input), classes=classes,
     )  # fmt: skip
-    deliver(backend.listing(replace(program(point), lr=lr), lanes, words), out=out, quiet=quiet)
+    text = backend.listing(replace(program(point), lr=lr), lanes, words)
+    asked = {"network": network, "rule": rule, "lanes": lanes, "lr": lr, "precision": point.precision}
+    told = json.dumps(asked | {"lines": text.splitlines()}, indent=1)
+    deliver(told if as_json else text, out=out, quiet=quiet)
 
 
 def _memory(step: Step) -> tuple[int, dict[str, int]]:

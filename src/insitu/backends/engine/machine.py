@@ -326,8 +326,10 @@ class Machine:
         return self._vectors(nest, nest.streams.p[starts], starts, signed).repeat(nest.round_length, 0)
 
     def _issued(self, nest: Nest) -> tuple[Ints, Ints]:
-        """Addresses x of the issues, and when each reads; what is outside of the plane is read and not used."""
-        return np.where(nest.outside, 0, nest.streams.x), np.where(nest.outside, -1, np.arange(nest.issues))
+        """Addresses x of the issues, and when each reads; outside of the plane no scalar and no V of a dot is used."""
+        c = nest.ctl
+        unused = nest.outside & bool(c["dot"] or (c["a"] == A.SCALAR and not c["pool"]))
+        return np.where(unused, 0, nest.streams.x), np.where(unused, -1, np.arange(nest.issues))
 
     def _mask(self, nest: Nest) -> Bools:
         """Which results stay, [results, P]."""
