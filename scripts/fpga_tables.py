@@ -59,9 +59,16 @@ def steps_table() -> str:
     rows = _stored("steps")
     if not rows:
         return "Not run yet: `python benchmarks/fpga.py steps`.\n"
-    head = "| run | steps | learning rate | residents, each step | test accuracy by the RTL | scores | cycles a step |"
+    head = "| run | steps | learning rate | residents and cycles, each step | test accuracy by the RTL | scores | cycles a step |"
     lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, row in rows.items():
+        if "steps" not in row:
+            lines.append(f"| {name} | – | – | refused: {row['refused']} | – | – | – |")
+            continue
+        if "differs" in row:
+            what = ", ".join(row["differs"])
+            lines.append(f"| {name} | {row['steps']:,} | {row['lr']:g} | **differ: {what}** | – | – | – |")
+            continue
         cycles = row["cycles"]
         span = f"{cycles['least']:,} to {cycles['most']:,}, mean {cycles['mean']:,.0f}"
         same = "equal" if row["scores equal"] else "differ"

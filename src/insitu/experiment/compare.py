@@ -13,10 +13,11 @@ from typing import Any
 
 import insitu
 from insitu.data import Dataset
-from insitu.errors import CheckpointError, ConfigError, StepError
+from insitu.errors import ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
 from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.folder import begin
 from insitu.experiment.identity import named
 from insitu.experiment.impact import Impact, impact_of
 from insitu.experiment.memory import both, by_role, moments
@@ -26,7 +27,7 @@ from insitu.experiment.train import Outcome, environment, train
 from insitu.experiment.workers import completed, workers
 from insitu.hardware.target import find
 from insitu.passes import plan
-from insitu.run.files import make_folder, write_atomic
+from insitu.run.files import write_atomic
 from insitu.run.lock import held
 from insitu.step.ir import Phase, Step
 
@@ -158,7 +159,7 @@ def _compare(
             f"every rule is over budget: {reasons}; raise --max-bytes or --max-energy-uj, or take another --target"
         )
     if out:
-        _open(out, config, resume)
+        begin(out, "comparison", config, resume)
     outcomes: dict[int, Outcome] = {}
     with workers(jobs) as pool:
         work = partial(_run, resume=resume, data=None if pool else data)  # other processes load their own
@@ -195,16 +196,6 @@ def provenance(config: TrainingConfig, command: str) -> dict[str, Any]:
         "environment": environment(),
         "config": config.model_dump(mode="json", exclude={"data_dir"}),
     }
-
-
-def _open(out: Path, config: CompareConfig, resume: bool) -> None:
-    if (out / "compare.yaml").exists() and not resume:
-        raise CheckpointError(
-            f"folder {out} already holds a comparison; pass --resume to go on with it, or another --out"
-        )
-    make_folder(out)
-    if not (out / "compare.yaml").exists():
-        write_atomic(out / "compare.yaml", dump(config))
 
 
 def _rows(

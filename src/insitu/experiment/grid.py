@@ -18,7 +18,8 @@ from insitu.data import Dataset
 from insitu.errors import CheckpointError, ConfigError, InsituError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import provenance, spread
-from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump, load, parse
+from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, parse
+from insitu.experiment.folder import begin
 from insitu.experiment.identity import fingerprint
 from insitu.experiment.record import Curve, Record, Spread
 from insitu.experiment.resolve import Setup, load_data
@@ -271,7 +272,8 @@ def _grid(
     plans = _plan(config, data)
     with helpers as pool:
         if out:
-            _open(out, config, resume)
+            begin(out, "grid", config, resume, _key)
+            make_folder(out / "points")
         for plan in plans:
             if plan.refused:
                 on_event({"kind": "refused", **_name(plan), "reason": plan.refused})
@@ -315,31 +317,6 @@ def _train(
             }
         )
     return found
-
-
-def _open(out: Path, config: GridConfig, resume: bool) -> None:
-    """Starts the folder, or makes sure that it holds this grid.
-
-    Raises:
-        CheckpointError: if it holds a grid and ``resume`` is not set, or anything else.
-    """
-    stored = out / "grid.yaml"
-    if stored.exists():
-        if not resume:
-            raise CheckpointError(
-                f"folder {out} already holds a grid; pass --resume to go on with it, or another --out"
-            )
-        if _key(load(GridConfig, stored)) != _key(config):
-            raise CheckpointError(
-                f"folder {out} belongs to a grid of another configuration; resume with its own grid.yaml, "
-                "or pass another --out"
-            )
-        return
-    others = [name for name in ("results.json", "compare.yaml", "config.yaml") if (out / name).exists()]
-    if others:
-        raise CheckpointError(f"folder {out} holds the {others[0]} of something else; pass another --out")
-    make_folder(out / "points")
-    write_atomic(stored, dump(config))
 
 
 def _key(config: GridConfig) -> dict[str, Any]:

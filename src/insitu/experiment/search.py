@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from insitu.data import Dataset
 from insitu.data.dataset import Split
-from insitu.errors import CheckpointError
 from insitu.experiment.command import train_command
 from insitu.experiment.compare import provenance
-from insitu.experiment.config import dump, load
+from insitu.experiment.folder import begin
 from insitu.experiment.front import front
 from insitu.experiment.record import Record
 from insitu.experiment.resolve import load_data
 from insitu.experiment.search_space import SearchConfig, Space, space
 from insitu.experiment.search_study import ended, library, opened, proposed, train_trial, trials
-from insitu.run.files import make_folder, write_atomic
+from insitu.run.files import write_atomic
 from insitu.run.lock import held
 
 if TYPE_CHECKING:
@@ -119,7 +118,7 @@ def search(
         data = load_data(config)
         found = space(config, data)
         if out:
-            _open(out, config, resume)
+            begin(out, "search", config, resume, _key)
         on_event({"kind": "planned", "candidates": len(found.candidates), "refused": found.refused})
         study = opened(config, found.candidates, out)
         for trial in trials(study, config, found.candidates):
@@ -135,27 +134,6 @@ def search(
 def _blind(data: Dataset) -> Dataset:
     """The data without the test split, so that no choice can come from it (a trainer wants a sample there)."""
     return replace(data, test=Split(data.train.x[:1], data.train.y[:1]))
-
-
-def _open(out: Path, config: SearchConfig, resume: bool) -> None:
-    """Starts the folder, or makes sure that it holds this search.
-
-    Raises:
-        CheckpointError: if it holds a search and ``resume`` is not set, or another one.
-    """
-    stored = out / "search.yaml"
-    if not stored.exists():
-        make_folder(out)
-        write_atomic(stored, dump(config))
-    elif not resume:
-        raise CheckpointError(
-            f"folder {out} already holds a search; pass --resume to go on with it, or another --out"
-        )
-    elif _key(load(SearchConfig, stored)) != _key(config):
-        raise CheckpointError(
-            f"folder {out} belongs to a search of another configuration; resume with its own search.yaml, "
-            "or pass another --out"
-        )
 
 
 def _key(config: SearchConfig) -> dict[str, Any]:
