@@ -59,7 +59,7 @@ def steps_table() -> str:
     rows = _stored("steps")
     if not rows:
         return "Not run yet: `python benchmarks/fpga.py steps`.\n"
-    head = "| run | steps | learning rate | residents and cycles, each step | test accuracy by the RTL | scores | cycles a step |"
+    head = "| run | steps | rate | residents and cycles | test accuracy by the RTL | scores | cycles a step |"
     lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, row in rows.items():
         if "steps" not in row:

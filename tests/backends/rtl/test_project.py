@@ -7,13 +7,15 @@ import pytest
 
 pytest.importorskip("amaranth", reason="the extra 'fpga' is not installed")
 
+from insitu.backends.engine.backend import Microcode
+from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.image import fitted
 from insitu.backends.rtl import sim
 from insitu.backends.rtl.backend import Options, Rtl
 from insitu.backends.rtl.project import Project, replay
 from insitu.backends.rtl.sim import Simulation
 from insitu.errors import ConfigError, StepError
-from tests.backends.engine.pairs import made
+from tests.backends.engine.pairs import KEYS, made
 from tests.backends.rtl.test_device import SOFTMAX
 
 pytestmark = pytest.mark.skipif(sim.missing() is not None, reason=str(sim.missing()))
@@ -63,6 +65,14 @@ def test_a_project_has_hardware_microcode_test_bench_and_a_board(project, tmp_pa
 def test_a_board_without_constraints_is_refused():
     with pytest.raises(ConfigError, match="board 'arty' has no constraints here"):
         Options(board="arty")
+
+
+def test_hardware_takes_no_keys_from_a_host():
+    """The executor does; hardware would pass them over, and other bits be drawn."""
+    (step,) = made("etch", "mlp-64-32-10", policy=KEYS).steps
+    assert Microcode().refuse(step) == []
+    (reason,) = Rtl().refuse(step)
+    assert "generator=lfsr" in reason and PRECISION in reason
 
 
 def test_the_backend_refuses_what_the_microcode_refuses():

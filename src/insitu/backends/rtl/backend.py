@@ -64,6 +64,14 @@ class Rtl(Backend):
     def refuse(self, step: Step) -> list[str]:
         from insitu.backends.engine.backend import Microcode
 
+        drawing = [op for op in step.ops if op.written and not op.attrs.registers]
+        keyed = [op for op in drawing if getattr(op.attrs.optimizer, "generator", "") == "lfsr"]
+        if keyed:
+            op = keyed[0]
+            return [
+                f"{op.kind} at {op.where} draws its random words by generator=lfsr, whose keys hardware takes from "
+                f"nobody: its registers run on; use --precision {PRECISION}"
+            ]
         return Microcode().refuse(step)
 
     def steps(self, options: Options) -> int:
