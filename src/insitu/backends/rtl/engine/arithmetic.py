@@ -11,7 +11,7 @@ Saturation commutes with ``~``, so an update leaves by the same saturation as a 
 
 from __future__ import annotations
 
-from amaranth import Cat, Mux
+from amaranth import Cat, Const, Mux
 from amaranth.hdl import Value
 
 
@@ -25,15 +25,20 @@ def begin(old: Value, lane_word: Value, round_word: Value) -> Value:
     return Cat(lane_word ^ round_word, ~old).as_signed()
 
 
-def sliced(total: Value, at: int, signed: Value, inverted: Value) -> Value:
-    """``total >> at`` saturated to 8 bits, with a sign or without, and then inverted bit by bit or not."""
+NEVER = Const(0)
+
+
+def sliced(total: Value, at: int, signed: Value, inverted: Value, none: Value = NEVER) -> Value:
+    """``total >> at`` saturated to 8 bits, with a sign or without, and then inverted bit by bit or not; 0 with ``none``."""
     negative, edge, beyond = total[-1], total[at + 7], total[at + 8 : -1]
     above = ~negative & (beyond.any() | (signed & edge))
     below = negative & (~signed | ~(beyond.all() & edge))
-    return _filled(total[at : at + 8], above, below, inverted, {7: signed}, negative)
+    return _filled(total[at : at + 8], above, below, inverted, {7: signed}, negative, none)
 
 
-def sliced_to(bits: int, total: Value, at: int, signed: Value, inverted: Value, narrow: Value) -> Value:
+def sliced_to(
+    bits: int, total: Value, at: int, signed: Value, inverted: Value, narrow: Value, none: Value = NEVER
+) -> Value:
     """The same, but saturated to ``bits`` bits with a sign where ``narrow`` is set; those above are not defined."""
     negative, edge, beyond, inner = (
         total[-1],
@@ -44,17 +49,26 @@ def sliced_to(bits: int, total: Value, at: int, signed: Value, inverted: Value, 
     above = ~negative & (beyond.any() | ((signed | narrow) & edge) | (narrow & inner.any()))
     fits = beyond.all() & edge & (~narrow | inner.all())
     below = negative & (~(signed | narrow) | ~fits)
-    return _filled(total[at : at + 8], above, below, inverted, {7: signed, bits - 1: narrow}, negative)
+    return _filled(total[at : at + 8], above, below, inverted, {7: signed, bits - 1: narrow}, negative, none)
 
 
 def _filled(
-    body: Value, above: Value, below: Value, inverted: Value, signs: dict[int, Value], negative: Value
+    body: Value,
+    above: Value,
+    below: Value,
+    inverted: Value,
+    signs: dict[int, Value],
+    negative: Value,
+    none: Value,
 ) -> Value:
-    """A byte: all ones above its range, all zeros below; with bits that are signs where a flag is set; inverted."""
-    fill = above ^ inverted
-    bits = [Mux(above | below, fill, bit ^ fill) for bit in body]
+    """A byte: all ones above its range, all zeros below; with bits that are signs where a flag is set; inverted.
+
+    With ``none`` it is 0, by the same look-up tables.
+    """
+    fixed, fill = above | below | none, (above ^ inverted) & ~none
+    bits = [Mux(fixed, fill, bit ^ fill) for bit in body]
     for at, flag in signs.items():
-        bits[at] = Mux(flag, negative ^ inverted, bits[at])
+        bits[at] = Mux(flag & ~none, negative ^ inverted, bits[at])
     return Cat(*bits)
 
 

@@ -101,11 +101,11 @@ class Lane(Elaboratable):
             m.d.sync += self.total.eq(Mux(self.opens, first, self.total) + addend)
 
     def _byte(self) -> Value:
-        """The slice of the sum, saturated; to the bits of a weight where it goes to W."""
+        """The slice of the sum, saturated; to the bits of a weight where it goes to W. 0 in nests that pool."""
         p, s = self.p, self.s
         if p.weight_bits == 8:
-            return sliced(self.total, p.fraction, s.signed, s.update)
-        return sliced_to(p.weight_bits, self.total, p.fraction, s.signed, s.update, s.to_w)
+            return sliced(self.total, p.fraction, s.signed, s.update, s.pool)
+        return sliced_to(p.weight_bits, self.total, p.fraction, s.signed, s.update, s.to_w, s.pool)
 
     def _pooled(self, m: Module, b: Value, value: Value) -> Value:
         """The result, or the largest of a window, or where that lay."""
@@ -122,7 +122,9 @@ class Lane(Elaboratable):
                 m.d.sync += place.eq(s.window)
             found = Mux(s.position, place, found)
         m.d.sync += late.eq(found)
-        return Mux(s.pool, late, value)
+        with m.If(~s.pool):
+            m.d.sync += late.eq(0)
+        return value | late
 
     def _mask(self, m: Module) -> None:
         """Results are 0 where V, when it was a mask, was 0."""

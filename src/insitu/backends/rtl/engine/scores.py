@@ -56,8 +56,12 @@ class Scores(Elaboratable):
         bound, now = Signal(signed(SCORE_BITS + 2), reset_less=True), Signal()
         with m.If(self.take & of_label):
             m.d.sync += bound.eq(self.score - self.margin)
+        above = self.best > bound
         with m.If(self.latch):
-            m.d.sync += [now.eq(self.best > bound), self.fired.bit_select(self.slot, 1).eq(self.best > bound)]
+            m.d.sync += now.eq(above)
+        for slot, flag in enumerate(self.fired):
+            with m.If(self.latch & (self.slot == slot)):
+                m.d.sync += flag.eq(above)
         with m.If(self.clear):
             m.d.sync += self.fired.eq(0)
         m.d.comb += self.error.eq(Mux(now & self.hit, 255, now & (number == self.best_class)))

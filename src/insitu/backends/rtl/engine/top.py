@@ -132,7 +132,7 @@ class Engine(Elaboratable):
     def _old_weights(self, m: Module, w: Signal) -> None:
         """The weights that an update begins with, at the stage of sums; 0xFF otherwise."""
         at, ones = self.issue.at, (1 << len(w)) - 1
-        early, old = Signal.like(w, reset_less=True), Signal.like(w, reset_less=True)
+        early, old = Signal.like(w, reset_less=True), Signal(len(w), init=ones, reset_less=True)
         with m.If(at("load_old", 3)):
             m.d.sync += early.eq(w)
         with m.If(at("load_old", 4)):
