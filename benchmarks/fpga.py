@@ -3,6 +3,7 @@
     python benchmarks/fpga.py cells [--lanes 4,8,16,32]       # synthesis; minutes
     python benchmarks/fpga.py clocks [--lanes 8,16]           # place and route, 3 seeds a build: an hour on two cores
     python benchmarks/fpga.py steps [--rows etch,mnist]       # long runs, all residents compared after each step
+    python benchmarks/fpga.py ice40                           # cells of an iCE40, and steps of its netlist
     python benchmarks/fpga.py                                 # prints what benchmarks/results/fpga.json holds
 
 Each part writes its rows as they come and leaves out those that are there for the same hardware.
@@ -14,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +26,8 @@ from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.cycles import work
 from insitu.backends.engine.image import fitted
 from insitu.backends.engine.trainer import HostedEngine
-from insitu.backends.rtl import synth
-from insitu.backends.rtl.device import Hardware
+from insitu.backends.rtl import synth, tools
+from insitu.backends.rtl.device import Hardware, parameters
 from insitu.backends.rtl.parameters import Parameters
 from insitu.errors import ConfigError
 from insitu.experiment.config import RunConfig
@@ -106,6 +108,8 @@ RUNS: dict[str, tuple[str, str, str, float, int]] = {
     for rule in rules
 }
 """Network, data, rule, learning rate and steps of every row."""
+SMALL: dict[str, Any] = {"lanes": 4, "operand_bits": 16, "fraction": 16, "positions": False}
+"""What fits an iCE40 UP5K, whose eight multipliers take operands of 16 bits."""
 
 
 def run_of(network: str, data: str, rule: str, lr: float) -> Setup:
@@ -114,15 +118,17 @@ def run_of(network: str, data: str, rule: str, lr: float) -> Setup:
     return Setup.of(RunConfig.model_validate(named | options))
 
 
-def compared(network: str, data: str, rule: str, lr: float, count: int) -> dict[str, Any]:
+def compared(
+    network: str, data: str, rule: str, lr: float, count: int, family: str | None = None, **build: Any
+) -> dict[str, Any]:
     """Steps of a rule on the RTL and in C, all residents compared after each; then the test set on both.
 
-    The samples come in the order of the seeded permutation of each epoch.
+    With a family of FPGAs, its netlist is simulated. The samples come in the order of the seeded permutation of each epoch.
     """
     setup = run_of(network, data, rule, lr)
     program = executable(setup, 1)
-    image, c = fitted(program), CompiledEngine(program)
-    rtl = HostedEngine(image, Hardware(image.build))
+    image, c = fitted(program, **build), CompiledEngine(program)
+    rtl = HostedEngine(image, Hardware(image.build, family))
     train, began, cycles = setup.data.train, time.process_time(), []
     closed: dict[int, int] = {}  # cycles by the closed form, by the triggers that fired
     flat = Arrays(train.x.reshape(len(train.x), *setup.net.input_shape), train.y)
@@ -167,6 +173,19 @@ def steps(words: list[str]) -> None:
                 keep("steps", row, {"refused": str(error)})
 
 
+def ice40() -> None:
+    """Cells of the small build with learning and without, and steps of its netlist."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    run = ("mlp-64-32-10", "digits", "etch", 0.01, 1_000)
+    build = parameters(fitted(executable(run_of(*run[:4]), 1), **SMALL).build)
+    for learn in (False, True):
+        source = synth.written(replace(build, learn=learn), FOLDER, f"ice40-{int(learn)}")
+        found = tools.synthesize(source, source.with_suffix(".json"), "ice40")
+        kept = {name: n for name, n in found.items() if name.startswith("SB_")}
+        keep("ice40", "learning" if learn else "inference", kept)
+    keep("steps", "mlp-64-32-10, etch, digits, netlist of an iCE40", compared(*run, family="ice40", **SMALL))
+
+
 # --- reading -----------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +202,7 @@ def overheads() -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", nargs="?", choices=["cells", "clocks", "steps"])
+    parser.add_argument("part", nargs="?", choices=["cells", "clocks", "steps", "ice40"])
     parser.add_argument("--lanes", default="")
     parser.add_argument("--rows", default="", help="words of the rows of steps, comma-separated: etch,mnist")
     args = parser.parse_args()
@@ -192,6 +211,8 @@ def main() -> None:
         cells(lanes or [4, 8, 16, 32])
     elif args.part == "clocks":
         clocks(lanes or [8, 16])
+    elif args.part == "ice40":
+        ice40()
     elif args.part == "steps":
         steps([word for word in args.rows.split(",") if word])
     else:

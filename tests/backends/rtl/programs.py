@@ -24,9 +24,9 @@ Nest = tuple[dict[str, int], dict[str, int], dict[str, int]]
 class Writer:
     """Random nests as words of microcode, for an engine of some lanes."""
 
-    def __init__(self, seed: int, lanes: int = 8, learn: bool = True) -> None:
+    def __init__(self, seed: int, lanes: int = 8, learn: bool = True, operand_bits: int = 18) -> None:
         self.random = np.random.default_rng(seed)
-        self.lanes, self.learn = lanes, learn
+        self.lanes, self.learn, self.constant = lanes, learn, 1 << operand_bits - 2
 
     def one(self, *choices: int) -> int:
         return choices[self.random.integers(len(choices))]
@@ -87,7 +87,7 @@ class Writer:
             isa.encode("CTL", **ctl),
             isa.encode("CTL2", **ctl2),
             isa.encode("SH", **shift),
-            *(isa.encode(k, value=self.between(-(1 << 16), 1 << 16)) for k in ("K0", "K1")),
+            *(isa.encode(k, value=self.between(-self.constant, self.constant)) for k in ("K0", "K1")),
             isa.encode("LIM", height=self.between(1, 12), width=self.between(1, 12)),
             isa.encode("BYX", y=self.between(-3, 6), x=self.between(-3, 6)),
             isa.encode("HIOFF", address=400),

@@ -15,6 +15,7 @@ from insitu.backends.rtl.device import Hardware
 from insitu.errors import StepError
 from insitu.numbers import lfsr
 from tests.backends.engine.pairs import Pair, made
+from tests.part import ALL
 
 pytestmark = pytest.mark.skipif(sim.missing() is not None, reason=str(sim.missing()))
 
@@ -90,6 +91,35 @@ def test_a_flipped_bit_in_a_resident_or_an_instruction_breaks_the_golden_trace()
         beside.hardware.write("code", at, code[at : at + 1] ^ 1 << isa.DATA_BITS)
         assert _trace(beside, first) != golden, at
         beside.hardware.write("code", at, code[at : at + 1])
+
+
+def test_a_flipped_bit_in_a_constant_breaks_the_golden_trace():
+    """Of those in A that a step reads, and of an exponential that every softmax takes: that of the best class."""
+    beside = Beside("bp-stash", **SOFTMAX)
+    image, first = beside.pair.image, dict(beside.pair.image.program.initial_state)
+    golden = _trace(beside, first)
+    assert image.constants and len(image.table)
+    for at, byte in enumerate(image.constants):
+        beside.hardware.write("a", image.constants_start + at, np.array([byte ^ 16]))
+        assert _trace(beside, first) != golden, at
+        beside.hardware.write("a", image.constants_start + at, np.array([byte]))
+    beside.hardware.write("table", 0, image.full_table[:1] ^ 1 << 7)
+    assert _trace(beside, first) != golden
+    beside.hardware.write("table", 0, image.full_table[:1])
+    assert _trace(beside, first) == golden
+
+
+@pytest.mark.skipif(not ALL, reason="a minute of compiling; INSITU_TESTS=all runs it")
+def test_the_netlist_for_an_ice40_learns_as_c_does():
+    program = made("etch", "mlp-64-32-10")
+    image = fitted(program, 4, operand_bits=16, fraction=16, positions=False)
+    pair, hardware = Pair(image), Hardware(image.build, "ice40")
+    host = Host(image, hardware)
+    for t in range(20):
+        phase, x, label = pair.sample()
+        for each in (pair.host, host):
+            each.learn(x, label, phase, program.lr, t)
+        assert np.array_equal(hardware.sim.read("w").view(np.int8), pair.machine.w), t
 
 
 def _trace(beside, state):

@@ -20,6 +20,7 @@ PLAIN = {"generator": "register", "softmax": False, "positions": False, "a_words
 BUILDS = {
     "8 lanes": {},
     "4 lanes of 4 bits": {"lanes": 4, "weight_bits": 4, "a_words": 1024},
+    "4 lanes, operands of 16 bits": {"lanes": 4, "operand_bits": 16, "fraction": 16, "a_words": 1024},
     "8 lanes that infer": {"learn": False},
 }
 
@@ -57,7 +58,8 @@ def test_random_nests_do_what_the_executor_does(build):
     learn = build.get("learn", True)
     for seed in range(240):
         kind = (KINDS if learn else FORWARD)[seed % len(KINDS if learn else FORWARD)]
-        words = [*Writer(seed, build.get("lanes", 8), learn).program(kind), isa.encode("END")]
+        writer = Writer(seed, build.get("lanes", 8), learn, build.get("operand_bits", 18))
+        words = [*writer.program(kind), isa.encode("END")]
         label = seed % 16
         cycles = runs(pair.machine, words, label)
         if cycles is None:

@@ -14,11 +14,8 @@ LANES = (4, 8, 16, 32)
 WIDE_FRACTION = 16
 """Fraction bits of a wide result in lane 0's accumulator, whatever S is."""
 
-HIGH = 9
-"""Bits that ``high`` shifts a second factor to the left."""
-
-SCALAR_BITS = 18
-"""Of the shifted scalar and of constants: a multiplier's first operand."""
+BYTE_BITS = 9
+"""Of a byte with its sign, or without one."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,7 @@ class Build:
         lanes: multipliers and accumulators, P.
         fraction: bits S of an accumulator below a result of one byte: the largest shift of a requantization or update.
         address_bits: of a byte of A and of a word of W.
+        operand_bits: of both operands of a multiplier: 18 in an ECP5, 16 in an iCE40.
         weight_bits: of an element of W: 8, or 4 for networks whose weights all have 4 bits.
         generator: ``lfsr``: the host writes a key for every random update; ``register``: two registers run on for ever.
         learn: it can learn; else the instructions and fields marked *learning* do nothing.
@@ -39,6 +37,7 @@ class Build:
     lanes: int = 8
     fraction: int = 24
     address_bits: int = 13
+    operand_bits: int = 18
     weight_bits: int = 8
     generator: str = "lfsr"
     learn: bool = True
@@ -51,6 +50,7 @@ class Build:
     def __post_init__(self) -> None:
         for name, value, known in (
             ("lanes", self.lanes, LANES),
+            ("operand_bits", self.operand_bits, (16, 18)),
             ("weight_bits", self.weight_bits, (4, 8)),
             ("generator", self.generator, ("lfsr", "register")),
             ("fraction", self.fraction, range(WIDE_FRACTION, 25)),
@@ -66,6 +66,11 @@ class Build:
                 f"memories of {self.a_words * self.lanes} bytes and {self.w_words} words do not fit "
                 f"{self.address_bits} bits of address; use more address_bits or less memory"
             )
+
+    @property
+    def high(self) -> int:
+        """Bits that the flag ``high`` shifts a second factor to the left."""
+        return self.operand_bits - BYTE_BITS
 
     @property
     def lane_bits(self) -> int:

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from insitu.backends.engine import cycles, isa
-from insitu.backends.engine.build import HIGH, SCALAR_BITS, WIDE_FRACTION, Build
+from insitu.backends.engine.build import WIDE_FRACTION, Build
 from insitu.backends.engine.isa import A, B, Prologue, To
 from insitu.backends.engine.nest import Ints, Nest, Registers
 from insitu.errors import StepError
@@ -281,11 +281,16 @@ class Machine:
         if ctl["a"] == A.VECTOR:
             return self._vector(nest, ctl["scalar_signed"])
         if ctl["a"] != A.SCALAR:
-            return nest.value("K0" if ctl["a"] == A.K0 else "K1", "value")
+            return self._constant(nest, "K0" if ctl["a"] == A.K0 else "K1")
         byte = self._bytes(nest, *self._issued(nest), ctl["scalar_signed"])
         scalar = np.where(nest.outside, 0, byte << nest.sh["scalar"])
-        _fits("the shifted scalar", scalar, SCALAR_BITS)
+        _fits("the shifted scalar", scalar, self.build.operand_bits)
         return scalar[:, None]
+
+    def _constant(self, nest: Nest, name: str) -> int:
+        value = nest.value(name, "value")
+        _fits(f"the constant {name}", np.array(value), self.build.operand_bits)
+        return value
 
     def _second(self, nest: Nest) -> Ints:
         """Factor b: [issues, P]."""
@@ -296,7 +301,7 @@ class Machine:
             found = self._vector(nest, ctl["vector_signed"])
         else:
             found = self._weights(nest, nest.streams.w, np.arange(nest.issues))
-        return found << HIGH * ctl["high"]
+        return found << self.build.high * ctl["high"]
 
     def _bias(self, nest: Nest) -> Any:
         """What the prologue adds, [results, P]."""
@@ -305,13 +310,14 @@ class Machine:
         high = (p + nest.value("HIOFF")) & nest.mask
         if ctl["prologue"] == Prologue.BIASES:
             low_byte, high_byte = self._vectors(nest, p, starts, 0), self._vectors(nest, high, starts, 1)
-            bias = low_byte * nest.value("K0", "value") + high_byte * nest.value("K1", "value")
-            return bias << HIGH * ctl["high"]
+            bias = low_byte * self._constant(nest, "K0") + high_byte * self._constant(nest, "K1")
+            return bias << self.build.high * ctl["high"]
         if ctl["prologue"] != Prologue.BIAS:
             return np.zeros((1, 1), np.int64)
         value = self._bytes(nest, p, starts, 0) | self._bytes(nest, high, starts, 1) << 8
         value = ~value if ctl["update"] else value
-        _fits("the shifted bias", (value >> 8) << nest.sh["bias"], SCALAR_BITS)
+        for byte in (value >> 8, value & 255):
+            _fits("the shifted bias", byte << nest.sh["bias"], self.build.operand_bits)
         return value[:, None] << nest.sh["bias"] + nest.sh["serial"]
 
     # --- what a nest reads and writes --------------------------------------------------------------------------

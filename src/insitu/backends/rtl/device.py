@@ -21,15 +21,17 @@ def parameters(build: Build) -> Parameters:
 
 
 class Hardware:
-    """A simulated engine; addresses are bytes of A, words of W, instructions, entries of the table.
+    """A simulated engine, or its netlist for a ``family`` of FPGAs.
+
+    Addresses are bytes of A, words of W, instructions, entries of the table.
 
     Attributes:
         sim: the simulation.
         code: what its instruction memory holds: hardware does not let it be read.
     """
 
-    def __init__(self, build: Build) -> None:
-        self.sim = Simulation(parameters(build))
+    def __init__(self, build: Build, family: str | None = None) -> None:
+        self.sim = Simulation(parameters(build), family)
         self.code = np.zeros(self.sim.p.code_words, np.int64)
 
     @property

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from insitu.backends.engine.build import SCALAR_BITS, Build
-
-PRODUCT_BITS = 2 * SCALAR_BITS
+from insitu.backends.engine.build import Build
 
 
 @dataclass(frozen=True)

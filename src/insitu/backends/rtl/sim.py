@@ -54,13 +54,17 @@ def missing() -> str | None:
 class Simulation:
     """An engine with its memories.
 
+    Args:
+        p: its parameters.
+        family: of an FPGA, ``ice40``: the netlist that synthesis makes is simulated, cell by cell; else the source is.
+
     Raises:
         ConfigError: Verilator or a compiler is missing.
     """
 
-    def __init__(self, p: Parameters) -> None:
+    def __init__(self, p: Parameters, family: str | None = None) -> None:
         self.p = p
-        self._library = _library(p)
+        self._library = _library(p, family)
         self._sim = ctypes.c_void_p(self._library.sim_new())
         self._host_words = _host_words(p)
 
@@ -189,7 +193,7 @@ def _pointer(array: npt.NDArray[Any], kind: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _library(p: Parameters) -> ctypes.CDLL:
+def _library(p: Parameters, family: str | None) -> ctypes.CDLL:
     """The compiled engine of these parameters."""
     if (reason := missing()) is not None:
         raise ConfigError(f"the engine cannot be simulated: {reason}")
@@ -197,8 +201,8 @@ def _library(p: Parameters) -> ctypes.CDLL:
     text = tools.rtlil(design, design.ports())
     source = (RUNTIME / "sim.cpp").read_text()
     given = defines(p)
-    key = "\0".join((text, source, *given, *VERILATE, *COMPILE, _version())).encode()
-    path = kept("rtl", ".so", key, lambda target: _build(text, source, given, target))
+    key = "\0".join((family or "", text, source, *given, *VERILATE, *COMPILE, _version())).encode()
+    path = kept("rtl", ".so", key, lambda target: _build(text, family, source, given, target))
     library = ctypes.CDLL(str(path))
     library.sim_new.restype = ctypes.c_void_p
     library.sim_run.restype, library.sim_register.restype = ctypes.c_int64, ctypes.c_uint32
@@ -211,12 +215,15 @@ def defines(p: Parameters) -> tuple[str, ...]:
     return f"-DHOST_WORDS={_host_words(p)}", *(["-DLEARN"] if p.learn else [])
 
 
-def _build(text: str, source: str, given: Sequence[str], target: Path) -> None:
+def _build(text: str, family: str | None, source: str, given: Sequence[str], target: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         (here / "engine.il").write_text(text)
         (here / "sim.cpp").write_text(source)
-        tools.verilog(here / "engine.il", here / "engine.v")
+        if family is None:
+            tools.verilog(here / "engine.il", here / "engine.v")
+        else:
+            tools.gates(here / "engine.il", here / "engine.v", family)
         where = ("--Mdir", str(here / "made"), "--prefix", "Vengine", "--top-module", tools.TOP)
         _command("verilator", *VERILATE, *where, str(here / "engine.v"))
         parts = sorted((here / "made").glob("*.cpp"))
@@ -225,7 +232,8 @@ def _build(text: str, source: str, given: Sequence[str], target: Path) -> None:
         include = _include()
         paths = (f"-I{here / 'made'}", f"-I{include}", f"-I{include / 'vltstd'}")
         made = ("-shared", "-o", str(target), str(whole), str(_runtime()), "-lpthread")
-        _command("g++", *COMPILE, *given, *paths, *made)
+        options = COMPILE if family is None else (*COMPILE, "-O0")  # megabytes of single gates
+        _command("g++", *options, *given, *paths, *made)
 
 
 def _command(*words: str) -> str:

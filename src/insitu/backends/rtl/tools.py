@@ -89,6 +89,21 @@ def synthesize(source: Path, netlist: Path, family: str = "ecp5", top: str = TOP
     return counts
 
 
+def gates(source: Path, target: Path, family: str) -> None:
+    """Verilog of what :func:`synthesize` makes of an RTLIL file, with Yosys's models of the family's cells."""
+    netlist = target.with_suffix(".json")
+    synthesize(source, netlist, family)
+    yosys(f"read_json {netlist}", f"write_verilog -noattr {target}")
+    models = find_spec("pyosys")
+    assert models is not None and models.origin is not None
+    cells = Path(models.origin).parent / "share" / family / "cells_sim.v"
+    target.write_text(f"{WITHOUT_DEFAULTS}\n{cells.read_text()}{target.read_text()}")
+
+
+WITHOUT_DEFAULTS = "`define NO_ICE40_DEFAULT_ASSIGNMENTS"
+"""Verilator knows no default values of inputs; a netlist connects them all."""
+
+
 def comb(cells: Mapping[str, int]) -> int:
     """TRELLIS_COMB that nextpnr makes of ECP5 cells: a LUT, 2 of a carry cell, 4 of a LUT RAM."""
     weights = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}

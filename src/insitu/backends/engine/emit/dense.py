@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 from insitu.backends.engine.actions import Action, matrix_of
-from insitu.backends.engine.build import PRECISION, SCALAR_BITS, WIDE_FRACTION
+from insitu.backends.engine.build import PRECISION, WIDE_FRACTION
 from insitu.backends.engine.emit.elements import cleared, masked
-from insitu.backends.engine.emit.emitter import Emitter, scalar_shift, signed
+from insitu.backends.engine.emit.emitter import Emitter, signed
 from insitu.backends.engine.emit.losses import margin
 from insitu.backends.engine.forms import Grid, Matrix, Planes
 from insitu.backends.engine.isa import CLASSES, A, B, Prologue, To
@@ -61,10 +61,11 @@ def with_biases(em: Emitter, nest: Nest, op: Op, bias: list[Value], scalar: int)
         return
     planes, at = em.planes(bias[0])
     low = scalar + (op.attrs.bias_shift or 0)
-    if low + 8 > SCALAR_BITS - 2:
+    most = em.build.operand_bits - 2
+    if low + 8 > most:
         raise ConfigError(
             f"{op.kind} at {op.where} shifts its bias by {low + 8} bits to the sum's units; the engine shifts it by "
-            f"{SCALAR_BITS - 2}: use an engine of a smaller fraction (now {em.build.fraction}), or other biases"
+            f"{most}: use an engine of a smaller fraction (now {em.build.fraction}), or other biases"
         )
     nest.control["prologue"] = Prologue.BIASES
     nest.starts["p"] = at
@@ -265,7 +266,7 @@ def sum_to_channels_update(em: Emitter, action: Action) -> None:
     op = action.first
     d, bias = op.inputs[0], op.written[0]
     grid, x_at = em.grid(d)
-    scalar, shifts = bias_shifts(em, op, scalar_shift(d))
+    scalar, shifts = bias_shifts(em, op, em.scalar_shift(d))
     em.run(
         bias_update(
             em,
@@ -287,8 +288,8 @@ def bias_shifts(em: Emitter, op: Op, most: int) -> tuple[int, dict[str, int]]:
     """
     k = em.moved(op)
     serial, scalar = min(WIDE_FRACTION, WIDE_FRACTION - k), max(0, -k)
-    if WIDE_FRACTION - serial > 9 or scalar > most:
-        raise em.out_of_range(op, k, -most, 9)
+    if WIDE_FRACTION - serial > em.build.high or scalar > most:
+        raise em.out_of_range(op, k, -most, em.build.high)
     if k > 0 and em.build.generator == "lfsr":
         em.draw(op, 0, lanes=False)
     return scalar, {"serial": serial, "bias": WIDE_FRACTION - serial}

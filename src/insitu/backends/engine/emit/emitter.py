@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from insitu.backends.engine.build import HIGH, SCALAR_BITS, WIDE_FRACTION, Build
+from insitu.backends.engine.build import WIDE_FRACTION, Build
 from insitu.backends.engine.forms import Form, Grid, Kernel, Matrix, Planes
 from insitu.backends.engine.layout import Place, StepLayout
 from insitu.backends.engine.microcode import Code, Nest
@@ -127,18 +127,26 @@ class Emitter:
         """
         stored = STASH * sum(v in self.stashes for v in (factor, other))
         total = self.build.fraction - stored - k
-        most = scalar_shift(factor) - STASH * (factor in self.stashes)
+        most = self.scalar_shift(factor) - STASH * (factor in self.stashes)
         self._fits(op, k)
-        high = int(total >= HIGH)
-        if not 0 <= total - HIGH * high <= most:
-            raise self.out_of_range(op, k, max(k + total - HIGH - most, 0), k + total)
-        return total - HIGH * high, high
+        high = int(total >= self.build.high)
+        left = total - self.build.high * high
+        if not 0 <= left <= most:
+            raise self.out_of_range(op, k, max(k + total - self.build.high - most, 0), k + total)
+        return left, high
 
     def one(self, shift: int = 0) -> tuple[int, int]:
         """K0 and ``high`` by which bytes of V come out multiplied by 2**-shift."""
         total = self.build.fraction - shift
-        high = int(total >= HIGH)
-        return 1 << total - HIGH * high, high
+        high = int(total >= self.build.high)
+        return 1 << total - self.build.high * high, high
+
+    def scalar_shift(self, value: Value) -> int:
+        """How far a scalar can be shifted to the left in an operand."""
+        fmt, bits = value.format, self.build.operand_bits
+        assert isinstance(fmt, Quantized)
+        low, high = span(bits, signed=True)
+        return max(s for s in range(bits) if low <= fmt.least << s and fmt.greatest << s <= high)
 
     def serial(self, op: Op, k: int, wide: bool) -> int:
         """The serial shift of a result that is requantized by k bits."""
@@ -269,11 +277,3 @@ def span(bits: int, signed: bool) -> tuple[int, int]:
 def signed(value: Value) -> int:
     fmt = value.format
     return int(isinstance(fmt, Quantized) and fmt.least < 0)
-
-
-def scalar_shift(value: Value) -> int:
-    """How far a scalar can be shifted to the left in 18 bits."""
-    fmt = value.format
-    assert isinstance(fmt, Quantized)
-    low, high = span(SCALAR_BITS, signed=True)
-    return max(s for s in range(SCALAR_BITS) if low <= fmt.least << s and fmt.greatest << s <= high)

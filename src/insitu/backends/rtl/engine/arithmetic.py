@@ -29,7 +29,7 @@ NEVER = Const(0)
 
 
 def sliced(total: Value, at: int, signed: Value, inverted: Value, none: Value = NEVER) -> Value:
-    """``total >> at`` saturated to 8 bits, with a sign or without, and then inverted bit by bit or not; 0 with ``none``."""
+    """``total >> at`` saturated to 8 bits, with a sign or without, then inverted bit by bit or not; 0 with ``none``."""
     negative, edge, beyond = total[-1], total[at + 7], total[at + 8 : -1]
     above = ~negative & (beyond.any() | (signed & edge))
     below = negative & (~signed | ~(beyond.all() & edge))
@@ -63,12 +63,12 @@ def _filled(
 ) -> Value:
     """A byte: all ones above its range, all zeros below; with bits that are signs where a flag is set; inverted.
 
-    With ``none`` it is 0, by the same look-up tables.
+    With ``none`` and no flag it is 0, by the same look-up tables.
     """
     fixed, fill = above | below | none, (above ^ inverted) & ~none
     bits = [Mux(fixed, fill, bit ^ fill) for bit in body]
     for at, flag in signs.items():
-        bits[at] = Mux(flag & ~none, negative ^ inverted, bits[at])
+        bits[at] = Mux(flag, negative ^ inverted, bits[at])
     return Cat(*bits)
 
 

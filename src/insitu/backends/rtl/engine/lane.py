@@ -5,18 +5,18 @@ from __future__ import annotations
 from amaranth import Cat, Elaboratable, Module, Mux, Signal, signed
 from amaranth.hdl import Value
 
-from insitu.backends.engine.build import HIGH, SCALAR_BITS
+from insitu.backends.engine.build import BYTE_BITS
 from insitu.backends.rtl.engine.arithmetic import begin, sliced, sliced_to
-from insitu.backends.rtl.parameters import PRODUCT_BITS, Parameters
+from insitu.backends.rtl.parameters import Parameters
 
 
 class Steering:
     """What all lanes are told, each in the cycle in which an issue is at that stage.
 
     Attributes:
-        scalar: 18 bits signed, at stage 3.
+        scalar: as wide as an operand, signed, at stage 3.
         take_v, vector, constant, high, sign_a, sign_b: at 3: a is V (dot product); b is V; lane 0's b is 1 or 256; b is
-            times 2**9; V has a sign as a; as b.
+            times 2**``p.high``; V has a sign as a; as b.
         matching, index: at 3: a mask is where V's low bits are the index; else where its bytes are not 0.
         pooling, opens, window: at 4: V takes part in a maximum; it is the first; its index in the window.
         round_word: S bits that sums begin with, at 5.
@@ -25,7 +25,7 @@ class Steering:
     """
 
     def __init__(self, p: Parameters) -> None:
-        self.scalar = Signal(signed(SCALAR_BITS))
+        self.scalar = Signal(signed(p.operand_bits))
         self.take_v, self.vector, self.constant, self.high = Signal(), Signal(), Signal(), Signal()
         self.big = Signal()
         self.sign_a, self.sign_b = Signal(), Signal()
@@ -46,7 +46,7 @@ class Lane(Elaboratable):
         lane_word: in: the lane's random word, S bits; 0 in other nests.
         accumulate, opens: in: a product is added to the sum; it is the sum's first.
         addend: in, first lane: what is added in nests with a serial path.
-        product: out, 36 bits signed, at 5.
+        product: out, two operands wide, signed, at 5.
         total: out: the sum, at 6.
         result: out: 8 bits, at 7.
     """
@@ -58,7 +58,7 @@ class Lane(Elaboratable):
         self.accumulate, self.opens = Signal(), Signal()
         width = p.lane_bits if number else p.wide_bits
         self.addend = Signal(signed(width))
-        self.product = Signal(signed(PRODUCT_BITS), reset_less=True)
+        self.product = Signal(signed(2 * p.operand_bits), reset_less=True)
         self.total = Signal(signed(width), reset_less=True)
         self.result = Signal(8, reset_less=True)
 
@@ -73,22 +73,22 @@ class Lane(Elaboratable):
         return m
 
     def _operands(self, m: Module) -> tuple[Value, Value]:
-        """Both operands of the multiplier, 18 bits signed, at stage 4."""
-        s, v, w = self.s, self.v, self.w
-        a = Signal(signed(SCALAR_BITS), reset_less=True)
+        """Both operands of the multiplier, signed, at stage 4."""
+        s, v, w, up = self.s, self.v, self.w, self.p.high
+        a = Signal(signed(self.p.operand_bits), reset_less=True)
         as_a = Cat(v, v[7] & s.sign_a).as_signed()
         m.d.sync += a.eq(Mux(s.take_v, as_a, s.scalar) if self.p.dot else s.scalar)
-        byte, fill = Signal(HIGH), Signal()
+        byte, fill = Signal(BYTE_BITS), Signal()
         m.d.comb += [byte.eq(Mux(s.vector, Cat(v, v[7] & s.sign_b), Cat(w, w[7]))), fill.eq(byte[-1])]
         if not self.number:
             with m.If(s.constant):
                 m.d.comb += [byte.eq(Mux(s.big, 256, 1)), fill.eq(0)]
-        low, high = Signal(HIGH, reset_less=True), Signal(HIGH, reset_less=True)
-        m.d.sync += high.eq(Mux(s.high, byte, fill.replicate(HIGH)))
+        low, high = Signal(up, reset_less=True), Signal(BYTE_BITS, reset_less=True)
+        m.d.sync += high.eq(Mux(s.high, byte, Cat(byte[up:], fill.replicate(up))))
         with m.If(s.high):
             m.d.sync += low.eq(0)
         with m.Else():
-            m.d.sync += low.eq(byte)
+            m.d.sync += low.eq(byte[:up])
         return a, Cat(low, high).as_signed()
 
     def _sum(self, m: Module) -> None:
@@ -111,10 +111,10 @@ class Lane(Elaboratable):
         """The result, or the largest of a window, or where that lay."""
         if not self.p.pool:
             return value
-        s, top, late = self.s, Signal(signed(HIGH), reset_less=True), Signal(8, reset_less=True)
-        larger = s.pooling & (s.opens | (b[:HIGH].as_signed() > top))
+        s, top, late = self.s, Signal(signed(BYTE_BITS), reset_less=True), Signal(8, reset_less=True)
+        larger = s.pooling & (s.opens | (b[:BYTE_BITS].as_signed() > top))
         with m.If(larger):
-            m.d.sync += top.eq(b[:HIGH].as_signed())
+            m.d.sync += top.eq(b[:BYTE_BITS].as_signed())
         found = top[:8]
         if self.p.has_positions:
             place = Signal(2, reset_less=True)

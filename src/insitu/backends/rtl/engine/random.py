@@ -30,7 +30,7 @@ class Random(Elaboratable):
 
     Attributes:
         shift, bits: in: both registers go on, each with a bit XORed into its lowest: how a host loads them.
-        clear: in: a nest begins: lanes' words are 0; ``save``: register 1's present state is where tiles start again.
+        clear: in: the nest takes no words of lanes, they are 0; ``save``: register 1's present state is where tiles start again.
         load, fresh: in: lanes' words move up by one; the last lane takes a new word, or
             0 past the ragged end of a matrix.
         restart: in: register 1 goes back to where it was saved.
@@ -92,5 +92,8 @@ class Random(Elaboratable):
             m.d.sync += word.eq(Mux(self.wide, wide, following[32 - s :]))
         with m.If(~self.update):
             m.d.sync += word.eq(0)
-            m.d.sync += [word[s - 1].eq(~self.wide), word[WIDE_FRACTION - 1].eq(self.wide)]
+            m.d.sync += [
+                word[WIDE_FRACTION - 1].eq(self.wide),
+                word[s - 1].eq(~self.wide | (s == WIDE_FRACTION)),
+            ]
         m.d.comb += self.round_word.eq(word)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from amaranth import Elaboratable, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 
-from insitu.backends.engine.build import SCALAR_BITS
 from insitu.backends.rtl.engine.arithmetic import shifted
-from insitu.backends.rtl.parameters import PRODUCT_BITS, Parameters
+from insitu.backends.rtl.parameters import Parameters
+
+DOT_BITS = 18
+"""Of a product of two bytes, with a sign."""
 
 
 class SerialPath(Elaboratable):
     """Two stages between a product and lane 0's sum.
 
     Attributes:
-        products: of all lanes, at stage 5; those of a dot product fit into 18 bits.
+        products: of all lanes, at stage 5; those of a dot product fit into ``DOT_BITS``.
         whole: in, at 5: the sum of all products counts; else lane 0's product.
         none: in, at 5: nothing counts.
         amount: in: how far what counts is shifted left, 0 to 31.
@@ -29,17 +32,22 @@ class SerialPath(Elaboratable):
 
     def elaborate(self, _platform: object) -> Module:
         m = Module()
-        taken = Signal(signed(PRODUCT_BITS), reset_less=True)
+        taken = Signal(signed(2 * self.p.operand_bits), reset_less=True)
         m.d.sync += taken.eq(
-            Mux(self.whole, self._tree(), self.products[0]) if self.p.dot else self.products[0]
+            Mux(self.whole, self._tree(m), self.products[0]) if self.p.dot else self.products[0]
         )
         with m.If(self.none):
             m.d.sync += taken.eq(0)
         m.d.sync += self.addend.eq(shifted(taken, self.amount, self.p.wide_bits))
         return m
 
-    def _tree(self) -> Signal:
-        level = [product[:SCALAR_BITS].as_signed() for product in self.products]
+    def _tree(self, m: Module) -> Value:
+        """The sum of all products, adder by adder: kept apart, each is a carry chain, not a compressor of LUTs."""
+        level: list[Value] = [product[:DOT_BITS].as_signed() for product in self.products]
         while len(level) > 1:
-            level = [left + right for left, right in zip(level[::2], level[1::2])]
+            pairs, level = zip(level[::2], level[1::2]), []
+            for left, right in pairs:
+                total = Signal.like(left + right, name="pair", attrs={"keep": 1})
+                m.d.comb += total.eq(left + right)
+                level.append(total)
         return level[0]

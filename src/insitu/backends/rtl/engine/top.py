@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Elaboratable, Module, Mux, Signal, signed
 
-from insitu.backends.engine.build import SCALAR_BITS, WIDE_FRACTION
+from insitu.backends.engine.build import WIDE_FRACTION
 from insitu.backends.engine.isa import To
 from insitu.backends.rtl.engine.arithmetic import shifted, wide_sliced
 from insitu.backends.rtl.engine.configuration import Configuration
@@ -120,7 +120,7 @@ class Engine(Elaboratable):
         shift = c.register["SH"]
         m.d.comb += amount.eq(Mux(at("bias", 3), shift["bias"], shift["scalar"]))
         constant = Mux(at("second", 3), k[1], k[0])
-        m.d.comb += s.scalar.eq(Mux(at("fixed", 3), constant, shifted(scalar, amount, SCALAR_BITS)))
+        m.d.comb += s.scalar.eq(Mux(at("fixed", 3), constant, shifted(scalar, amount, p.operand_bits)))
         told = {"take_v": 3, "vector": 3, "constant": 3, "big": 3, "sign_a": 3, "sign_b": 3}
         m.d.comb += [getattr(s, name).eq(at(name, stage)) for name, stage in told.items()]
         m.d.comb += s.high.eq(c.high)
@@ -156,8 +156,12 @@ class Engine(Elaboratable):
     def _results(self, m: Module) -> None:
         """What is written, and where."""
         p, at, s, c, memories = self.p, self.issue.at, self.steering, self.c, self.memories
-        m.d.comb += [s.signed.eq(c.out_signed), s.pool.eq(c.pool), s.update.eq(c.update if p.learn else 0)]
-        m.d.comb += s.to_w.eq(c.to == To.WEIGHTS)
+        m.d.comb += [
+            s.signed.eq(c.out_signed & ~c.pool),
+            s.pool.eq(c.pool),
+            s.update.eq(c.update if p.learn else 0),
+        ]
+        m.d.comb += s.to_w.eq((c.to == To.WEIGHTS) & ~c.pool)
         m.d.comb += [
             s.pooling.eq(at("valid", 4) & c.pool),
             s.opens.eq(at("opens", 4)),
@@ -226,7 +230,7 @@ class Engine(Elaboratable):
         if self.p.learn:
             m.d.comb += [
                 random.update.eq(c.update),
-                random.clear.eq(control.nest),
+                random.clear.eq(~c.words),
                 random.load.eq(control.load),
                 random.fresh.eq(control.fresh),
                 random.restart.eq(control.load),
