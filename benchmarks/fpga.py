@@ -123,7 +123,7 @@ def compared(
 ) -> dict[str, Any]:
     """Steps of a rule on the RTL and in C, all residents compared after each; then the test set on both.
 
-    With a family of FPGAs, its netlist is simulated. The samples come in the order of the seeded permutation of each epoch.
+    With a family of FPGAs, its netlist is simulated. Samples come in the order of the seeded permutation of each epoch.
     """
     setup = run_of(network, data, rule, lr)
     program = executable(setup, 1)

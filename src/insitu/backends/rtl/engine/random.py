@@ -30,7 +30,8 @@ class Random(Elaboratable):
 
     Attributes:
         shift, bits: in: both registers go on, each with a bit XORed into its lowest: how a host loads them.
-        clear: in: the nest takes no words of lanes, they are 0; ``save``: register 1's present state is where tiles start again.
+        clear: in: the nest takes no words of lanes, they are 0.
+        save: in: register 1's present state is where tiles start again.
         load, fresh: in: lanes' words move up by one; the last lane takes a new word, or
             0 past the ragged end of a matrix.
         restart: in: register 1 goes back to where it was saved.
