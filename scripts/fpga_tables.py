@@ -59,7 +59,7 @@ def steps_table() -> str:
     rows = _stored("steps")
     if not rows:
         return "Not run yet: `python benchmarks/fpga.py steps`.\n"
-    head = "| run | steps | rate | residents and cycles | test accuracy by the RTL | scores | cycles a step |"
+    head = "| run | steps | rate | residents and cycles | test accuracy by the RTL (samples) | scores | cycles a step |"
     lines = [head, "| --- | --- | --- | --- | --- | --- | --- |"]
     for name, row in rows.items():
         if "steps" not in row:
@@ -72,11 +72,26 @@ def steps_table() -> str:
         cycles = row["cycles"]
         span = f"{cycles['least']:,} to {cycles['most']:,}, mean {cycles['mean']:,.0f}"
         same = "equal" if row["scores equal"] else "differ"
-        accuracy = f"{row['accuracy']:.2%}".replace("%", " %")
+        accuracy = f"{row['accuracy']:.2%} ({row['tested']:,})".replace("%", " %")
         lines.append(f"| {name} | {row['steps']:,} | {row['lr']:g} | equal | {accuracy} | {same} | {span} |")
     return "\n".join(lines) + "\n"
 
 
+def ice40_table() -> str:
+    """A row a build of 4 lanes for an iCE40 UP5K, and what that chip has (its data sheet)."""
+    rows = _stored("ice40")
+    if not rows:
+        return "Not run yet: `python benchmarks/fpga.py ice40`.\n"
+    kinds = {"logic cells' LUTs": ("SB_LUT4",), "flip-flops": ("SB_DFF",)}
+    kinds |= {"MAC16": ("SB_MAC16",), "block RAMs of 4 kbit": ("SB_RAM40_4K",)}
+    lines = [f"| build | {' | '.join(kinds)} |", "| --- |" + " --- |" * len(kinds)]
+    for name, row in rows.items():
+        sums = (sum(n for cell, n in row.items() if cell.startswith(start)) for (start,) in kinds.values())
+        lines.append(f"| {name} | " + " | ".join(f"{n:,}" for n in sums) + " |")
+    return "\n".join([*lines, "| an UP5K has | 5,280 | 5,280 | 8 | 30 |"]) + "\n"
+
+
 def parts() -> dict[str, str]:
     """By name of the generated part."""
-    return {"fpga cells": cells_table(), "fpga clocks": clocks_table(), "fpga steps": steps_table()}
+    tables = {"cells": cells_table, "clocks": clocks_table, "steps": steps_table, "ice40": ice40_table}
+    return {f"fpga {name}": table() for name, table in tables.items()}

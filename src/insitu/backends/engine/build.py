@@ -75,7 +75,7 @@ class Build:
     @property
     def lane_bits(self) -> int:
         """Of an accumulator."""
-        return self.fraction + 16
+        return self.fraction + 17
 
     @property
     def wide_bits(self) -> int:
