@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log2, prod
 from typing import Any
 
+from insitu.errors import ConfigError
+from insitu.inputs import bounds
 from insitu.network.graph import INPUT, Layer, Network, chain, with_initial
 from insitu.ops.conv import plane
 from insitu.step.ir import Shape
@@ -30,6 +32,7 @@ class Describe:
         self.layers: list[Layer] = []
         self._shapes: dict[str, Shape] = {INPUT: self.input_shape}
         self._at = INPUT
+        self._parameters = 0
 
     @property
     def shape(self) -> Shape:
@@ -52,10 +55,26 @@ class Describe:
     ) -> str:
         name = name or str(len(self.layers))
         params = more.pop("params", {})
+        self._bounded(shape, params)
         self.layers.append(Layer(name, kind, inputs or (self._at,), tuple(shape), more, params))
         self._shapes[name] = tuple(shape)
         self._at = name
         return name
+
+    def _bounded(self, shape: Shape, params: Mapping[str, Shape]) -> None:
+        """Refuses what is too large, before there are any numbers of it."""
+        self._parameters += sum(map(prod, params.values()))
+        for what, count, bound in (
+            ("layers", len(self.layers) + 1, bounds.LAYERS),
+            ("parameters", self._parameters, bounds.PARAMETERS),
+            ("values in a layer's output", prod(shape), bounds.FEATURES),
+        ):
+            try:
+                bound.check(count)
+            except ValueError as error:
+                raise ConfigError(
+                    f"network {self.name}: {count:,} {what} {error}; use a smaller network"
+                ) from None
 
     def goto(self, name: str) -> None:
         """The next layer reads this value."""

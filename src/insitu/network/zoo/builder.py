@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
-from insitu.errors import ConfigError, NetworkError
-from insitu.inputs import bounds
+from insitu.errors import NetworkError
 from insitu.network.layers import Describe
 from insitu.ops.activations import ACTIVATIONS
 from insitu.step.ir import Shape
@@ -45,7 +42,6 @@ class Sketch(Describe):
         super().__init__(name, input_shape)
         self.options = options
         self._numbers: dict[str, int] = {}
-        self._parameters = 0
 
     def _add(self, kind: str, shape: Shape, *, name: str | None = None, **more: Any) -> str:
         if min(shape) < 1:
@@ -54,23 +50,7 @@ class Sketch(Describe):
                 f"after {self.here!r} ({size_text(self.shape)}) would have no output. Use a larger input, or a "
                 "network with fewer pools such as cnn-16-32"
             )
-        self._bounded(shape, more.get("params", {}))
         return super()._add(kind, shape, name=name or self._next(kind, more), **more)
-
-    def _bounded(self, shape: Shape, params: Mapping[str, Shape]) -> None:
-        """Refuses what is too large, before there are any numbers of it."""
-        self._parameters += sum(map(prod, params.values()))
-        for what, count, bound in (
-            ("layers", len(self.layers) + 1, bounds.LAYERS),
-            ("parameters", self._parameters, bounds.PARAMETERS),
-            ("values in a layer's output", prod(shape), bounds.FEATURES),
-        ):
-            try:
-                bound.check(count)
-            except ValueError as error:
-                raise ConfigError(
-                    f"network {self.name}: {count:,} {what} {error}; use a smaller network"
-                ) from None
 
     def _next(self, kind: str, more: dict[str, Any]) -> str:
         prefix = more["fn"] if kind == "activation" else _PREFIX.get(kind, kind)

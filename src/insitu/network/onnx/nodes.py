@@ -1,0 +1,479 @@
+"""What becomes of each operator: one function an operator, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from insitu.network.onnx.constants import BATCH, ints
+from insitu.network.onnx.draft import FOLD, Constant, Draft, Seen
+from insitu.network.onnx.file import Node, refuse
+from insitu.ops.conv import plane
+
+Make = Callable[[Draft, Node], Seen]
+Pads = tuple[int, int, int, int]
+
+
+# --- layers with weights ---------------------------------------------------------------------------------------
+
+
+def _conv(draft: Draft, node: Node) -> Seen:
+    x, weight = draft.image(node), _weight(draft, node, 1)
+    w = weight.array
+    flat = w.ndim == 3  # (channels, inputs, length): of height 1
+    w = w[:, :, None] if flat else w
+    if w.ndim != 4:
+        raise refuse(node, f"its kernel has shape {list(w.shape)}", "Use Conv1d or Conv2d")
+    strides, dilations = (_two(node.attrs.get(k, [1, 1]), 1) for k in ("strides", "dilations"))
+    pads = _with(x.pads, _pads(draft, node, x, w.shape[2:], strides, dilations))
+    w, padding = _centred(w, pads, dilations)
+    name = draft.named(node, node.inputs[1])
+    geometry = {"stride": strides, "padding": padding, "dilation": dilations}
+    draft.goto(x.layer)
+    bias = draft.constant(node, 2)
+    groups = int(node.attrs.get("group", 1))
+    if w.shape[1] * groups != draft.shape[0]:
+        raise refuse(node, f"it has weights for {w.shape[1] * groups} channels, not {draft.shape[0]}", FOLD)
+    draft.conv(w.shape[0], w.shape[2:], groups=groups, bias=bias is not None, name=name, **geometry)
+    draft.keep(name, weight=w, **({} if bias is None else {"bias": bias.array.reshape(w.shape[0])}))
+    _note_scale(draft, name, weight)
+    return Seen(name, (0, 2) if flat else (0, 1, 2))
+
+
+def _weight(draft: Draft, node: Node, i: int) -> Constant:
+    found = draft.constant(node, i)
+    if found is None:
+        raise refuse(node, "it has no weights", "Export the model again")
+    return found
+
+
+def _note_scale(draft: Draft, name: str, weight: Constant) -> None:
+    if weight.scale is not None:
+        draft.scales[f"{name}.weight"] = weight.scale
+
+
+def _two(n: Any, default: int) -> tuple[int, int]:
+    """(vertical, horizontal); of one number the horizontal one."""
+    values = [int(v) for v in n]
+    return (values[0], values[1]) if len(values) > 1 else (default, values[0])
+
+
+def _pads(draft: Draft, node: Node, x: Seen, kernel: Any, stride: Any, dilation: Any = (1, 1)) -> Pads:
+    """Top, left, bottom, right."""
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        size = draft._shapes[x.layer][1:]
+        sums = [
+            max(0, (-(-size[i] // stride[i]) - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1 - size[i])
+            for i in (0, 1)
+        ]
+        less, more = [n // 2 for n in sums], [n - n // 2 for n in sums]
+        first, last = (less, more) if auto == "SAME_UPPER" else (more, less)
+        return (first[0], first[1], last[0], last[1])
+    given = [int(n) for n in node.attrs.get("pads", [0, 0, 0, 0])]
+    if len(given) == 2:
+        given = [0, given[0], 0, given[1]]
+    if auto == "VALID":
+        given = [0, 0, 0, 0]
+    if min(given) < 0:
+        raise refuse(node, f"it pads by {given}", "Crop the data instead")
+    top, left, bottom, right = given
+    return (top, left, bottom, right)
+
+
+def _with(a: Pads, b: Pads) -> Pads:
+    top, left, bottom, right = (m + n for m, n in zip(a, b))
+    return (top, left, bottom, right)
+
+
+def _centred(w: np.ndarray, pads: Pads, dilation: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int]]:
+    """The same convolution with as much padding on both sides: rows and columns of zeros make up for the difference.
+
+    Out of reach of a dilated kernel unless the difference is a multiple of the dilation; then it raises ``ValueError``.
+    """
+    grown, padding = [(0, 0), (0, 0)], []
+    for i in (0, 1):
+        first, last = pads[i], pads[i + 2]
+        rows, rest = divmod(abs(first - last), dilation[i])
+        if rest:
+            raise ValueError("padding")
+        grown.append((rows, 0) if last > first else (0, rows))
+        padding.append(max(first, last))
+    return np.pad(w, grown), (padding[0], padding[1])
+
+
+def _gemm(draft: Draft, node: Node) -> Seen:
+    if node.attrs.get("transA", 0) or node.attrs.get("beta", 1.0) not in (0.0, 1.0):
+        raise refuse(node, "it transposes its input or scales its bias", "Export a Linear layer")
+    weight = _weight(draft, node, 1)
+    w = weight.array if node.attrs.get("transB", 0) else weight.array.T
+    bias = draft.constant(node, 2) if node.attrs.get("beta", 1.0) else None
+    return _dense(draft, node, weight, w * np.float32(node.attrs.get("alpha", 1.0)), bias)
+
+
+def _matmul(draft: Draft, node: Node) -> Seen:
+    weight = _weight(draft, node, 1)
+    return _dense(draft, node, weight, weight.array.T, None)
+
+
+def _dense(draft: Draft, node: Node, weight: Constant, w_OI: np.ndarray, bias: Constant | None) -> Seen:
+    layer, order = draft.flat(node)
+    if w_OI.ndim != 2 or w_OI.shape[1] != prod(draft._shapes[layer]):
+        raise refuse(
+            node, f"it has weights of shape {list(w_OI.shape)} for {draft._shapes[layer]}", "Export it again"
+        )
+    if order is not None:
+        w_OI = w_OI[:, np.argsort(order)]
+    draft.goto(layer)
+    name = draft.named(node, node.inputs[1])
+    draft.dense(w_OI.shape[0], bias=bias is not None, name=name)
+    b = {} if bias is None else {"bias": np.broadcast_to(bias.array.ravel(), (w_OI.shape[0],))}
+    draft.keep(name, weight=w_OI, **b)
+    _note_scale(draft, name, weight)
+    return Seen(name, (0,))
+
+
+def _batch_norm(draft: Draft, node: Node) -> Seen:
+    x = draft.plain(node)
+    if x.axes[0] != 0 or x.order is not None:
+        raise refuse(node, "its channels are not the first axis", "Export it with channels first")
+    names = ("weight", "bias", "running_mean", "running_var")
+    arrays = {key: _weight(draft, node, i + 1).array.ravel() for i, key in enumerate(names)}
+    name = draft.named(node, node.inputs[1])
+    draft.goto(x.layer)
+    if any(a.shape != draft.shape[:1] for a in arrays.values()):
+        raise refuse(node, "its parameters have another shape than its channels", "Export it again")
+    shapes = {key: a.shape for key, a in arrays.items()}
+    attrs = {"eps": float(node.attrs.get("epsilon", 1e-5)), "momentum": 0.1}
+    draft._add("batch_norm", draft.shape, name=name, params=shapes, **attrs)
+    draft.keep(name, **arrays)
+    return Seen(name, x.axes)
+
+
+# --- constants added to and multiplied with what a layer gives ------------------------------------------------------
+
+
+def _add(draft: Draft, node: Node) -> Seen:
+    if any(isinstance(draft.values[name], Constant) for name in node.inputs):
+        return _affine(draft, node, "add")
+    a, b = draft.plain(node, 0), draft.plain(node, 1)
+    if draft.shape_of(a) != draft.shape_of(b):
+        raise refuse(
+            node, f"it adds shapes {draft.shape_of(a)} and {draft.shape_of(b)}", "Make both shapes equal"
+        )
+    orders = [np.arange(0) if v.order is None else v.order for v in (a, b)]
+    if a.axes != b.axes or not np.array_equal(*orders):
+        raise refuse(node, "its operands have different orders of axes", "Add maps of one order")
+    return replace(a, layer=draft.add(a.layer, b.layer, name=draft.named(node, "")))
+
+
+def _affine(draft: Draft, node: Node, how: str) -> Seen:
+    """A constant per channel (or one for all) becomes part of the weighted layer before."""
+    i = next(i for i, name in enumerate(node.inputs) if isinstance(draft.values[name], Seen))
+    x, constant = draft.plain(node, i), draft.constant(node, 1 - i)
+    layer = draft.sole_owner(node, i)
+    if constant is None or layer is None or (i == 1 and how in ("sub", "div")):
+        raise refuse(node, "its constant does not stand right behind a weighted layer", FOLD)
+    per = _per_channel(draft, node, x, constant.array.astype(np.float32), layer.params["weight"][0])
+    w, b = (draft.arrays.get(layer.param(s)) for s in ("weight", "bias"))
+    assert w is not None
+    b = np.zeros(len(per), np.float32) if b is None else b
+    if how in ("mul", "div"):
+        gain = per if how == "mul" else 1 / per
+        draft.keep(layer.name, weight=w * gain.reshape(-1, *[1] * (w.ndim - 1)), bias=b * gain)
+    else:
+        draft.keep(layer.name, bias=b + per if how == "add" else b - per)
+    draft.replace(replace(layer, params={**layer.params, "bias": per.shape}))
+    return x
+
+
+def _per_channel(draft: Draft, node: Node, x: Seen, array: np.ndarray, channels: int) -> np.ndarray:
+    if array.size == 1:
+        return np.full(channels, array.ravel()[0])
+    rank = len(x.axes) + 1
+    shape = (*[1] * (rank - array.ndim), *array.shape)
+    at = x.axes.index(0) + 1
+    if len(shape) != rank or x.order is not None or prod(shape) != shape[at] or shape[at] != channels:
+        raise refuse(node, f"its constant of shape {list(array.shape)} is not one per channel", FOLD)
+    return array.ravel()
+
+
+# --- activation functions --------------------------------------------------------------------------------------
+
+
+def _function(draft: Draft, node: Node, *, fn: str) -> Seen:
+    return draft.elementwise(draft.plain(node), "activation", node, fn=fn)
+
+
+def _leaky(draft: Draft, node: Node) -> Seen:
+    slope = float(node.attrs.get("alpha", 0.01))
+    return draft.elementwise(draft.plain(node), "activation", node, fn="leaky_relu", slope=slope)
+
+
+def _clip(draft: Draft, node: Node) -> Seen:
+    low, high = (_bound(draft, node, i, key) for i, key in ((1, "min"), (2, "max")))
+    fn = CLIPS.get((low, high))
+    if fn is None:
+        ranges = ", ".join(f"{a:g} to {b:g}" for a, b in CLIPS)
+        raise refuse(node, f"it clips to {low:g} ... {high:g}", f"Use one of the ranges {ranges}")
+    return _function(draft, node, fn=fn)
+
+
+CLIPS = {(-1.0, 1.0): "hardtanh", (0.0, float("inf")): "relu"}
+"""Functions that clip to a range."""
+
+
+def _bound(draft: Draft, node: Node, i: int, key: str) -> float:
+    default = float("-inf") if key == "min" else float("inf")
+    if key in node.attrs:
+        value = float(node.attrs[key])
+    else:
+        found = draft.constant(node, i)
+        value = default if found is None else float(found.array.reshape(()))
+    return default if abs(value) >= 3e38 else value
+
+
+# --- pools -----------------------------------------------------------------------------------------------------
+
+
+def _pool(draft: Draft, node: Node, *, kind: str) -> Seen:
+    x = draft.image(node)
+    kernel = _two(node.attrs["kernel_shape"], 1)
+    stride = _two(node.attrs.get("strides", [1, 1]), 1)
+    if any(n != 1 for n in node.attrs.get("dilations", [1])):
+        raise refuse(node, "its window is dilated", "Use a pool without dilation")
+    pads = _with(x.pads, _pads(draft, node, x, kernel, stride))
+    _check_pads(draft, node, x, pads, kernel, stride, kind)
+    draft.goto(x.layer)
+    name = draft._pool(kind, kernel, stride, pads[:2], draft.named(node, ""))
+    return Seen(name, x.axes)
+
+
+def _check_pads(draft: Draft, node: Node, x: Seen, pads: Pads, kernel: Any, stride: Any, kind: str) -> None:
+    """The same on both sides, or more behind than any window comes to."""
+    size = draft._shapes[x.layer][1:]
+    for i in (0, 1):
+        whole = size[i] + pads[i] + pads[i + 2] - kernel[i]
+        count = (-(-whole // stride[i]) if node.attrs.get("ceil_mode", 0) else whole // stride[i]) + 1
+        if count != plane(size[i], kernel[i], stride[i], pads[i]):
+            raise refuse(
+                node,
+                f"its windows do not fit: padding {list(pads)} of {list(size)}",
+                "Pad the same on both sides and use ceil_mode=False, or crop the data",
+            )
+    if kind == "avg_pool" and any(pads) and not (node.attrs.get("count_include_pad", 0) or any(x.pads)):
+        raise refuse(node, "it does not count its padding", "Use count_include_pad=True or no padding")
+    if kind == "max_pool" and any(x.pads):
+        raise refuse(node, "it reads a map padded with zeros", "Use the padding of the pool itself")
+
+
+def _global(draft: Draft, node: Node, *, kind: str) -> Seen:
+    x = draft.image(node)
+    if any(x.pads):
+        raise refuse(node, "it reads a padded map", "Pad right before a Conv")
+    draft.goto(x.layer)
+    size = draft.shape[1:]
+    return Seen(draft._pool(kind, size, size, 0, draft.named(node, "")), x.axes)
+
+
+def _mean(draft: Draft, node: Node) -> Seen:
+    x = draft.plain(node)
+    axes = ints(node, "axes", draft.constant(node, 1))
+    rank = len(x.axes) + 1
+    over = {x.axes[a % rank - 1] for a in (axes or []) if a % rank}
+    shape = draft._shapes[x.layer]
+    wanted = {a for a in range(1, len(shape)) if shape[a] > 1}
+    if len(shape) != 3 or not wanted <= over or 0 in over or len(over) != len(axes):
+        raise refuse(node, f"its mean over axes {axes} is not that of a map", "Use GlobalAveragePool")
+    draft.goto(x.layer)
+    name = draft._pool("avg_pool", shape[1:], shape[1:], 0, draft.named(node, ""))
+    kept = x.axes if node.attrs.get("keepdims", 1) else tuple(a for a in x.axes if a not in over)
+    return Seen(name, kept)
+
+
+# --- the same numbers in another form --------------------------------------------------------------------------
+
+
+def _same(draft: Draft, node: Node) -> Seen:
+    return draft.value(node)
+
+
+def _quantized(draft: Draft, node: Node) -> Seen:
+    x, scale, zero = draft.value(node), draft.constant(node, 1), draft.constant(node, 2)
+    if scale is not None and scale.array.size == 1:
+        draft.scales[x.layer] = (scale.array, np.zeros((), int) if zero is None else zero.array)
+    return x
+
+
+def _dropout(draft: Draft, node: Node) -> Seen:
+    ratio = draft.constant(node, 1)
+    p = float(node.attrs.get("ratio", 0.5 if ratio is None else ratio.array.reshape(())))
+    return draft.elementwise(draft.plain(node), "dropout", node, p=p) if p > 0 else draft.value(node)
+
+
+def _softmax(draft: Draft, node: Node) -> Seen:
+    if node.outputs[0] != draft.graph.output:
+        raise refuse(node, "it is not the end of the network", "Attention has no layer; use convolutions")
+    draft.notes.append(f"the last {node.op} is left out: the loss has it")
+    return draft.plain(node)
+
+
+def _transpose(draft: Draft, node: Node) -> Seen:
+    x = draft.plain(node)
+    perm = [int(n) for n in node.attrs.get("perm", range(len(x.axes), -1, -1))]
+    if perm[0] != 0 or x.order is not None:
+        raise refuse(node, "it moves the batch or a flat vector", "Keep the batch as the first axis")
+    return replace(x, axes=tuple(x.axes[p - 1] for p in perm[1:]))
+
+
+def _squeeze(draft: Draft, node: Node) -> Seen:
+    x = draft.plain(node)
+    rank = len(x.axes) + 1
+    shape = (BATCH, *draft.shape_of(x))
+    axes = ints(node, "axes", draft.constant(node, 1), [i for i in range(rank) if shape[i] == 1])
+    gone = {a % rank for a in axes}
+    if any(shape[a] != 1 for a in gone) or len(gone) == len(x.axes):
+        raise refuse(node, f"axes {axes} of {list(shape)} are not all of size 1", "Flatten it instead")
+    return replace(x, axes=tuple(a for i, a in enumerate(x.axes, 1) if i not in gone))
+
+
+def _unsqueeze(draft: Draft, node: Node) -> Seen:
+    x, axes = draft.plain(node), ints(node, "axes", draft.constant(node, 1))
+    rank = len(x.axes) + 1 + len(axes)
+    new = {a % rank for a in axes}
+    if 0 in new or x.order is not None or rank > 5:
+        raise refuse(node, "it adds an axis before the batch, or to a vector in another order", FOLD)
+    rest = iter(x.axes)
+    return replace(x, axes=tuple(-1 if i in new else next(rest) for i in range(1, rank)))
+
+
+def _flatten(draft: Draft, node: Node) -> Seen:
+    x = draft.plain(node)
+    if node.attrs.get("axis", 1) not in (1, -len(x.axes)):
+        raise refuse(node, "it flattens other axes than those of a sample", "Use axis=1")
+    return draft.flattened(node, x)
+
+
+def _reshape(draft: Draft, node: Node) -> Seen:
+    x, target = draft.plain(node), draft.constant(node, 1)
+    asked = node.attrs.get("shape") if target is None else [int(n) for n in target.array]
+    before = draft.shape_of(x)
+    after = _resolved(node, asked, before)
+    if after == before:
+        return x
+    if len(after) == 1:
+        return draft.flattened(node, x)
+    if len(before) == 1 and len(after) in (2, 3) and x.order is None:
+        return _as_map(draft, node, draft.flattened(node, x).layer, after)
+    if [n for n in after if n > 1] == [n for n in before if n > 1] and x.order is None:
+        kept = iter([a for a, n in zip(x.axes, before) if n > 1])
+        return replace(x, axes=tuple(next(kept) if n > 1 else -1 for n in after))
+    raise refuse(node, f"it makes {list(after)} of {list(before)} per sample", "Only flatten a map")
+
+
+def _resolved(node: Node, asked: Any, before: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape per sample; the first number of the target stands for the batch."""
+    if not asked or len(asked) < 2:
+        raise refuse(node, f"its target {asked} has no batch", "Keep the batch as the first axis")
+    rest = [before[i] if n == 0 and i < len(before) else n for i, n in enumerate(asked[1:])]
+    known = prod(n for n in rest if n != -1)
+    if rest.count(-1) == 1 and known and prod(before) % known == 0:
+        rest[rest.index(-1)] = prod(before) // known
+    if prod(rest) != prod(before) or min(rest) < 1:
+        raise refuse(node, f"its target {asked} does not keep the batch", "Keep the batch as the first axis")
+    return tuple(rest)
+
+
+def _as_map(draft: Draft, node: Node, layer: str, shape: tuple[int, ...]) -> Seen:
+    """A vector as a map: (channels, height, width), or (height, width, 1), which has the same order."""
+    last = draft.transposed(node.outputs[0])
+    if last and shape[-1] != 1:
+        raise refuse(node, f"it makes a map {list(shape)}, channels last", "Give the data as a map")
+    if last:
+        canonical, axes = (1, *shape[:-1]), (*range(1, len(shape)), 0)
+    else:
+        canonical, axes = shape, tuple(range(len(shape)))
+    if len(canonical) == 2:  # of height 1
+        canonical, axes = (canonical[0], 1, canonical[1]), tuple(2 if a == 1 else a for a in axes)
+    draft.goto(layer)
+    return Seen(draft._add("reshape", canonical, name=draft.named(node, "")), axes)
+
+
+def _pad(draft: Draft, node: Node) -> Seen:
+    x = draft.image(node)
+    given = [int(n) for n in ints(node, "pads", draft.constant(node, 1))]
+    value = draft.constant(node, 2)
+    number = node.attrs.get("value", 0.0 if value is None else float(value.array.reshape(())))
+    half, rank = len(given) // 2, len(x.axes) + 1
+    if node.attrs.get("mode", "constant") != "constant" or number != 0 or half != rank:
+        raise refuse(node, "it pads with something else than zeros", "Pad with zeros")
+    by_axis = {x.axes[i - 1]: (given[i], given[i + half]) for i in range(1, rank)}
+    if given[0] or given[half] or any(by_axis.get(0, (0, 0))) or min(given) < 0:
+        raise refuse(node, f"it pads by {given}, not a map by zeros around it", "Pad height and width only")
+    (top, bottom), (left, right) = by_axis.get(1, (0, 0)), by_axis.get(2, (0, 0))
+    return replace(x, pads=_with(x.pads, (top, left, bottom, right)))
+
+
+def shape_constant(draft: Draft, node: Node) -> Constant | None:
+    """The shape of a tensor; the batch is 0, which a reshape reads as *as before*."""
+    if node.op != "Shape":
+        return None
+    return Constant(np.array([BATCH, *draft.shape_of(draft.value(node))], np.int64))
+
+
+TABLE: dict[str, Make] = {
+    "Conv": _conv,
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "BatchNormalization": _batch_norm,
+    "Add": _add,
+    "Sub": partial(_affine, how="sub"),
+    "Mul": partial(_affine, how="mul"),
+    "Div": partial(_affine, how="div"),
+    "Relu": partial(_function, fn="relu"),
+    "Tanh": partial(_function, fn="tanh"),
+    "Sigmoid": partial(_function, fn="sigmoid"),
+    "LeakyRelu": _leaky,
+    "Clip": _clip,
+    "MaxPool": partial(_pool, kind="max_pool"),
+    "AveragePool": partial(_pool, kind="avg_pool"),
+    "GlobalAveragePool": partial(_global, kind="avg_pool"),
+    "GlobalMaxPool": partial(_global, kind="max_pool"),
+    "ReduceMean": _mean,
+    "Flatten": _flatten,
+    "Reshape": _reshape,
+    "Transpose": _transpose,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+    "Pad": _pad,
+    "Dropout": _dropout,
+    "Softmax": _softmax,
+    "LogSoftmax": _softmax,
+    "Identity": _same,
+    "Cast": _same,
+    "QuantizeLinear": _quantized,
+    "DequantizeLinear": _same,
+}
+
+_RECURRENT = "Use Conv over time in place of recurrent layers"
+_QDQ = "Quantize it in the QDQ form: quantize_static(..., quant_format=QuantFormat.QDQ)"
+WITHOUT = {
+    "LSTM": _RECURRENT,
+    "GRU": _RECURRENT,
+    "RNN": _RECURRENT,
+    "Attention": "Use Conv in place of attention",
+    "QLinearConv": _QDQ,
+    "QLinearMatMul": _QDQ,
+    "ConvInteger": _QDQ,
+    "MatMulInteger": _QDQ,
+    "DynamicQuantizeLinear": _QDQ,
+    "HardSwish": "Use Relu",
+    "Gelu": "Use Relu",
+    "Elu": "Use LeakyRelu",
+}
+"""What to use in place of an operator that has no layer."""
