@@ -213,6 +213,7 @@ def parts() -> dict[str, str]:
     import engine_tables
     import fpga_tables
     import hardware_tables
+    import onnx_tables
 
     tables = {
         f"reproduction {n}": reproduction_table(n)
@@ -231,7 +232,14 @@ def parts() -> dict[str, str]:
         "grid grid-mnist": grid_table("grid-mnist"),
         "grid grid-fashion": grid_table("grid-fashion"),
     }
-    return own | hardware_tables.parts() | engine_tables.parts() | fpga_tables.parts() | tables
+    return (
+        own
+        | hardware_tables.parts()
+        | engine_tables.parts()
+        | fpga_tables.parts()
+        | onnx_tables.parts()
+        | tables
+    )
 
 
 def filled(text: str, made: dict[str, str]) -> str:

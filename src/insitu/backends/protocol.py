@@ -34,6 +34,7 @@ GROUP = "insitu.backends"
 BUILTIN = {
     "c": "insitu.backends.c.backend:C",
     "microcode": "insitu.backends.engine.backend:Microcode",
+    "onnx": "insitu.backends.onnx.backend:Onnx",
     "rtl": "insitu.backends.rtl.backend:Rtl",
 }
 """Backends of this package: a folder and a line here; nothing is imported before it is asked for."""

@@ -87,6 +87,17 @@ def test_a_quantized_graph_has_its_weights_and_scales(tmp_path: Path) -> None:
     assert quantized[-1] in found.scales and found.scales[quantized[-1]][0] == 1 / 16
 
 
+def test_words_from_zero_on_are_a_relu(tmp_path: Path) -> None:
+    quantized = [
+        node("QuantizeLinear", ["a", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    constants = {"w": W, "s": np.float32(0.25)}
+    for zero, kinds in ((np.uint8(0), ["conv2d", "activation"]), (np.uint8(128), ["conv2d"])):
+        found = loaded(graph((3, 2, 5, 5), [conv("a"), *quantized], constants | {"z": zero}), tmp_path)
+        assert [x.kind for x in found.network.layers] == kinds
+
+
 # --- single operators ------------------------------------------------------------------------------------------
 
 

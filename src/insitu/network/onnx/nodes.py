@@ -304,9 +304,15 @@ def _same(draft: Draft, node: Node) -> Seen:
 
 
 def _quantized(draft: Draft, node: Node) -> Seen:
-    x, scale, zero = draft.value(node), draft.constant(node, 1), draft.constant(node, 2)
+    """Notes the scale; words that begin at 0 stand for a ReLU, which quantizers leave out."""
+    x, scale, given = draft.value(node), draft.constant(node, 1), draft.constant(node, 2)
+    zero = np.zeros((), np.uint8) if given is None else given.array
+    kind = next((layer.kind for layer in draft.layers if layer.name == x.layer), "input")
+    rectifies = zero.dtype.kind in "iu" and zero.size == 1 and zero == np.iinfo(zero.dtype).min
+    if rectifies and kind in ("dense", "conv2d", "batch_norm", "add"):
+        x = draft.elementwise(draft.plain(node), "activation", node, fn="relu")
     if scale is not None and scale.array.size == 1:
-        draft.scales[x.layer] = (scale.array, np.zeros((), int) if zero is None else zero.array)
+        draft.scales[x.layer] = (scale.array, zero)
     return x
 
 

@@ -1,0 +1,27 @@
+"""The tables of docs/onnx.md: which operators of ONNX are read, and which ops of a forward pass are written."""
+
+from __future__ import annotations
+
+from insitu.backends.onnx.kinds import KINDS
+from insitu.network.onnx.nodes import CLIPS, TABLE, WITHOUT
+
+
+def onnx_read() -> str:
+    """Operators that the reader takes."""
+    clips = ", ".join(f"{low:g} to {high:g}" for low, high in CLIPS)
+    return f"{', '.join(f'`{op}`' for op in sorted(TABLE))}. `Clip` to {clips}.\n"
+
+
+def onnx_refused() -> str:
+    """Operators that are refused with an own remedy."""
+    rows = "".join(f"| `{op}` | {remedy} |\n" for op, remedy in sorted(WITHOUT.items()))
+    return "| operator | what to use |\n| --- | --- |\n" + rows
+
+
+def onnx_written() -> str:
+    """Ops that the export takes."""
+    return ", ".join(f"`{kind}`" for kind in sorted(KINDS)) + ".\n"
+
+
+def parts() -> dict[str, str]:
+    return {"onnx read": onnx_read(), "onnx refused": onnx_refused(), "onnx written": onnx_written()}
