@@ -21,8 +21,10 @@ from insitu.cli.options import (
     Options,
     Out,
     OutFile,
+    Pointed,
     Quiet,
     Trust,
+    asked,
     console,
     deliver,
     emit,
@@ -39,7 +41,6 @@ if TYPE_CHECKING:
     from insitu.experiment.impact import Impact
     from insitu.hardware.stability import Claim
 
-Network = Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,21 +55,23 @@ Precisions = Annotated[
 ]
 Rules = Annotated[str | None, typer.Option("--rule", help="Learning rules, comma-separated.")]
 BatchSize = Annotated[
-    int,
-    typer.Option("--batch", min=1, max=bounds.BATCH.value, help="Samples per step; 1 is on-line learning."),
+    int | None,
+    typer.Option(
+        "--batch", min=1, max=bounds.BATCH.value, help="Samples per step; default: 1, on-line learning."
+    ),
 ]
 
 
 def cost(
-    network: Network,
+    network: Pointed,
     rule: Rules = None,
     precision: Precisions = None,
     target: Targets = None,
-    batch: BatchSize = 1,
+    batch: BatchSize = None,
     norm: Norm = None,
     option: Options = None,
-    optimizer: Annotated[str, typer.Option()] = "sgd",
-    loss: Annotated[str, typer.Option()] = "xent",
+    optimizer: Annotated[str | None, typer.Option(help="Default: sgd.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Default: xent.")] = None,
     activation: Activation = None,
     triggers: Annotated[
         str | None,
@@ -94,6 +97,7 @@ def cost(
         typer.Option("--accuracy", min=0, max=1, help="With --results: the accuracy to reach, a fraction."),
     ] = None,
     jobs: Jobs = 1,
+    trust: Trust = False,
     out: Out = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -107,14 +111,14 @@ def cost(
     """
     from insitu.experiment.design_program import ask_names, with_triggers
 
-    points = _points(
-        network, rule, precision, target, batch, norm, option, optimizer, loss, activation, sweep
-    )
-    points = [replace(p, input_shape=shape(input), classes=classes) for p in points]
+    given = {"batch": batch, "norm": norm_of(norm), "optimizer": optimizer, "loss": loss}
+    given |= {"activation": activation, "input_shape": shape(input), "classes": classes}
+    points = _points(asked(network, given, trust=trust), rule, precision, target, option, sweep=sweep)
     if results is not None and triggers is not None:
         raise ConfigError("--results takes the shares that its runs have counted; leave out --triggers")
     if results is not None:
-        _to_accuracy(results, accuracy, sorted({p.target for p in points}), network, out, as_json, quiet)
+        where = sorted({p.target for p in points})
+        _to_accuracy(results, accuracy, where, points[0].network, out, as_json, quiet)
         return
     ask_names(points)
     if triggers is not None:
@@ -126,20 +130,22 @@ def cost(
 
 
 def _points(
-    network: str, rule: str | None, precision: list[str] | None, target: list[str] | None, batch: int, norm: str | None,
-    option: list[str] | None, optimizer: str, loss: str, activation: str | None, sweep: bool,
+    base: DesignPoint, rule: str | None, precision: list[str] | None, target: list[str] | None,
+    option: list[str] | None, *, sweep: bool,
 ) -> list[DesignPoint]:  # fmt: skip
     from insitu.cli.recipe import words
-    from insitu.experiment.design_point import DesignPoint
     from insitu.hardware.target import names
     from insitu.passes.precision import NAMED
     from insitu.rules import RULES
 
-    targets = _split(target) or (list(names()) if sweep else ["stm32l4r5"])
-    precisions = _split(precision) or (["float32", *NAMED] if sweep else ["float32"])
-    rules = words(rule) or (list(RULES) if sweep else ["bp"])
+    targets = _split(target) or (list(names()) if sweep else [base.target])
+    precisions = _split(precision) or (["float32", *NAMED] if sweep else [base.precision])
+    rules = words(rule) or (list(RULES) if sweep else [base.rule])
+    options = options_of(option)
     return [
-        DesignPoint(network, r, p, t, batch, norm_of(norm), options_of(option), optimizer, loss, activation)
+        replace(
+            base, rule=r, precision=p, target=t, options=options or (base.options if r == base.rule else ())
+        )
         for r, p, t in product(rules, precisions, targets)
     ]
 
@@ -256,12 +262,7 @@ def _to_accuracy(
 
 
 def check(
-    what: Annotated[
-        str,
-        typer.Argument(
-            help="A run folder, a configuration (.yaml), a network of the zoo, or file.py:function."
-        ),
-    ],
+    what: Pointed,
     rule: Rules = None,
     precision: Precisions = None,
     target: Targets = None,

@@ -19,8 +19,11 @@ from insitu.cli.options import (
     Norm,
     Options,
     OutFile,
+    Pointed,
     PrecisionName,
     Quiet,
+    Trust,
+    asked,
     console,
     deliver,
     deliver_table,
@@ -31,6 +34,7 @@ from insitu.cli.options import (
 )
 from insitu.errors import ConfigError, StepError
 from insitu.inputs import bounds
+from insitu.inputs.foreign import is_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,12 +136,12 @@ def list_recipes(out: OutFile = None, quiet: Quiet = False, as_json: Json = Fals
 
 @show_app.command("step")
 def show_step(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")],
-    rule: Annotated[str, typer.Option(help="A learning rule.")] = "bp",
-    batch: Annotated[int, typer.Option(min=1, max=bounds.BATCH.value)] = 1,
+    network: Pointed,
+    rule: Annotated[str | None, typer.Option(help="A learning rule; default: bp.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, max=bounds.BATCH.value, help="Default: 1.")] = None,
     eager: Annotated[bool, typer.Option("--eager/--fused", help="As emitted, or as executed.")] = False,
-    optimizer: Annotated[str, typer.Option()] = "sgd",
-    loss: Annotated[str, typer.Option()] = "xent",
+    optimizer: Annotated[str | None, typer.Option(help="Default: sgd.")] = None,
+    loss: Annotated[str | None, typer.Option(help="Default: xent.")] = None,
     precision: PrecisionName = None,
     option: Options = None,
     activation: Activation = None,
@@ -145,6 +149,7 @@ def show_step(
     phase: Annotated[int, typer.Option(min=0, help="Of a rule with a schedule.")] = 0,
     input: InputShape = None,
     classes: Classes = None,
+    trust: Trust = False,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -153,36 +158,33 @@ def show_step(
 
     Example: insitu show step lenet5 --rule etch --option limit=64 --activation relu --precision edge-latent-free-8
     """
-    from insitu.experiment.design_point import DesignPoint
     from insitu.experiment.design_program import program
     from insitu.passes import lower
 
-    size, options = shape(input), options_of(option)
-    point = DesignPoint(
-        network, rule, precision or "float32", "", batch, norm_of(norm), options, optimizer, loss, activation,
-        input_shape=size, classes=classes,
-    )  # fmt: skip
+    given = _given(rule, precision, option, loss, activation, norm, input, classes)
+    point = asked(network, {**given, "batch": batch, "optimizer": optimizer}, trust=trust)
     steps = program(point).eager
     if phase >= len(steps):
-        raise ConfigError(f"--phase {phase}: {rule} has phases 0 to {len(steps) - 1} on {network}")
+        raise ConfigError(f"--phase {phase}: {point.rule} has phases 0 to {len(steps) - 1} on {network}")
     step = lower(steps[phase], "eager" if eager else "fused")
     deliver(_step_json(step) if as_json else _step_text(step), out=out, quiet=quiet)
 
 
 @show_app.command("microcode")
 def show_microcode(
-    network: Annotated[str, typer.Argument(help="A network of the zoo, or file.py:function.")],
-    rule: Annotated[str, typer.Option(help="A learning rule.")] = "etch",
+    network: Pointed,
+    rule: Annotated[str | None, typer.Option(help="A learning rule; default: etch.")] = None,
     lanes: Annotated[int, typer.Option(help="Products of a cycle: 4, 8, 16 or 32.")] = 8,
     lr: Annotated[float, typer.Option(help="Learning rate: the shifts of updates follow from it.")] = 0.01,
     words: Annotated[bool, typer.Option("--words", help="Every instruction as well.")] = False,
     precision: PrecisionName = None,
     option: Options = None,
-    loss: Annotated[str, typer.Option()] = "xent",
-    activation: Activation = "relu",
+    loss: Annotated[str | None, typer.Option(help="Default: xent.")] = None,
+    activation: Annotated[str | None, typer.Option(help="Of all hidden layers; default: relu.")] = None,
     norm: Norm = None,
     input: InputShape = None,
     classes: Classes = None,
+    trust: Trust = False,
     out: OutFile = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -192,18 +194,29 @@ def show_microcode(
     Example: insitu show microcode mlp-64-32-10 --rule etch
     """
     from insitu.backends.protocol import find
-    from insitu.experiment.design_point import DesignPoint
+    from insitu.experiment.described import configuration
     from insitu.experiment.design_program import program
 
     backend = find("microcode")
-    point = DesignPoint(
-        network, rule, precision or backend.precision, "", 1, norm_of(norm), options_of(option), loss=loss,
-        activation=activation, input_shape=shape(input), classes=classes,
-    )  # fmt: skip
+    if configuration(network) is None:
+        rule, precision = rule or "etch", precision or backend.precision
+        activation = activation or ("relu" if not is_file(network) else None)
+    given = _given(rule, precision, option, loss, activation, norm, input, classes)
+    point = asked(network, {**given, "batch": 1}, trust=trust)
     text = backend.listing(replace(program(point), lr=lr), lanes, words)
-    asked = {"network": network, "rule": rule, "lanes": lanes, "lr": lr, "precision": point.precision}
-    told = json.dumps(asked | {"lines": text.splitlines()}, indent=1)
-    deliver(told if as_json else text, out=out, quiet=quiet)
+    told = {"network": network, "rule": point.rule, "lanes": lanes, "lr": lr, "precision": point.precision}
+    shown = json.dumps(told | {"lines": text.splitlines()}, indent=1)
+    deliver(shown if as_json else text, out=out, quiet=quiet)
+
+
+def _given(
+    rule: str | None, precision: str | None, option: list[str] | None, loss: str | None, activation: str | None,
+    norm: str | None, input: str | None, classes: int | None,
+) -> dict[str, Any]:  # fmt: skip
+    """What the flags of a step say, as fields of a design point."""
+    options = options_of(option) or None
+    given = {"rule": rule, "precision": precision, "options": options, "loss": loss, "activation": activation}
+    return given | {"norm": norm_of(norm), "input_shape": shape(input), "classes": classes}
 
 
 def _memory(step: Step) -> tuple[int, dict[str, int]]:

@@ -11,12 +11,14 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from insitu.cli.trust import ask_of
 from insitu.errors import ConfigError
 from insitu.inputs import bounds
 
@@ -24,6 +26,12 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from insitu.experiment.design_point import DesignPoint
+
+Pointed = Annotated[
+    str,
+    typer.Argument(help="A network of the zoo, file.py:function, a run folder, or a configuration (.yaml)."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout; logs on stderr.")]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="No progress or notes: the result and errors only.")
@@ -224,6 +232,23 @@ def norm_of(given: str | None) -> str | None:
     if given is not None and given not in NORMS:
         raise ConfigError(f"--norm {given!r} is unknown; use one of {', '.join(NORMS)}")
     return given
+
+
+def asked(what: str, given: dict[str, Any], *, trust: bool) -> DesignPoint:
+    """The design point of a network, a run folder or a configuration, with the flags that were given.
+
+    The options of a run's rule are not those of another rule.
+
+    Raises:
+        ConfigError: a configuration from elsewhere names a network file, and nobody has trusted it.
+    """
+    from insitu.experiment.described import point_of
+
+    ask_of(Path(what), trust)
+    base, fields = point_of(what), {name: value for name, value in given.items() if value is not None}
+    if fields.get("rule", base.rule) != base.rule:
+        fields = {"options": (), **fields}
+    return replace(base, **fields)
 
 
 def options_of(given: list[str] | None) -> tuple[tuple[str, Any], ...]:

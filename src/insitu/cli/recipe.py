@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from insitu.cli.trust import ask, names_network
+from insitu.cli.trust import ask, ask_of, names_network
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,13 +19,31 @@ def words(text: str | None) -> list[str] | None:
     return [word.strip() for word in text.split(",")] if text is not None else None
 
 
-def from_file(model: type[T], path: Path | None, flags: dict[str, Any], sets: list[str] | None) -> T:
+def from_file(
+    model: type[T], path: Path | None, flags: dict[str, Any], sets: list[str] | None, *, trust: bool = False
+) -> T:
     """The checked configuration of a file (or the defaults), then the flags, then ``--set``."""
     from insitu.experiment.config import load, parse
     from insitu.experiment.overrides import apply_flags, apply_sets
 
     raw = load(model, path).model_dump(mode="json", exclude_unset=True) if path else {}
+    flags = of_runs(flags, trust=trust)
     return parse(model, apply_sets(apply_flags(raw, **flags), sets or []), str(path or "the command line"))
+
+
+def of_runs(flags: dict[str, Any], *, trust: bool) -> dict[str, Any]:
+    """The flags with the network of each run folder that they name as a network, and that network's options."""
+    from insitu.experiment.described import networks_of
+
+    key = "networks" if "networks" in flags else "network"
+    given = flags.get(key)
+    names = [given] if isinstance(given, str) else given or []
+    if not any(Path(name).is_dir() for name in names):
+        return flags
+    for name in names:
+        ask_of(Path(name), trust)
+    found, options = networks_of(names)
+    return flags | {key: found if key == "networks" else found[0], "network_options": options}
 
 
 def recipe_config(
@@ -55,6 +73,7 @@ def recipe_config(
         raw = load(model, path).model_dump(mode="json", exclude_unset=True)
     else:
         raw = of_recipe(recipes.find(recipe).compare)
+    flags = of_runs(flags, trust=trust)
     if rules:
         keep_rates = flags.get("optimizer__kind") is None
         raw["rules"] = _pick_rules(rules, raw.get("rules", []), keep_rates=keep_rates)

@@ -99,7 +99,7 @@ def search(
         "data_dir": path_text(data_dir),
     }
     stored = out / "search.yaml" if resume and out and (out / "search.yaml").exists() else None
-    checked = from_file(SearchConfig, config or stored, flags, sets)
+    checked = from_file(SearchConfig, config or stored, flags, sets, trust=trust)
     named = config is None or network is not None or names_network(sets)
     ask([checked.network], f"configuration {config}", named=named, trust=trust)
     with folder_for(out, f"search-{checked.data}", resume=resume) as folder:

@@ -90,7 +90,7 @@ def train(
     if resume:
         asked = any(value is not None for value in flags.values()) or bool(sets)
         config, out = _resumed(config, out, asked)
-    checked = from_file(RunConfig, config, flags, sets)
+    checked = from_file(RunConfig, config, flags, sets, trust=trust)
     named = config is None or network is not None or names_network(sets)
     ask([checked.network], f"configuration {config}", named=named, trust=trust)
     with folder_for(out, f"{checked.rule}-{checked.data}", resume=resume) as folder:

@@ -10,13 +10,11 @@ from typing import Any
 
 from insitu.backends.protocol import find, names, on_reals
 from insitu.errors import ConfigError, InsituError
-from insitu.experiment.config import RunConfig, load
+from insitu.experiment.described import point_of
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.design_program import ask_names, program
 from insitu.experiment.impact import Impact, assess, references
-from insitu.experiment.network_options import billed
 from insitu.hardware.cost import capacity_bytes
-from insitu.network import zoo
 from insitu.rules.facts import unready
 from insitu.rules.protocol import make_rule
 from insitu.step.ir import Op, Shape, Step, Trait
@@ -82,7 +80,7 @@ def check(
         known = ", ".join((*names(), REFERENCE))
         raise ConfigError(f"backend {backend!r} is unknown; use one of {known}")
     given = {"batch": batch, "input_shape": input_shape, "classes": classes}
-    point = replace(_point(what), **{k: v for k, v in given.items() if v})
+    point = replace(point_of(what), target="", **{k: v for k, v in given.items() if v})
     chosen = product(rules or [point.rule], precisions or [point.precision], targets or [""])
     points = [
         replace(
@@ -111,35 +109,6 @@ def _kept(folder: Path, point: DesignPoint) -> Item:
     except InsituError as error:
         return replace(item, refused=str(error))
     return item
-
-
-def _point(what: str) -> DesignPoint:
-    path = Path(what)
-    if path.is_dir():
-        path = path / "config.yaml"
-    if path.suffix not in (".yaml", ".yml"):
-        return DesignPoint(what)
-    config = load(RunConfig, path)
-    point = DesignPoint(
-        config.network,
-        config.rule,
-        config.precision_name,
-        "",
-        config.batch,
-        options=tuple(config.rule_options.items()),
-        optimizer=config.optimizer.kind,
-        loss=config.loss,
-        **billed(config.network, config.network_options),
-    )
-    return point if config.network.startswith(zoo.SIZED) else _with_shape(point, config)
-
-
-def _with_shape(point: DesignPoint, config: RunConfig) -> DesignPoint:
-    """The point with the shape of the configuration's data."""
-    from insitu.experiment.resolve import load_data
-
-    data = load_data(config)
-    return replace(point, input_shape=data.sample_shape, classes=data.outputs)
 
 
 def _items(point: DesignPoint, backend: str | None) -> Iterator[Item]:
