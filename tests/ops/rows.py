@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from insitu.numbers import prng
 from insitu.numbers.formats import F64
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.optimizers import Optimizer
 from insitu.step.builder import Builder
 from insitu.step.ir import Phase, Role, Value
@@ -213,6 +214,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., torch.Tensor], dict[str, Any]]] = {
     "sigmoid": (torch.sigmoid, {}),
     "hardtanh": (F.hardtanh, {}),
     "sign": (straight_through, {}),
+    "relu6": (F.relu6, {}),
+    "hardsigmoid": (F.hardsigmoid, {}),
+    "hardswish": (F.hardswish, {}),
+    "silu": (F.silu, {}),
+    "gelu": (F.gelu, {}),
 }
 
 
@@ -221,9 +227,9 @@ def activation_rows(fn: str) -> list[Row]:
     attrs = {"fn": fn, **attrs}
 
     def kept(g: torch.Generator, made: list[torch.Tensor]) -> torch.Tensor:
-        """Third operand's part: what the gate reads, the output (of sign: the input)."""
+        """Third operand's part: what the gate reads, the output or the input."""
         x = torch.randint(-4, 5, (3, 8), generator=g).double() / 2
-        return x if fn == "sign" else function(x)
+        return x if ACTIVATIONS[fn].gate_from == "input" else function(x)
 
     def gate(d: torch.Tensor, kept: torch.Tensor) -> torch.Tensor:
         """d ⊙ f′ from the output, as in a textbook."""
@@ -234,8 +240,14 @@ def activation_rows(fn: str) -> list[Row]:
             "sigmoid": kept * (1 - kept),
             "hardtanh": (kept.abs() < 1).double(),
             "sign": (kept.abs() < 1).double(),
+            "relu6": ((kept > 0) & (kept < 6)).double(),
         }
-        return d * slope[fn]
+        return d * slope[fn] if fn in slope else d * _slope_at(kept)
+
+    def _slope_at(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(function(x).sum(), x)
+        return slope
 
     return [
         Row("activate", fn, (half_steps(3, 8),), function, attrs, needs=(0,)),

@@ -1,6 +1,8 @@
-"""An activation function is one entry of a table: hard swish, added from outside."""
+"""An activation function is one entry of a table: those of the tree by tables, and one added from outside."""
 
 from __future__ import annotations
+
+from math import exp, log1p, tanh
 
 import numpy as np
 import pytest
@@ -19,65 +21,85 @@ from tests.run.cases import Twin
 
 
 def forward(x: Tensor, _slope: float, out: Tensor | None) -> Tensor:
-    y = nn.functional.hardswish(x)
+    y = nn.functional.mish(x)
     return y if out is None else out.copy_(y)
 
 
 def gate(d: Tensor, x: Tensor, _slope: float, out: Tensor | None) -> Tensor:
-    e = torch.ops.aten.hardswish_backward(d, x)
+    e = torch.ops.aten.mish_backward(d, x)
     return e if out is None else out.copy_(e)
 
 
 def value(x: float) -> float:
-    return x * min(max(x + 3.0, 0.0), 6.0) / 6.0
+    return x * tanh(log1p(exp(x)))
 
 
 def slope(x: float) -> float:
-    return 0.0 if x <= -3.0 else 1.0 if x >= 3.0 else x / 3.0 + 0.5
+    t = tanh(log1p(exp(x)))
+    return t + x * (1 - t * t) / (1 + exp(-x))
+
+
+TABULATED = {
+    "mish": nn.Mish,
+    "relu6": nn.ReLU6,
+    "hardsigmoid": nn.Hardsigmoid,
+    "hardswish": nn.Hardswish,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+fns = pytest.mark.parametrize("fn", TABULATED)
 
 
 @pytest.fixture(autouse=True)
-def hardswish(monkeypatch: pytest.MonkeyPatch) -> None:
+def mish(monkeypatch: pytest.MonkeyPatch) -> None:
     how = Tabulated(value, slope, span=8.0, max_abs=None)
-    monkeypatch.setitem(ACTIVATIONS, "hardswish", Activation("Hardswish", "input", forward, gate, how))
+    monkeypatch.setitem(ACTIVATIONS, "mish", Activation("Mish", "input", forward, gate, how))
 
 
-def module() -> nn.Module:
+def module(fn: str) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(6, 5), nn.Hardswish(), nn.Linear(5, 3))
+    return nn.Sequential(nn.Linear(6, 5), TABULATED[fn](), nn.Linear(5, 3))
 
 
-def test_it_is_captured_and_is_a_module_again() -> None:
-    net = capture(module(), torch.zeros(2, 6))
-    assert [x.attrs["fn"] for x in net.layers if x.kind == "activation"] == ["hardswish"]
+@fns
+def test_it_is_captured_and_is_a_module_again(fn: str) -> None:
+    net = capture(module(fn), torch.zeros(2, 6))
+    assert [x.attrs["fn"] for x in net.layers if x.kind == "activation"] == [fn]
     x = torch.randn(4, 6)
-    torch.testing.assert_close(to_module(net)(x), module()(x))
+    torch.testing.assert_close(to_module(net)(x), module(fn)(x))
 
 
-def test_a_step_of_back_propagation_equals_autograd() -> None:
-    net = capture(module(), torch.zeros(2, 6))
+@fns
+def test_a_step_of_back_propagation_equals_autograd(fn: str) -> None:
+    net = capture(module(fn), torch.zeros(2, 6))
     x, y = batch(net, 4)
     wanted, _ = autograd(net, x, y)
     for name, found in gradients(one_step("bp", net, x, y), net).items():
         torch.testing.assert_close(found, wanted[name], rtol=1e-6, atol=1e-9)
 
 
-def test_its_table_and_its_slopes_are_exact_to_the_format() -> None:
-    net = capture(module(), torch.zeros(2, 6))
+@fns
+def test_its_table_and_its_slopes_are_exact_to_the_format(fn: str) -> None:
+    net = capture(module(fn), torch.zeros(2, 6))
     step = quantize(emit_step(make_rule("bp"), net, 4), make("edge-latent-free-8"), net.params)
     assert step.level is Level.INTEGER
     values, slopes = (op for op in step.ops if op.kind == "lut")
     x, y, s = values.inputs[0], values.outputs[0], slopes.outputs[0]
-    assert slopes.inputs[0] is x  # the derivative is read from the operand
+    how = ACTIVATIONS[fn]
+    kept = x if how.gate_from == "input" else y
+    assert slopes.inputs[0] is kept
+    value, slope = how.integers.value, how.integers.slope
     reals = [n * x.unit for n in range(-128, 128)]
     made = np.array(values.attrs.table) * y.unit
     wanted = np.clip([value(r) for r in reals], y.format.least * y.unit, y.format.greatest * y.unit)
     assert np.abs(made - wanted).max() <= y.unit / 2
+    reals = [n * kept.unit for n in range(kept.format.least, kept.format.greatest + 1)]
     assert np.abs(np.array(slopes.attrs.table) * s.unit - [slope(r) for r in reals]).max() <= s.unit / 2
 
 
-def test_torch_and_the_integer_reference_agree_bit_for_bit() -> None:
-    net = capture(module(), torch.zeros(2, 6))
+@fns
+def test_torch_and_the_integer_reference_agree_bit_for_bit(fn: str) -> None:
+    net = capture(module(fn), torch.zeros(2, 6))
     step = quantize(emit_step(make_rule("bp"), net, 4), make("edge-latent-free-8"), net.params)
     run = Twin(net, [step], 4)
     run.advance(20)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import exp, tanh
+from math import erf, exp, pi, sqrt, tanh
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -138,8 +138,40 @@ def _sign(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return y if out is None else out.copy_(y)
 
 
+def _relu6(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+    return x.clamp(0, 6) if out is None else x.clamp_(0, 6)
+
+
+def _relu6_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
+    op = _aten().hardtanh_backward
+    return op.default(d, y, 0, 6) if out is None else op.grad_input(d, y, 0, 6, grad_input=out)
+
+
+def _by_name(name: str) -> tuple[Callable[[Any, float, Any], Any], Callable[[Any, Any, float, Any], Any]]:
+    """Function and gate of an op of ATen whose derivative reads the input."""
+
+    def forward(x: Tensor, _slope: float, out: Tensor | None) -> Any:
+        y = getattr(_aten(), name).default(x)
+        return y if out is None else out.copy_(y)
+
+    def gate(d: Tensor, x: Tensor, _slope: float, out: Tensor | None) -> Any:
+        e = getattr(_aten(), f"{name}_backward").default(d, x)
+        return e if out is None else out.copy_(e)
+
+    return forward, gate
+
+
 def _logistic(x: float) -> float:
     return 1.0 / (1.0 + exp(-x))
+
+
+def _hard_logistic(x: float) -> float:
+    return min(max(x + 3.0, 0.0), 6.0) / 6.0
+
+
+def _normal(x: float) -> float:
+    """The cumulative distribution function of the normal distribution."""
+    return (1.0 + erf(x / sqrt(2.0))) / 2.0
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -154,6 +186,54 @@ ACTIVATIONS: dict[str, Activation] = {
         _sigmoid,
         _sigmoid_gate,
         Tabulated(_logistic, lambda y: y * (1.0 - y), span=8.0, signed=False),
+    ),
+    "relu6": Activation(
+        "ReLU6",
+        "output",
+        _relu6,
+        _relu6_gate,
+        Tabulated(
+            lambda x: min(max(x, 0.0), 6.0), lambda y: float(0 < y < 6), span=8.0, signed=False, max_abs=8.0
+        ),
+    ),
+    "hardsigmoid": Activation(
+        "Hardsigmoid",
+        "input",
+        *_by_name("hardsigmoid"),
+        Tabulated(_hard_logistic, lambda x: (abs(x) < 3) / 6, span=4.0, signed=False),
+    ),
+    "hardswish": Activation(
+        "Hardswish",
+        "input",
+        *_by_name("hardswish"),
+        Tabulated(
+            lambda x: x * _hard_logistic(x),
+            lambda x: 0.0 if x <= -3 else 1.0 if x >= 3 else x / 3 + 0.5,
+            span=8.0,
+            max_abs=None,
+        ),
+    ),
+    "silu": Activation(
+        "SiLU",
+        "input",
+        *_by_name("silu"),
+        Tabulated(
+            lambda x: x * _logistic(x),
+            lambda x: _logistic(x) * (1 + x * (1 - _logistic(x))),
+            span=8.0,
+            max_abs=None,
+        ),
+    ),
+    "gelu": Activation(
+        "GELU",
+        "input",
+        *_by_name("gelu"),
+        Tabulated(
+            lambda x: x * _normal(x),
+            lambda x: _normal(x) + x * exp(-x * x / 2) / sqrt(2 * pi),
+            span=8.0,
+            max_abs=None,
+        ),
     ),
     "hardtanh": Activation("Hardtanh", "output", _hardtanh, _hardtanh_gate, Clipped()),
     # straight-through: the derivative of hard tanh at the input (Hubara 2016)

@@ -43,9 +43,9 @@ def net(*layers: nn.Module) -> nn.Sequential:
 LAYERS = [
     (net(nn.Linear(4, 2), nn.Softmax(1)), FLAT, r"'1' \(nn.Softmax\).*remove it: the losses work on logits"),
     (net(nn.Linear(4, 2), nn.LogSoftmax(1)), FLAT, r"'1' \(nn.LogSoftmax\).*logits"),
-    (net(nn.Linear(4, 2), nn.ReLU6()), FLAT, r"'1' \(nn.ReLU6\).*nn.ReLU.*or nn.Hardtanh"),
-    (net(nn.Linear(4, 2), nn.GELU()), FLAT, r"'1' \(nn.GELU\).*use nn.ReLU, nn.LeakyReLU"),
-    (net(nn.Hardtanh(0, 6)), FLAT, r"'0' \(nn.Hardtanh\): it is a ReLU6"),
+    (net(nn.Linear(4, 2), nn.ELU()), FLAT, r"'1' \(nn.ELU\).*use nn.ReLU, nn.LeakyReLU"),
+    (net(nn.Hardtanh(0, 5)), FLAT, r"'0' \(nn.Hardtanh\): its range is 0 to 5. Use .*nn.ReLU6"),
+    (net(nn.GELU("tanh")), FLAT, r"'0' \(nn.GELU\): it is approximated by tanh. Use nn.GELU\(\)"),
     (net(nn.Hardtanh(-2, 2)), FLAT, r"range is -2.* to 2.*nn.Hardtanh\(-1, 1\)"),
     (net(nn.Linear(4, 2), nn.LayerNorm(2)), FLAT, r"'1' \(nn.LayerNorm\).*nn.RMSNorm"),
     (net(nn.RMSNorm(4)), FLAT, r"'0' \(nn.RMSNorm\): it has weights.*elementwise_affine=False"),
@@ -81,7 +81,7 @@ CALLS = [
     (lambda x: x + torch.ones(4), "ones"),
     (lambda x: torch.add(x, x, alpha=2), "add.*alpha=2"),
     (lambda x: x + x.mean(1, keepdim=True), "mean.*over the dimensions"),
-    (lambda x: F.gelu(x), "gelu.*nn.ReLU"),
+    (lambda x: F.elu(x), "elu.*nn.ReLU"),
     (lambda x: F.softmax(x, 1), "softmax.*logits"),
     (lambda x: torch.cat((x, x), 1), "cat.*sum of two values"),
     (lambda x: x.detach(), "detach.*learning rule decides"),
@@ -89,7 +89,7 @@ CALLS = [
     (lambda x: x.t(), "t.*x.flatten"),
     (lambda x: x.view(-1, 2, 2), "view.*x.flatten"),
     (lambda x: x.view(x.size(0) * 2, 2), "view.*batch as the first"),
-    (lambda x: x.clamp(min=0), "clamp.*nn.ReLU"),
+    (lambda x: x.clamp(min=1), "clamp.*nn.ReLU"),
     (lambda x: F.linear(x, torch.eye(4)), "eye"),
 ]
 
@@ -263,7 +263,7 @@ def test_a_wrong_example_says_so() -> None:
     ("module", "example", "message"),
     [
         (
-            net(nn.Linear(4, 6), nn.GELU(), nn.Linear(5, 2)),
+            net(nn.Linear(4, 6), nn.ELU(), nn.Linear(5, 2)),
             FLAT,
             r"\[batch, 6\] X \[5, 2\], in '2' \(nn.Linear\)",
         ),

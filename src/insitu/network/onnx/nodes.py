@@ -215,6 +215,19 @@ def _leaky(draft: Draft, node: Node) -> Seen:
     return draft.elementwise(draft.plain(node), "activation", node, fn="leaky_relu", slope=slope)
 
 
+def _hard_sigmoid(draft: Draft, node: Node) -> Seen:
+    alpha, beta = float(node.attrs.get("alpha", 0.2)), float(node.attrs.get("beta", 0.5))
+    if abs(alpha - 1 / 6) > 1e-6 or beta != 0.5:
+        raise refuse(node, f"its slope is {alpha:g} and its offset {beta:g}", "Use alpha=1/6 and beta=0.5")
+    return _function(draft, node, fn="hardsigmoid")
+
+
+def _gelu(draft: Draft, node: Node) -> Seen:
+    if node.attrs.get("approximate", "none") != "none":
+        raise refuse(node, "it is approximated", "Use approximate=none")
+    return _function(draft, node, fn="gelu")
+
+
 def _clip(draft: Draft, node: Node) -> Seen:
     low, high = (_bound(draft, node, i, key) for i, key in ((1, "min"), (2, "max")))
     fn = CLIPS.get((low, high))
@@ -224,7 +237,7 @@ def _clip(draft: Draft, node: Node) -> Seen:
     return _function(draft, node, fn=fn)
 
 
-CLIPS = {(-1.0, 1.0): "hardtanh", (0.0, float("inf")): "relu"}
+CLIPS = {(-1.0, 1.0): "hardtanh", (0.0, 6.0): "relu6", (0.0, float("inf")): "relu"}
 """Functions that clip to a range."""
 
 
@@ -445,6 +458,9 @@ TABLE: dict[str, Make] = {
     "Tanh": partial(_function, fn="tanh"),
     "Sigmoid": partial(_function, fn="sigmoid"),
     "LeakyRelu": _leaky,
+    "HardSigmoid": _hard_sigmoid,
+    "HardSwish": partial(_function, fn="hardswish"),
+    "Gelu": _gelu,
     "Clip": _clip,
     "MaxPool": partial(_pool, kind="max_pool"),
     "AveragePool": partial(_pool, kind="avg_pool"),
@@ -478,8 +494,6 @@ WITHOUT = {
     "ConvInteger": _QDQ,
     "MatMulInteger": _QDQ,
     "DynamicQuantizeLinear": _QDQ,
-    "HardSwish": "Use Relu",
-    "Gelu": "Use Relu",
     "Elu": "Use LeakyRelu",
 }
 """What to use in place of an operator that has no layer."""

@@ -109,6 +109,8 @@ def _batch_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
 def _activation(draft: Draft, node: fx.Node, a: Arguments) -> str:
     """The op has the name of the activation function."""
     attrs: dict[str, Any] = {"fn": op_name(node)}
+    if a.get("approximate", "none") != "none":
+        refuse(node, f"it is approximated by {a['approximate']}", "Use nn.GELU() without an approximation")
     if "negative_slope" in a:
         attrs["slope"] = a["negative_slope"]
     return draft.emit(node, "activation", (draft.value(node, node.args[0]),), attrs)
@@ -117,11 +119,14 @@ def _activation(draft: Draft, node: fx.Node, a: Arguments) -> str:
 def _hardtanh(draft: Draft, node: fx.Node, a: Arguments) -> str:
     """Also ``clamp``, which has other names for the bounds."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
-    if (low, high) == (0, 6):
-        refuse(node, "it is a ReLU6", "Use nn.ReLU or nn.Hardtanh")
-    if (low, high) != (-1, 1):
-        refuse(node, f"its range is {low} to {high}", "Use nn.Hardtanh(-1, 1) or nn.ReLU")
-    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), {"fn": "hardtanh"})
+    fn = _CLIPS.get((low, high))
+    if fn is None:
+        refuse(node, f"its range is {low} to {high}", "Use nn.Hardtanh(-1, 1), nn.ReLU6 or nn.ReLU")
+    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), {"fn": fn})
+
+
+_CLIPS = {(-1, 1): "hardtanh", (0, 6): "relu6", (0, None): "relu"}
+"""Functions that clip to a range."""
 
 
 def _pool(draft: Draft, node: fx.Node, a: Arguments, *, kind: str) -> str:
