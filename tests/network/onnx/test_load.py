@@ -186,6 +186,18 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
         ],
         {"w": W[:, :1], "s": np.array([-1, 8, 5, 1])},
     ),
+    "functions by tables": lambda: graph(
+        (3, 2, 3, 3),
+        [
+            conv("a"),
+            node("HardSwish", ["a"], ["b"]),
+            node("HardSigmoid", ["b"], ["c"], alpha=1 / 6),
+            node("Gelu", ["c"], ["d"]),
+            node("Clip", ["d", "l", "h"], ["y"]),
+        ],
+        {"w": W, "l": np.float32(0), "h": np.float32(6)},
+        opset=20,
+    ),
     "squeezed and widened": lambda: graph(
         (3, 2, 9),
         [node("Unsqueeze", ["x", "i"], ["a"]), conv("b", "a"), node("Squeeze", ["b", "i"], ["y"])],

@@ -294,3 +294,17 @@ def test_what_is_supported_follows_from_the_table() -> None:
     assert {"Linear", "Conv2d", "ReLU", "Dropout"} < set(supported().classes)
     assert all(issubclass(getattr(nn, name), nn.Module) for name in supported().classes)
     assert all(f"nn.{name}" in supported().text for name in supported().classes)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (nn.GRU(4, 3), r"'the module itself' \(nn.GRU\).*such as nn.Conv2d over time"),
+        (nn.Sequential(nn.LSTM(4, 3)), r"'0' \(nn.LSTM\).*such as nn.Conv2d over time"),
+        (nn.TransformerEncoderLayer(4, 2), r"nn.TransformerEncoderLayer\).*Use convolutions"),
+    ],
+)
+def test_sequence_layers_are_refused_by_name_for_inputs_of_any_rank(module: nn.Module, said: str) -> None:
+    for shape in ((2, 5, 4), (2, 4)):
+        with pytest.raises(NetworkError, match=said):
+            capture(module, torch.zeros(shape))

@@ -47,10 +47,26 @@ def capture(module: nn.Module, example_input: Tensor, name: str | None = None) -
         NetworkError: the module has something that no layer kind expresses; the message names it, its place
             and what to use instead.
     """
+    _check_sequences(module)
     _check_example(example_input)
     _check_shared(module)
     program = _export(module, example_input)
     return _Reader(module, program).network(name or type(module).__name__)
+
+
+def _check_sequences(module: nn.Module) -> None:
+    """Refuses recurrent layers and attention by their names, whatever else of them would be refused first."""
+    for path, m in module.named_modules():
+        if isinstance(m, SEQUENCES) and type(m).__module__.startswith("torch.nn."):
+            kind = type(m).__name__
+            raise NetworkError(
+                f"cannot capture {path or 'the module itself'!r} (nn.{kind}): it has no layer kind. "
+                f"{supported().remedy(kind)}"
+            )
+
+
+SEQUENCES = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.TransformerEncoderLayer)
+"""Layers whose forward is many calls: the first of them that has no layer kind says nothing to a user."""
 
 
 def _check_example(x: Tensor) -> None:

@@ -24,7 +24,10 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("weight_norm", "Remove the weight norm before capture"),
     ("softm(ax|in)", "Remove it: the losses work on logits"),
     ("lstm|gru|rnn", "Use a feed-forward network on a window of the sequence, such as nn.Conv2d over time"),
-    ("attention|matmul|bmm|einsum", "Use convolutions; attention is not served by the learning rules"),
+    (
+        "attention|transformer|matmul|bmm|einsum",
+        "Use convolutions; attention is not served by the learning rules",
+    ),
     ("embedding", "Feed the numbers themselves, or one-hot codes to nn.Linear"),
     (
         "norm",
