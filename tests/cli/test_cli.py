@@ -371,3 +371,17 @@ def test_start_is_read_as_init_from_with_a_note(tmp_path: Path, capsys: pytest.C
 
     assert from_file(RunConfig, tmp_path / "old.yaml", {}, None).init_from == str(tmp_path / "a")
     assert main([*small, "--start", "x", "--init-from", "y"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "shown"),
+    [
+        (0.5, 1.0, "test accuracy 50.00 %"),
+        (None, 0.006505283998550225, "test loss 0.006505"),
+        (None, None, "no score"),
+    ],
+)
+def test_a_loss_is_printed_with_four_digits(accuracy: float | None, loss: float | None, shown: str) -> None:
+    from insitu.cli.train import _score
+
+    assert _score(accuracy, loss) == shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from insitu.errors import NetworkError
+from insitu.network import zoo
 from insitu.network.graph import INPUT, Layer, Network, chain
 from insitu.network.layers import Describe
 
@@ -104,3 +105,9 @@ def test_a_missing_layer_is_named() -> None:
 def test_parameter_names_of_a_root_layer_have_no_dot() -> None:
     assert Layer("", "dense", (INPUT,), (2,)).param("weight") == "weight"
     assert Layer("a.b", "dense", (INPUT,), (2,)).param("weight") == "a.b.weight"
+
+
+def test_a_network_prints_in_one_line_without_its_weights() -> None:
+    net = zoo.fitted("mlp-64-100-10", (64,), 10, seed=0)
+    values = sum(v.size for v in net.params.values())
+    assert repr(net) == f"<Network {net.name}: 64 -> 10, layers: {len(list(net.layers))}, values: {values:,}>"

@@ -166,7 +166,9 @@ def _epoch_line(event: dict[str, Any]) -> str:
 
 
 def _score(accuracy: float | None, loss: float | None) -> str:
-    return f"test accuracy {100 * accuracy:.2f} %" if accuracy is not None else f"test loss {loss}"
+    if accuracy is not None:
+        return f"test accuracy {100 * accuracy:.2f} %"
+    return "no score" if loss is None else f"test loss {loss:#.4g}"
 
 
 def _exits(exits: Exits | None) -> Iterator[str]:

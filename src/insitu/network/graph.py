@@ -114,6 +114,12 @@ class Network:
     frozen: frozenset[str] = frozenset()
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        """Name, shapes, layers and the count of values: one line, without the weights."""
+        shape = "x".join(map(str, self.input_shape))
+        layers, values = len(tuple(self.layers)), sum(v.size for v in self.params.values())
+        return f"<Network {self.name}: {shape} -> {self.outputs}, layers: {layers}, values: {values:,}>"
+
     @property
     def values(self) -> Mapping[str, np.ndarray]:
         """Parameters and heads: what residents begin with."""
