@@ -51,7 +51,16 @@ def test_light_verbs_do_not_import_torch(words: list[str]) -> None:
 VERBS = [
     *("train", "compare", "reproduce", "grid", "report", "show rule", "show step", "data fetch", "data list"),
     *("list rules", "list networks", "list data", "list precisions", "list targets", "list recipes"),
-    *("cost", "check", "export c", "export microcode", "export rtl", "search", "show microcode"),
+    *(
+        "cost",
+        "check",
+        "export c",
+        "export microcode",
+        "export onnx",
+        "export rtl",
+        "search",
+        "show microcode",
+    ),
 ]
 
 
