@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "capture": "insitu.network.torch.capture",
-    "compare": "insitu.experiment.compare",
-    "cost": "insitu.experiment.impact",
-    "train": "insitu.experiment.train",
+    "compare": "insitu.experiment.live",
+    "cost": "insitu.experiment.live",
+    "train": "insitu.experiment.live",
 }
 
 __all__ = ["__version__", *_LAZY]

@@ -34,7 +34,7 @@ from insitu.cli.options import (
 )
 from insitu.errors import ConfigError, StepError
 from insitu.inputs import bounds
-from insitu.inputs.foreign import is_file
+from insitu.inputs.foreign import has_layers
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -200,7 +200,7 @@ def show_microcode(
     backend = find("microcode")
     if configuration(network) is None:
         rule, precision = rule or "etch", precision or backend.precision
-        activation = activation or ("relu" if not is_file(network) else None)
+        activation = activation or ("relu" if not has_layers(network) else None)
     given = _given(rule, precision, option, loss, activation, norm, input, classes)
     point = asked(network, {**given, "batch": 1}, trust=trust)
     text = backend.listing(replace(program(point), lr=lr), lanes, words)

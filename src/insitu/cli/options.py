@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 
 Pointed = Annotated[
     str,
-    typer.Argument(help="A network of the zoo, file.py:function, a run folder, or a configuration (.yaml)."),
+    typer.Argument(
+        help="A network of the zoo, file.py:function, model.onnx, a run folder, or a .yaml configuration."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable result on stdout; logs on stderr.")]
 Quiet = Annotated[

@@ -45,7 +45,8 @@ def train(
     config: Annotated[Path | None, typer.Argument(help="A config.yaml, for example a run folder's.")] = None,
     data: DataName = None,
     network: Annotated[
-        str | None, typer.Option(help="A name of 'insitu list networks', or file.py:function.")
+        str | None,
+        typer.Option(help="A name of 'insitu list networks', file.py:function, model.onnx or a run folder."),
     ] = None,
     rule: Annotated[str | None, typer.Option(help="A name of 'insitu list rules'.")] = None,
     epochs: Epochs = None,

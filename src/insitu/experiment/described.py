@@ -11,6 +11,7 @@ from insitu.errors import ConfigError
 from insitu.experiment.config import RunConfig, load
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.network_options import billed
+from insitu.inputs.foreign import is_stored
 from insitu.network import zoo
 
 CONFIG = "config.yaml"
@@ -48,7 +49,8 @@ def point_of(what: str) -> DesignPoint:
         loss=config.loss,
         **billed(config.network, config.network_options),
     )
-    return point if config.network.startswith(zoo.SIZED) else _with_shape(point, config)
+    known = config.network.startswith(zoo.SIZED) or is_stored(config.network)
+    return point if known else _with_shape(point, config)
 
 
 def _with_shape(point: DesignPoint, config: RunConfig) -> DesignPoint:

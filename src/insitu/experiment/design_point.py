@@ -19,7 +19,7 @@ class DesignPoint:
     """One question to the cost model.
 
     Attributes:
-        network: a name of the zoo, or ``file.py:function``, which is run.
+        network: a name of the zoo, ``file.py:function``, which is run, or a file of layers (.onnx, .npz).
         rule, options: a learning rule and its options.
         precision: a policy.
         target: a built-in target, or the path of a file.

@@ -15,6 +15,7 @@ from typing import Any
 from insitu.errors import ConfigError, InsituError
 from insitu.experiment.design_point import DesignPoint, Shares, is_number
 from insitu.experiment.memory import idle
+from insitu.experiment.own_network import own
 from insitu.hardware.cost import shares_of
 from insitu.hardware.target import find
 from insitu.inputs import foreign
@@ -72,13 +73,11 @@ def _network(
 
 
 def _plain(name: str, layers: Layers, shape: Shape | None, classes: int | None) -> Network:
-    if foreign.is_file(name):
-        from insitu.network.torch.userfile import from_file
-
-        if layers:
-            option, value = layers[0]
-            raise ConfigError(f"network {name!r} has its own layers; leave out {option}={value!r}")
-        return from_file(name, shape)
+    if foreign.has_layers(name) and layers:
+        option, value = layers[0]
+        raise ConfigError(f"network {name!r} has its own layers; leave out {option}={value!r}")
+    if (found := own(name, shape)) is not None:
+        return found
     if name.startswith(zoo.SIZED):
         return zoo.build(name, **dict(layers))
     return zoo.build(name, input_shape=shape, classes=classes, **dict(layers))

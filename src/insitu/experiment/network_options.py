@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from insitu.errors import ConfigError
-from insitu.inputs.foreign import is_file
+from insitu.inputs.foreign import has_layers
 from insitu.inputs.values import fit_all
 
 NETWORK_OPTIONS = {
@@ -34,7 +34,7 @@ def typed(network: str, options: Mapping[str, Any]) -> dict[str, Any]:
             raise ConfigError(f"network option {name!r} is unknown; use one of {', '.join(NETWORK_OPTIONS)}")
     found = fit_all(options, NETWORK_OPTIONS, "network")
     for name, value in found.items():
-        if is_file(network) and name not in OF_FILES and value is not None:
+        if has_layers(network) and name not in OF_FILES and value is not None:
             raise ConfigError(
                 f"network option {name!r} is for networks of the zoo, and {network} has layers of its own; "
                 "leave it out, and say it in the file"

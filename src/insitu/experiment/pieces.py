@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,8 @@ from insitu.data import Augment
 from insitu.experiment.config import RunConfig
 from insitu.experiment.exits import Exits
 from insitu.experiment.record import Curve
-from insitu.experiment.resolve import Setup
+from insitu.experiment.resolve import Setup, build_network, load_data
+from insitu.network.torch.module import to_module
 from insitu.run.checkpoint import Progress
 from insitu.run.trainer import Arrays, Settings
 
@@ -27,6 +29,7 @@ class Outcome:
     ``exits``: what its heads are worth as exits; ``None`` for rules without, and without a validation split.
     ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
     for a run that started from nothing.
+    ``origin``: the live module that was trained, as it was.
     """
 
     config: RunConfig
@@ -39,6 +42,17 @@ class Outcome:
     before: dict[str, float | None] | None = None
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
     exits: Exits | None = None
+    origin: torch.nn.Module | None = None
+
+    def module(self) -> torch.nn.Module:
+        """The trained network: a copy of the live module, or a module of the same parameter names."""
+        if self.origin is not None and self.config.network_options.get("norm", "keep") == "keep":
+            found = deepcopy(self.origin)
+            values = {name: torch.from_numpy(np.array(value)) for name, value in self.params.items()}
+            found.load_state_dict(values, strict=False)
+            return found
+        net = build_network(self.config.network, load_data(self.config), self.config, self.config.seed)
+        return to_module(replace(net, params=self.params))
 
     @property
     def test_accuracy(self) -> float | None:

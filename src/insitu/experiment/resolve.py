@@ -19,8 +19,8 @@ from insitu.experiment.config import TORCH, RunConfig, TrainingConfig
 from insitu.experiment.design_program import program_of
 from insitu.experiment.engines import check_engine, check_steps
 from insitu.experiment.network_options import typed
+from insitu.experiment.own_network import own
 from insitu.experiment.pretrained import started
-from insitu.inputs.foreign import is_file
 from insitu.network import zoo
 from insitu.network.builder import inference_step
 from insitu.network.graph import Network
@@ -53,7 +53,7 @@ def load_data(config: TrainingConfig) -> Dataset:
 
 
 def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -> Network:
-    """A network of the zoo, or the ``nn.Module`` that ``path/module.py:function`` returns, fitted to the data.
+    """A network of the zoo, or one of the user's own (:mod:`~insitu.experiment.own_network`), fitted to the data.
 
     Raises:
         ConfigError: for an unknown name or option.
@@ -64,12 +64,9 @@ def build_network(name: str, data: Dataset, config: TrainingConfig, seed: int) -
     if norm not in NORMS:
         raise ConfigError(f"network option norm={norm!r} is unknown; use one of {', '.join(NORMS)}")
     outputs = prod(data.sample_shape) if config.target == "input" else data.outputs
-    if is_file(name):
-        from insitu.network.torch.userfile import from_file
-
-        net = from_file(name, data.sample_shape, seed)
-    else:
-        net = zoo.fitted(name, data.sample_shape, outputs, seed=seed, **options)
+    net = own(name, data.sample_shape, seed) or zoo.fitted(
+        name, data.sample_shape, outputs, seed=seed, **options
+    )
     _check_fit(net, data, outputs)
     if norm == "rms":
         net = with_rms(net)

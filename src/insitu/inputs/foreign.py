@@ -20,6 +20,9 @@ from insitu.errors import ConfigError, InsituError
 NAME = "insitu_user_{}"
 """Of the module that a file becomes; its stem is put in."""
 
+STORED = (".onnx", ".npz")
+"""Endings of files that hold a network's layers and parameters."""
+
 _KEPT = frozenset(sys.stdlib_module_names) | {"insitu", "torch", "numpy"}
 """Modules that a file of the same name beside a network does not take the place of."""
 
@@ -29,8 +32,21 @@ def is_file(name: str) -> bool:
     return ".py:" in name
 
 
+def is_stored(name: str) -> bool:
+    """Is a network named as a file of layers and parameters (.onnx, .npz), which runs no code?"""
+    return not is_file(name) and Path(name).suffix.lower() in STORED
+
+
+def has_layers(name: str) -> bool:
+    """Does a network's name stand for layers of the user's own, to which no option of the zoo applies?"""
+    return is_file(name) or is_stored(name)
+
+
 def stamp(name: str) -> tuple[tuple[str, int, int], ...]:
-    """What changes with the Python files in the folder of ``file.py:function`` and one below; else nothing."""
+    """What changes with the Python files in the folder of ``file.py:function`` and one below, or with a file of layers;
+    else nothing."""
+    if is_stored(name) and (stored := Path(name)).is_file():
+        return ((name, stored.stat().st_mtime_ns, stored.stat().st_size),)
     if not is_file(name):
         return ()
     folder = parts(name)[0].parent
@@ -44,10 +60,12 @@ def contents(spec: str) -> list[tuple[str, bytes]]:
 
 
 def imported(spec: str) -> list[Path]:
-    """What a network comes from: the file of ``file.py:function``, and every module beside it that one of them imports.
+    """What a network comes from: a file of layers, or that of ``file.py:function`` and what it imports from beside it.
 
     A run is a run of these; :func:`contents` asks for more, for a file may run what it does not import.
     """
+    if is_stored(spec):
+        return [Path(spec)] if Path(spec).is_file() else []
     path = Path(spec.rpartition(":")[0])
     if path.suffix != ".py" or not path.is_file():
         return []

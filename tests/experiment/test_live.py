@@ -1,0 +1,87 @@
+"""A live module and arrays in Python: trained, compared, costed; its run folder serves every verb."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import insitu
+from insitu.cli import main
+from insitu.data import load
+from insitu.errors import ConfigError, DataError
+
+
+def net() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10))
+
+
+@pytest.fixture(scope="module")
+def arrays():
+    data = load("digits", limit_train=96)
+    return data.train.x, data.train.y
+
+
+def test_a_pretrained_module_becomes_a_self_tested_c_project_that_learns_on(tmp_path, arrays, capsys):
+    module, out = net(), tmp_path / "run"
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    run = insitu.train(
+        module, arrays, rule="bp", precision="edge-latent-free-8", batch=1, epochs=1, lr=0.01, out=out
+    )
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    trained = run.module()
+    assert isinstance(trained, nn.Sequential)
+    for name, value in trained.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), run.params[name])
+    assert not torch.equal(trained.state_dict()["3.weight"], before["3.weight"])
+    assert main(["export", "c", str(out), "-o", str(tmp_path / "c"), "--quiet"]) == 0
+    assert (tmp_path / "c" / "Makefile").is_file()
+    assert main(["cost", str(out), "--json"]) == 0
+    assert main(["check", str(out), "--backend", "c"]) == 0
+    assert main(["show", "step", str(out), "--quiet"]) == 0
+    capsys.readouterr()
+
+
+def test_batches_of_a_loader_are_the_arrays(arrays):
+    x, y = map(torch.from_numpy, arrays)
+    batches = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, y), batch_size=32)
+    how = {"rule": "dfa", "epochs": 1, "lr": 0.05}
+    one, two = insitu.train(net(), arrays, **how), insitu.train(net(), batches, **how)
+    assert one.curve.test_loss == two.curve.test_loss
+    with pytest.raises(DataError, match="neither a name, nor arrays"):
+        insitu.train(net(), 3)
+
+
+def test_a_live_module_is_compared_and_costed(arrays):
+    results = insitu.compare(net(), arrays, rules=["bp", "dfa"], seeds=1, epochs=1)
+    assert [row.rule for row in results.rows] == ["bp", "dfa"]
+    bill = insitu.cost(net(), input_shape=(1, 8, 8), rule="bp", batch=32)
+    assert bill.peak_bytes == results.rows[0].peak_bytes.total
+    with pytest.raises(ConfigError, match="pass input_shape"):
+        insitu.cost(net())
+
+
+def test_a_file_of_arrays_that_describes_no_network_is_refused(tmp_path, capsys):
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    assert main(["cost", str(tmp_path / "a.npz")]) == 2
+    assert "holds arrays, but no layers" in capsys.readouterr().err
+
+
+def test_an_onnx_file_is_a_network_in_the_verbs(tmp_path, capsys):
+    onnx = pytest.importorskip("onnx")
+    helper, weight = onnx.helper, np.ones((10, 64), np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)],
+        "dense",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 10])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    path = str(tmp_path / "model.onnx")
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    assert main(["cost", path, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["network"] == path
+    few = ["--epochs", "1", "--set", "limit_train=32", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["train", "--data", "digits", "--network", path, *few]) == 0
