@@ -85,3 +85,25 @@ def test_a_run_from_elsewhere_does_not_run_its_network_file(run, tmp_path, monke
     ):
         assert main(words) == 2 and "--trust" in capsys.readouterr().err
     assert main(["cost", "mine", "--trust", "--quiet"]) == 0
+
+
+def test_a_start_says_what_it_was_worth_and_warns_where_learning_made_it_worse(run, tmp_path, capsys):
+    same = ["--network", str(run), "--init-from", str(run), "--data", "digits", "--set", "limit_train=320"]
+    assert main(["train", *same, "--epochs", "3", "--quiet", "--out", str(tmp_path / "good")]) == 0
+    again = ["--network", str(run), "--init-from", str(tmp_path / "good"), "--data", "digits"]
+    few = [
+        "--set",
+        "limit_train=32",
+        "--epochs",
+        "1",
+        "--lr",
+        "50",
+        "--quiet",
+        "--out",
+        str(tmp_path / "bad"),
+    ]
+    capsys.readouterr()
+    assert main(["train", *again, *few]) == 0
+    told = capsys.readouterr()
+    assert "before learning: " in told.out
+    assert "learning made the network worse; try a lower rate: --lr 5" in told.err

@@ -102,8 +102,24 @@ def train(
         else:
             score = _score(outcome.test_accuracy, outcome.test_loss)
             emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+            _tell_start(outcome)
             for line in _exits(outcome.exits):
                 emit(line)
+
+
+def _tell_start(outcome: Any) -> None:
+    """What a pretrained network was worth before, and a warning where learning made it worse."""
+    known = {name: value for name, value in (outcome.before or {}).items() if value is not None}
+    if not known:
+        return
+    emit("before learning: " + ", ".join(f"{100 * value:.2f} % in {name}" for name, value in known.items()))
+    start, end = list(known.values())[-1], outcome.test_accuracy
+    if end is None or end < start:
+        warnings.warn(
+            f"learning made the network worse; try a lower rate: --lr {outcome.config.optimizer.lr / 10:g}",
+            InsituWarning,
+            stacklevel=2,
+        )
 
 
 def _former_start(start: str, init_from: str | None) -> str:
