@@ -1,6 +1,8 @@
 """A live module and arrays in Python: trained, compared, costed; its run folder serves every verb."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import insitu
 from insitu.cli import main
 from insitu.data import load
 from insitu.errors import ConfigError, DataError
+from insitu.experiment.config import CompareConfig, RunConfig
 
 
 def net() -> nn.Module:
@@ -37,7 +40,11 @@ def test_a_pretrained_module_becomes_a_self_tested_c_project_that_learns_on(tmp_
         np.testing.assert_array_equal(value.numpy(), run.params[name])
     assert not torch.equal(trained.state_dict()["3.weight"], before["3.weight"])
     assert main(["export", "c", str(out), "-o", str(tmp_path / "c"), "--quiet"]) == 0
-    assert (tmp_path / "c" / "Makefile").is_file()
+    if shutil.which("make") and shutil.which("cc"):
+        made = subprocess.run(
+            ["make", "-C", str(tmp_path / "c"), "test"], capture_output=True, text=True, check=True
+        )
+        assert "all equal" in made.stdout
     assert main(["cost", str(out), "--json"]) == 0
     assert main(["check", str(out), "--backend", "c"]) == 0
     assert main(["show", "step", str(out), "--quiet"]) == 0
@@ -61,6 +68,19 @@ def test_a_live_module_is_compared_and_costed(arrays):
     assert bill.peak_bytes == results.rows[0].peak_bytes.total
     with pytest.raises(ConfigError, match="pass input_shape"):
         insitu.cost(net())
+
+
+def test_a_configuration_takes_its_folder_or_its_data_beside_it(tmp_path):
+    config = RunConfig(data="digits", network="mlp-64-16-10", rule="bp", epochs=1, limit_train=32)
+    assert insitu.train(config, tmp_path / "a").folder == tmp_path / "a"
+    assert insitu.train(config, str(tmp_path / "b")).folder == tmp_path / "b"
+    assert insitu.train(config, load("digits", limit_train=32)).folder is None
+    with pytest.raises(ConfigError, match="no loaded data set"):
+        insitu.train(config, (np.zeros((2, 64)), np.zeros(2)))
+    with pytest.raises(ConfigError, match="a CompareConfig says it"):
+        insitu.compare(
+            CompareConfig(data="digits", networks=["mlp-64-16-10"], rules=[{"rule": "bp"}]), epochs=3
+        )
 
 
 def test_a_file_of_arrays_that_describes_no_network_is_refused(tmp_path, capsys):

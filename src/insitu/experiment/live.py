@@ -41,19 +41,19 @@ def train(
         what: the module stays as it is; :meth:`~insitu.experiment.pieces.Outcome.module` gives the trained one.
         data: of a module: a name or path as for ``--data``, arrays ``(x, y)`` or ``(x_train, y_train, x_test,
             y_test)`` as an .npz would hold them, or an iterable of batches ``(x, y)``, such as a ``DataLoader``. Of a
-            configuration: its data set, if it is loaded.
+            configuration: its data set, if it is loaded, or ``out``.
         out: the run folder; ``None`` keeps nothing on disk.
         lr: the learning rate; ``fields``: the others of a :class:`RunConfig`.
 
     Raises:
         InsituError: if anything in the request does not fit, before the first step.
     """
-    folder = Path(out) if out is not None else None
     if isinstance(what, RunConfig):
         if fields or lr is not None:
             raise ConfigError(f"{', '.join([*fields, 'lr'][:1])}: a RunConfig says it; put it there")
-        given = data if isinstance(data, Dataset) else None
-        return training.train(what, folder, resume=resume, on_event=on_event, data=given)
+        loaded, folder = _beside(data, out)
+        return training.train(what, folder, resume=resume, on_event=on_event, data=loaded)
+    folder = Path(out) if out is not None else None
     with _written(what, data, folder, fields) as names:
         config = parse(RunConfig, {**_rated(fields, lr), "network": names[0], "data": names[1]}, HERE)
         found = training.train(config, folder, resume=resume, on_event=on_event)
@@ -70,9 +70,12 @@ def compare(
     :func:`insitu.experiment.compare.compare`; of a module also the fields of a :class:`CompareConfig`.
     """
     how = {k: fields.pop(k) for k in ("resume", "jobs", "command", "on_event") if k in fields}
-    folder = Path(out) if out is not None else data if isinstance(data, Path) else None
     if isinstance(what, CompareConfig):
+        loaded, folder = _beside(data, out)
+        if loaded is not None or fields:
+            raise ConfigError(f"{', '.join([*fields, 'data'][:1])}: a CompareConfig says it; put it there")
         return comparing.compare(what, folder, **how)
+    folder = Path(out) if out is not None else None
     with _written(what, data, folder, fields) as names:
         raw = {**_rated(fields, lr), "networks": [names[0]], "data": names[1]}
         config = parse(CompareConfig, raw | {"rules": [{"rule": rule} for rule in rules]}, HERE)
@@ -94,6 +97,22 @@ def cost(what: str | nn.Module, *, input_shape: Shape | None = None, **options: 
         path = Path(folder) / "network.npz"
         store(what, input_shape, path)
         return impact.cost(str(path), **options)
+
+
+def _beside(data: Any, out: str | Path | None) -> tuple[Dataset | None, Path | None]:
+    """The loaded data and the folder that a configuration is given.
+
+    Raises:
+        ConfigError: data that are neither.
+    """
+    if out is None and isinstance(data, str | Path):
+        data, out = None, data
+    if data is not None and not isinstance(data, Dataset):
+        raise ConfigError(
+            f"a configuration names its data, {type(data).__name__} beside it is no loaded data set; leave it out, or "
+            "pass a module"
+        )
+    return data, Path(out) if out is not None else None
 
 
 def _rated(fields: dict[str, Any], lr: float | None) -> dict[str, Any]:
