@@ -47,15 +47,18 @@ def capture(module: nn.Module, example_input: Tensor, name: str | None = None) -
         NetworkError: the module has something that no layer kind expresses; the message names it, its place
             and what to use instead.
     """
-    _check_sequences(module)
-    _check_example(example_input)
-    _check_shared(module)
-    program = _export(module, example_input)
-    return _Reader(module, program).network(name or type(module).__name__)
+    try:
+        _check_example(example_input)
+        _check_shared(module)
+        program = _export(module, example_input)
+        return _Reader(module, program).network(name or type(module).__name__)
+    except NetworkError:
+        _check_sequences(module)
+        raise
 
 
 def _check_sequences(module: nn.Module) -> None:
-    """Refuses recurrent layers and attention by their names, whatever else of them would be refused first."""
+    """Refuses recurrent layers and attention by their names, whatever of them was refused first."""
     for path, m in module.named_modules():
         if isinstance(m, SEQUENCES) and type(m).__module__.startswith("torch.nn."):
             kind = type(m).__name__
