@@ -307,3 +307,22 @@ def test_cut_and_changed_files_never_end_in_a_traceback(tmp_path: Path) -> None:
         except InsituError:
             refused += 1
     assert refused > 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"strides": [0, 0]}, {"strides": [-1, 1]}, {"dilations": [0, 1]}, {"pads": [0, 0, 30000, 29999]}],
+    ids=str,
+)
+def test_geometry_out_of_range_is_refused_before_anything_is_made(tmp_path, wrong):
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [
+        helper.make_tensor_value_info("x", kind, ["N", 1, 8, 8]),
+        helper.make_tensor_value_info("y", kind, None),
+    ]
+    weight = onnx.numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
+    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], **wrong)
+    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], [weight]))
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(InsituError, match="cannot import Conv"):
+        load(tmp_path / "m.onnx")

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from insitu.inputs import bounds
 from insitu.network.onnx.constants import BATCH, ints
 from insitu.network.onnx.draft import FOLD, Constant, Draft, Seen
 from insitu.network.onnx.file import Node, refuse
@@ -29,7 +30,7 @@ def _conv(draft: Draft, node: Node) -> Seen:
     w = w[:, :, None] if flat else w
     if w.ndim != 4:
         raise refuse(node, f"its kernel has shape {list(w.shape)}", "Use Conv1d or Conv2d")
-    strides, dilations = (_two(node.attrs.get(k, [1, 1]), 1) for k in ("strides", "dilations"))
+    strides, dilations = (_two(node, k) for k in ("strides", "dilations"))
     pads = _with(x.pads, _pads(draft, node, x, w.shape[2:], strides, dilations))
     w, padding = _centred(w, pads, dilations)
     name = draft.named(node, node.inputs[1])
@@ -57,10 +58,12 @@ def _note_scale(draft: Draft, name: str, weight: Constant) -> None:
         draft.scales[f"{name}.weight"] = weight.scale
 
 
-def _two(n: Any, default: int) -> tuple[int, int]:
-    """(vertical, horizontal); of one number the horizontal one."""
-    values = [int(v) for v in n]
-    return (values[0], values[1]) if len(values) > 1 else (default, values[0])
+def _two(node: Node, name: str) -> tuple[int, int]:
+    """(vertical, horizontal) of an attribute, 1 by default; of one number the horizontal one."""
+    values = [int(v) for v in node.attrs.get(name, [1, 1])]
+    if not values or not all(1 <= v <= bounds.FEATURES.value for v in values):
+        raise refuse(node, f"its {name} are {values}", f"Use numbers from 1 to {bounds.FEATURES.value:,}")
+    return (values[0], values[1]) if len(values) > 1 else (1, values[0])
 
 
 def _pads(draft: Draft, node: Node, x: Seen, kernel: Any, stride: Any, dilation: Any = (1, 1)) -> Pads:
@@ -104,6 +107,9 @@ def _centred(w: np.ndarray, pads: Pads, dilation: tuple[int, int]) -> tuple[np.n
             raise ValueError("padding")
         grown.append((rows, 0) if last > first else (0, rows))
         padding.append(max(first, last))
+    bounds.PARAMETERS.check(
+        w.shape[0] * w.shape[1] * prod(n + sum(g) for n, g in zip(w.shape[2:], grown[2:]))
+    )
     return np.pad(w, grown), (padding[0], padding[1])
 
 
@@ -256,8 +262,8 @@ def _bound(draft: Draft, node: Node, i: int, key: str) -> float:
 
 def _pool(draft: Draft, node: Node, *, kind: str) -> Seen:
     x = draft.image(node)
-    kernel = _two(node.attrs["kernel_shape"], 1)
-    stride = _two(node.attrs.get("strides", [1, 1]), 1)
+    kernel = _two(node, "kernel_shape")
+    stride = _two(node, "strides")
     if any(n != 1 for n in node.attrs.get("dilations", [1])):
         raise refuse(node, "its window is dilated", "Use a pool without dilation")
     pads = _with(x.pads, _pads(draft, node, x, kernel, stride))
