@@ -44,9 +44,17 @@ def test_options_of_rules(rule: str, options: dict[str, Any], reason: str) -> No
         make_rule(rule, options)
 
 
-def test_weights_of_a_rule_that_no_memory_holds() -> None:
-    with pytest.raises(ConfigError, match=r"its weights and states are .* is more than 1,073,741,824"):
+def test_a_head_that_no_memory_holds() -> None:
+    with pytest.raises(
+        ConfigError, match=r"head at conv1: .* parameters is more .*, or smaller options of the rule"
+    ):
         assess(DesignPoint("cnn-8-8", "greedy", options={"width": 100_000, "k": 3}))
+
+
+def test_weights_of_a_rule_that_no_memory_holds() -> None:
+    heads = {"width": 5_400, "k": 3}
+    with pytest.raises(ConfigError, match=r"its weights and states are .* is more than 1,073,741,824"):
+        assess(DesignPoint("cnn-8-8-8-8", "dgl", optimizer="adam", options=heads))
 
 
 @pytest.mark.parametrize("kappa", ["-1", "0", "1e300"])

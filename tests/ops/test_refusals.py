@@ -62,7 +62,7 @@ REFUSALS = [
     no("conv2d_dx", (2, 4, 2, 3), (4, 3, 3, 3), says="must be [2, 4, 3, 3]", shape=(2, 3, 5, 5), **PLAIN),
     no("conv2d_dw", (2, 4, 3, 3), (3, 3, 5, 5), says="must be [3, 4, 3, 3]", kernel=(4, 3, 3, 3), **PLAIN),
     no("conv2d_dw", (2, 4, 3, 3), (2, 2, 5, 5), says="with groups=1", kernel=(4, 3, 3, 3), **PLAIN),
-    no("activate", (2, 3), says="activation function 'gelu' is unknown; use relu", fn="gelu"),
+    no("activate", (2, 3), says="activation function 'mish' is unknown; use relu", fn="mish"),
     no("gate", (2, 3), (2, 4), says="the error [2, 3] does not fit the activation [2, 4]", fn="relu"),
     no("add", (2, 3), (2, 4), says="the shapes must be equal, got [2, 3] and [2, 4]"),
     no("mul", (2, 3), (3, 2), says="the shapes must be equal, got [2, 3] and [3, 2]"),

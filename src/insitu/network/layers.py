@@ -24,10 +24,14 @@ class Describe:
     Args:
         name: the network's name.
         input_shape: per sample, ``(features,)`` or ``(channels, height, width)``.
+        head: these are layers that a rule adds, at the block ``name``; for what a refusal says.
     """
 
-    def __init__(self, name: str, input_shape: Shape) -> None:
+    def __init__(self, name: str, input_shape: Shape, *, head: bool = False) -> None:
         self.name = name
+        self._refused = (
+            ("the rule's head at", ", or smaller options of the rule") if head else ("network", "")
+        )
         self.input_shape = tuple(input_shape)
         self.layers: list[Layer] = []
         self._shapes: dict[str, Shape] = {INPUT: self.input_shape}
@@ -72,8 +76,9 @@ class Describe:
             try:
                 bound.check(count)
             except ValueError as error:
+                whose, remedy = self._refused
                 raise ConfigError(
-                    f"network {self.name}: {count:,} {what} {error}; use a smaller network"
+                    f"{whose} {self.name}: {count:,} {what} {error}; use a smaller network{remedy}"
                 ) from None
 
     def goto(self, name: str) -> None:

@@ -46,7 +46,7 @@ class _Auxiliary:
 
     def layers(self, block: str, shape: Shape, classes: int, norm: bool) -> list[Layer]:
         """The auxiliary network behind an activation."""
-        aux = Describe(block, shape)
+        aux = Describe(block, shape, head=True)
         width = self.width or shape[0]
         for i in range(1, self.k):
             if len(shape) == 3:

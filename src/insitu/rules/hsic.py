@@ -139,7 +139,7 @@ class HsicBottleneck:
 
         Clusters of equal distances then lie along the axes, where an argmax finds them.
         """
-        layers = Describe("output", z.shape[1:])
+        layers = Describe("output", z.shape[1:], head=True)
         if any(x.kind == "batch_norm" for x in net.layers):
             layers.batch_norm(affine=False, name="output.norm")
         layers.activation("relu", name="output.relu")

@@ -44,7 +44,7 @@ def pool_window(shape: Shape, limit: int) -> tuple[int, int]:
 
 def pooled(block: str, shape: Shape, limit: int) -> Describe:
     """The head's first layers: average pool to at most ``limit`` features, flatten."""
-    head = Describe(block, shape)
+    head = Describe(block, shape, head=True)
     if len(shape) == 3:
         window = pool_window(shape, limit)
         if window != (1, 1):
@@ -64,7 +64,7 @@ def decoder(block: str, shape: Shape, outputs: int, limit: int, sketch: int = 0)
 
 def projector(block: str, shape: Shape) -> list[Layer]:
     """The auxiliary map of the similarity loss: 3x3 convolution or dense of the block's own width, no bias."""
-    aux = Describe(block, shape)
+    aux = Describe(block, shape, head=True)
     if len(shape) == 3:
         aux.conv(shape[0], 3, padding=1, bias=False, name=f"{block}.sim")
     else:

@@ -35,7 +35,7 @@ class MonoForward(LocalLoss):
     def signal(self, b: Builder, trace: Trace) -> Value:
         h = trace.activation
         block = b.layer or ""
-        layers = Describe(block, h.shape[1:])
+        layers = Describe(block, h.shape[1:], head=True)
         if len(h.shape) > 2:
             layers.flatten(name=f"{block}.head.flatten")
         layers.dense(b.classes, bias=False, name=f"{block}.head")

@@ -171,7 +171,7 @@ def test_seeds_change_the_values_only() -> None:
         ("vgg8b-x0", {}, "vgg8b"),
         ("transformer", {}, "use one of .*resnet8"),
         ("lenet5", {"activation": "rellu"}, "did you mean relu"),
-        ("lenet5", {"activation": "gelu"}, "unknown"),
+        ("lenet5", {"activation": "mish"}, "unknown"),
         ("lenet5", {"dropout": 1.0}, "out of range"),
         ("lenet5", {"classes": 0}, "1 or more"),
         ("mlp-4-3-2", {"classes": 10}, "2 outputs, not 10"),
