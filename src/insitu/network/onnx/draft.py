@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -23,6 +24,8 @@ from insitu.step.ir import Shape
 FOLD = "Scale the data before, or fold it into the weights of the layer before"
 CHANNELS_LAST = (0, 3, 1, 2)
 """The transposition from (batch, height, width, channels)."""
+Pads = tuple[int, int, int, int]
+"""Zeros at the top, the left, the bottom and the right."""
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,13 @@ class Seen:
         layer: its name.
         axes: the layer's axis behind each axis of the tensor but the batch; -1: one of size 1 that it lacks.
         order: of a flat tensor, the layer's element at each of its places; ``None``: in order.
-        pads: zeros around it that the next window adds: top, left, bottom, right.
+        pads: zeros around it that the next window adds.
     """
 
     layer: str
     axes: tuple[int, ...]
     order: np.ndarray | None = None
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    pads: Pads = (0, 0, 0, 0)
 
 
 class Draft(Describe):
@@ -208,3 +211,13 @@ class Draft(Describe):
         """A layer that keeps shape and order."""
         name = self._add(kind, self._shapes[x.layer], name=self.named(node, ""), inputs=(x.layer,), **attrs)
         return Seen(name, x.axes, x.order)
+
+
+Make = Callable[[Draft, Node], Seen]
+"""Adds what a node computes to a draft, and says how its output is seen."""
+
+
+def around(a: Pads, b: Pads) -> Pads:
+    """Zeros around zeros."""
+    top, left, bottom, right = (m + n for m, n in zip(a, b))
+    return (top, left, bottom, right)

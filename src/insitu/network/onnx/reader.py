@@ -13,7 +13,8 @@ from insitu.network.graph import INPUT, Layer, Network, chain
 from insitu.network.onnx.constants import fold
 from insitu.network.onnx.draft import Constant, Draft, Seen
 from insitu.network.onnx.file import Node, read, refuse
-from insitu.network.onnx.nodes import TABLE, WITHOUT, shape_constant
+from insitu.network.onnx.forms import shape_constant
+from insitu.network.onnx.nodes import TABLE, WITHOUT
 
 
 @dataclass(frozen=True)
