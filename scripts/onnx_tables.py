@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from insitu.backends.onnx.kinds import KINDS
-from insitu.network.onnx.nodes import CLIPS, TABLE, WITHOUT
+from insitu.network.onnx.nodes import CLIPS, TABLE
+from insitu.network.onnx.refusals import FAMILIES
 
 
 def onnx_read() -> str:
@@ -14,8 +15,10 @@ def onnx_read() -> str:
 
 def onnx_refused() -> str:
     """Operators that are refused with an own remedy."""
-    rows = "".join(f"| `{op}` | {remedy} |\n" for op, remedy in sorted(WITHOUT.items()))
-    return "| operator | what to use |\n| --- | --- |\n" + rows
+    rows = "".join(
+        f"| {', '.join(f'`{op}`' for op in ops)} | {remedy} |\n" for remedy, ops in FAMILIES.items()
+    )
+    return "| operators | what to use |\n| --- | --- |\n" + rows
 
 
 def onnx_written() -> str:

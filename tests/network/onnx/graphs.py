@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from insitu.network.graph import INPUT, Layer, Network
 from insitu.network.layers import Describe
+from insitu.network.onnx import Imported, load
 
 FUNCTIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "leaky_relu": "LeakyRelu"}
 
@@ -196,3 +198,27 @@ def random_network(seed: int) -> Network:
         d.activation(fn, **slope)
     d.dense(5, bias=bool(rng.random() < 0.7))
     return spread(d.network(seed), seed)
+
+
+def loaded(model: onnx.ModelProto, tmp_path: Path) -> Imported:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(model.SerializeToString())
+    return load(path)
+
+
+def graph(
+    shape: tuple[int, ...], nodes: list[Any], constants: dict[str, Any], opset: int = 18, out: str = "y"
+) -> onnx.ModelProto:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    made = helper.make_tensor_value_info(out, TensorProto.FLOAT, None)
+    arrays = [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()]
+    body = helper.make_graph(nodes, "g", [given], [made], arrays)
+    return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+W = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
+node = helper.make_node
+
+
+def conv(out: str = "y", source: str = "x", **attrs: Any) -> Any:
+    return node("Conv", [source, "w"], [out], **attrs)

@@ -11,14 +11,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from onnx import TensorProto, helper, numpy_helper
 
 from insitu.errors import InsituError
 from insitu.network import zoo
 from insitu.network.graph import Network
-from insitu.network.onnx import Imported, load
+from insitu.network.onnx import Imported
 from insitu.network.torch.module import to_module
-from tests.network.onnx.graphs import Writer, random_network, spread
+from tests.network.onnx.graphs import W, Writer, conv, graph, loaded, node, random_network, spread
 
 TINY = ("ds-cnn", "resnet8", "mobilenet-v1-0.25", "autoencoder")
 RANDOM = range(20)
@@ -35,12 +34,6 @@ def runtime(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
 def ours(net: Network, x: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         return to_module(net).eval()(torch.from_numpy(x)).numpy()
-
-
-def loaded(model: onnx.ModelProto, tmp_path: Path) -> Imported:
-    path = tmp_path / "net.onnx"
-    path.write_bytes(model.SerializeToString())
-    return load(path)
 
 
 def close(model: onnx.ModelProto, tmp_path: Path, *, last: bool = False) -> Imported:
@@ -101,24 +94,6 @@ def test_words_from_zero_on_are_a_relu(tmp_path: Path) -> None:
 # --- single operators ------------------------------------------------------------------------------------------
 
 
-def graph(
-    shape: tuple[int, ...], nodes: list[Any], constants: dict[str, Any], opset: int = 18, out: str = "y"
-) -> onnx.ModelProto:
-    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
-    made = helper.make_tensor_value_info(out, TensorProto.FLOAT, None)
-    arrays = [numpy_helper.from_array(np.asarray(a), n) for n, a in constants.items()]
-    body = helper.make_graph(nodes, "g", [given], [made], arrays)
-    return helper.make_model(body, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
-
-
-W = np.random.default_rng(0).normal(size=(4, 2, 3, 3)).astype(np.float32)
-node = helper.make_node
-
-
-def conv(out: str = "y", source: str = "x", **attrs: Any) -> Any:
-    return node("Conv", [source, "w"], [out], **attrs)
-
-
 GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
     "same padding, stride 2": lambda: graph(
         (3, 2, 8, 7), [conv(auto_pad="SAME_UPPER", strides=[2, 2])], {"w": W}
@@ -166,6 +141,16 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
             node("Reshape", ["a", "t"], ["y"]),
         ],
         {"w": W, "zero": np.array([0]), "rest": np.array([-1])},
+    ),
+    "a part of a shape": lambda: graph(
+        (3, 2, 5, 4),
+        [
+            conv("a"),
+            node("Shape", ["a"], ["s"], start=1),
+            node("Concat", ["batch", "s"], ["t"], axis=0),
+            node("Reshape", ["a", "t"], ["y"]),
+        ],
+        {"w": W, "batch": np.array([-1])},
     ),
     "mean over the map": lambda: graph(
         (3, 2, 5, 4),
@@ -235,11 +220,6 @@ def _softmax_inside() -> onnx.ModelProto:
     return graph((3, 4), nodes, {"w": np.eye(4, dtype=np.float32)})
 
 
-def _growing() -> onnx.ModelProto:
-    nodes = [node("Concat", [f"c{i}"] * 8, [f"c{i + 1}"], axis=0) for i in range(12)]
-    return graph((3, 4), nodes, {"c0": np.zeros(8)}, out="c12")
-
-
 def _scaled_input() -> onnx.ModelProto:
     nodes = [node("Mul", ["x", "l"], ["a"]), conv(source="a")]
     return graph((3, 2, 5, 5), nodes, {"l": np.float32(2), "w": W})
@@ -257,7 +237,6 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "old": (lambda: graph((3, 2, 5, 5), [conv()], {"w": W}, opset=6), "opset 7 or later"),
     "missing operand": (lambda: graph((3, 2, 5, 5), [conv(source="nothing")], {"w": W}), "not there before"),
     "softmax inside": (_softmax_inside, "not the end"),
-    "growing constants": (_growing, "too large"),
 }
 
 
@@ -266,63 +245,3 @@ def test_refusals_name_the_node_and_a_remedy(name: str, tmp_path: Path) -> None:
     make, said = REFUSED[name]
     with pytest.raises(InsituError, match=said):
         loaded(make(), tmp_path)
-
-
-def test_hostile_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "net.onnx"
-    model = graph((3, 2, 5, 5), [conv()], {"w": W})
-    bomb = onnx.ModelProto.FromString(model.SerializeToString())
-    bomb.graph.initializer[0].dims[:] = [2**20, 2**20]
-    outside = onnx.ModelProto.FromString(model.SerializeToString())
-    outside.graph.initializer[0].data_location = TensorProto.EXTERNAL
-    outside.graph.initializer[0].external_data.add(key="location", value="/etc/passwd")
-    short = onnx.ModelProto.FromString(model.SerializeToString())
-    short.graph.initializer[0].raw_data = b"1234"
-    for data, said in (
-        (b"", "without nodes"),
-        (b"\xff" * 99, "no ONNX model"),
-        (model.SerializeToString()[:-9], "no ONNX model"),
-        (bomb.SerializeToString(), "more than 1 GiB"),
-        (outside.SerializeToString(), "another file"),
-        (short.SerializeToString(), "cannot be read"),
-    ):
-        path.write_bytes(data)
-        with pytest.raises(InsituError, match=said):
-            load(path)
-    with pytest.raises(InsituError, match="cannot be read"):
-        load(tmp_path / "none.onnx")
-
-
-def test_cut_and_changed_files_never_end_in_a_traceback(tmp_path: Path) -> None:
-    """Every outcome is a network or a refusal."""
-    data = bytearray(Writer(random_network(3)).model().SerializeToString())
-    rng, path, refused = np.random.default_rng(0), tmp_path / "net.onnx", 0
-    for _ in range(150):
-        changed = data.copy()
-        for i in rng.integers(0, len(data), 3):
-            changed[i] = rng.integers(0, 256)
-        path.write_bytes(changed)
-        try:
-            load(path)
-        except InsituError:
-            refused += 1
-    assert refused > 0
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"strides": [0, 0]}, {"strides": [-1, 1]}, {"dilations": [0, 1]}, {"pads": [0, 0, 30000, 29999]}],
-    ids=str,
-)
-def test_geometry_out_of_range_is_refused_before_anything_is_made(tmp_path, wrong):
-    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
-    ends = [
-        helper.make_tensor_value_info("x", kind, ["N", 1, 8, 8]),
-        helper.make_tensor_value_info("y", kind, None),
-    ]
-    weight = onnx.numpy_helper.from_array(np.ones((8, 1, 3, 3), np.float32), "w")
-    node = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], **wrong)
-    model = helper.make_model(helper.make_graph([node], "g", ends[:1], ends[1:], [weight]))
-    onnx.save(model, tmp_path / "m.onnx")
-    with pytest.raises(InsituError, match="cannot import Conv"):
-        load(tmp_path / "m.onnx")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from insitu.errors import NetworkError
+from insitu.network.torch import refusals
 from insitu.network.torch.aten import supported
 from insitu.network.torch.capture import capture
 
@@ -61,6 +65,11 @@ LAYERS = [
     (net(nn.AvgPool2d(3, padding=1, count_include_pad=False)), IMAGE, r"count_include_pad=True"),
     (net(nn.AvgPool2d(2, divisor_override=3)), IMAGE, r"divisor_override"),
     (net(nn.Upsample(scale_factor=2)), IMAGE, r"'0' \(nn.Upsample\)"),
+    (net(nn.PReLU()), FLAT, r"'0' \(nn.PReLU\).*use nn.LeakyReLU"),
+    (net(nn.GLU(1)), FLAT, r"'0' \(nn.GLU\).*use nn.SiLU"),
+    (net(nn.InstanceNorm2d(1)), IMAGE, r"'0' \(nn.InstanceNorm2d\).*nn.BatchNorm2d"),
+    (net(nn.LPPool2d(2, 2)), IMAGE, r"'0' \(nn.LPPool2d\).*use nn.MaxPool2d"),
+    (net(nn.Unfold(2)), IMAGE, r"'0' \(nn.Unfold\).*use nn.Conv2d"),
     (net(nn.Linear(8, 2)), IMAGE, r"'0' \(nn.Linear\): its input has shape.*x.flatten\(1\)"),
     (net(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 1)), FLAT, r"'0' \(nn.Unflatten\)"),
     (net(nn.utils.parametrizations.weight_norm(nn.Linear(4, 2))), FLAT, r"computed.*remove_parametrizations"),
@@ -308,3 +317,23 @@ def test_sequence_layers_are_refused_by_name_for_inputs_of_any_rank(module: nn.M
     for shape in ((2, 5, 4), (2, 4)):
         with pytest.raises(NetworkError, match=said):
             capture(module, torch.zeros(shape))
+
+
+NAMED = re.compile(r"\bnn\.([A-Z]\w*)")
+MODULES = sorted(n for n, m in vars(nn).items() if isinstance(m, type) and issubclass(m, nn.Module))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_remedy_names_only_layers_that_are_captured(name: str) -> None:
+    known = supported()
+    if name not in known.classes:
+        assert set(NAMED.findall(known.remedy(name))) <= set(known.classes)
+
+
+def test_every_remedy_in_the_sources_names_only_layers_that_are_captured() -> None:
+    """Also those of single calls, such as the geometry of a pool."""
+    sources = [p.read_text() for p in Path(refusals.__file__).parent.glob("*.py")]
+    texts = [n.value for s in sources for n in ast.walk(ast.parse(s)) if isinstance(n, ast.Constant)]
+    named = {c for t in texts if isinstance(t, str) and not t.startswith("_") for c in NAMED.findall(t)}
+    assert "AdaptiveAvgPool2d" in named
+    assert named <= {*supported().classes, "Module", "Sequential"}

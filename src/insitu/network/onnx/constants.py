@@ -7,40 +7,40 @@ from typing import Any
 
 import numpy as np
 
-from insitu.inputs import bounds
-from insitu.network.onnx.draft import Constant
+from insitu.network.onnx.draft import Constant, Draft
 from insitu.network.onnx.file import Node, refuse
 
 BATCH = 0
 """Stands for the batch size in a shape: a reshape reads 0 as *as before*."""
 
-REMEDY = "Export the network for inference, with constants folded"
 
-
-def fold(node: Node, operands: list[Constant | None]) -> Constant | None:
+def fold(draft: Draft, node: Node, operands: list[Constant | None]) -> Constant | None:
     """The constant that a node gives; ``None``: no constant operator.
 
     Raises:
-        NetworkError: its operands do not fit.
+        NetworkError: all that was computed of constants is too large by now.
+        ValueError, IndexError, TypeError, KeyError: its operands do not fit.
     """
     if node.op == "Constant":
         return Constant(_given(node))
     if node.op not in _FOLDS or not operands or any(o is None for o in operands):
         return None
     known = [o for o in operands if o is not None]
-    if sum(o.array.size for o in known) > bounds.PARAMETERS.value:
-        raise refuse(node, f"its constants are too large: {bounds.PARAMETERS.why}", "Use a smaller network")
-    try:
-        return _FOLDS[node.op](node, known)
-    except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
-        raise refuse(node, f"its constants do not fit ({type(error).__name__})", REMEDY) from None
+    draft.hold(node, _gathered(node, known) if node.op == "Gather" else sum(o.array.size for o in known))
+    return _FOLDS[node.op](node, known)
+
+
+def _gathered(node: Node, given: list[Constant]) -> int:
+    """Size of what a Gather gives, which can be larger than all that it reads."""
+    x = given[0].array
+    return given[1].array.size * (x.size // max(1, x.shape[node.attrs.get("axis", 0)]))
 
 
 def _given(node: Node) -> np.ndarray:
     for key in ("value", "value_int", "value_float", "value_ints", "value_floats"):
         if key in node.attrs:
             return np.asarray(node.attrs[key])
-    raise refuse(node, "it holds no numbers", REMEDY)
+    raise refuse(node, "it holds no numbers", "Export the model again")
 
 
 def ints(node: Node, key: str, operand: Constant | None, default: Any = None) -> Any:
@@ -52,16 +52,29 @@ def ints(node: Node, key: str, operand: Constant | None, default: Any = None) ->
 
 def dequantized(node: Node, x: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> Constant:
     """(x - zero) · scale, of a tensor or along an axis."""
+    scale = scale.astype(np.float32)
+    flat, away = scaling(node, x.shape, scale, zero)
+    return Constant((x.astype(np.int64) - away).astype(np.float32) * flat, (scale, zero))
+
+
+def scaling(
+    node: Node, shape: tuple[int, ...], scale: np.ndarray, zero: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point as they stand beside a tensor of this shape: one of each, or one per place of an axis."""
     if node.attrs.get("block_size"):
         raise refuse(node, "it has a scale per block", "Quantize per tensor or per channel")
+    if not (scale.size and (scale > 0).all() and np.isfinite(scale).all()):
+        raise refuse(node, "its scale is not a finite number above 0", "Quantize the network again")
     axis = node.attrs.get("axis", 1)
-    shape = [1] * x.ndim
-    if scale.size > 1:
-        shape[axis] = scale.size
-    flat = scale.astype(np.float32).reshape(shape if scale.size > 1 else ())
-    away = zero.astype(np.int64).reshape(shape if zero.size > 1 else ())
-    array = (x.astype(np.int64) - away).astype(np.float32) * flat
-    return Constant(array, (scale.astype(np.float32), zero))
+    for what, array in (("scales", scale), ("zero points", zero)):
+        if array.size != 1 and not (-len(shape) <= axis < len(shape) and array.size == shape[axis]):
+            raise refuse(
+                node,
+                f"it has {array.size} {what} along axis {axis} of {list(shape)}",
+                "Quantize per tensor, or per channel with one scale a channel",
+            )
+    along = [-1 if i == axis % len(shape) else 1 for i in range(len(shape))] if shape else []
+    return tuple(a.reshape(along if a.size > 1 else ()) for a in (scale, zero.astype(np.int64)))
 
 
 def _dequantize(node: Node, given: list[Constant]) -> Constant:
@@ -71,15 +84,9 @@ def _dequantize(node: Node, given: list[Constant]) -> Constant:
 
 def _quantize(node: Node, given: list[Constant]) -> Constant:
     scale, zero = given[1].array, given[2].array if len(given) > 2 else np.zeros((), np.uint8)
-    shape = [1] * given[0].array.ndim
-    if scale.size > 1:
-        shape[node.attrs.get("axis", 1)] = scale.size
-    around = scale.reshape(shape) if scale.size > 1 else scale.reshape(())
-    away = zero.reshape(shape) if zero.size > 1 else zero.reshape(())
+    flat, away = scaling(node, given[0].array.shape, scale, zero)
     limits = np.iinfo(zero.dtype)
-    return Constant(
-        np.clip(np.rint(given[0].array / around) + away, limits.min, limits.max).astype(zero.dtype)
-    )
+    return Constant(np.clip(np.rint(given[0].array / flat) + away, limits.min, limits.max).astype(zero.dtype))
 
 
 def _slice(node: Node, given: list[Constant]) -> Constant:

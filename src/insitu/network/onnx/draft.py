@@ -16,14 +16,15 @@ from typing import Any
 
 import numpy as np
 
+from insitu.inputs import bounds
 from insitu.network.graph import INPUT, Layer
 from insitu.network.layers import Describe
 from insitu.network.onnx.file import Graph, Node, refuse
 from insitu.step.ir import Shape
 
 FOLD = "Scale the data before, or fold it into the weights of the layer before"
-CHANNELS_LAST = (0, 3, 1, 2)
-"""The transposition from (batch, height, width, channels)."""
+CHANNELS_LAST = ([0, 3, 1, 2], [0, 2, 1])
+"""The transpositions from (batch, height, width, channels) and (batch, length, channels)."""
 Pads = tuple[int, int, int, int]
 """Zeros at the top, the left, the bottom and the right."""
 
@@ -75,6 +76,7 @@ class Draft(Describe):
         self.arrays: dict[str, np.ndarray] = {}
         self.scales: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self.notes: list[str] = []
+        self._held = 0
 
     def _input(self) -> tuple[Shape, tuple[int, ...]]:
         """Shape of the input layer, and how the graph shows it."""
@@ -102,7 +104,7 @@ class Draft(Describe):
             if len(found) != 1 or not found[0].outputs:
                 return False
             if found[0].op == "Transpose":
-                return tuple(found[0].attrs.get("perm", ())) in (CHANNELS_LAST, (0, 2, 1))
+                return found[0].attrs.get("perm") in CHANNELS_LAST
             if found[0].op not in ("QuantizeLinear", "DequantizeLinear", "Identity", "Unsqueeze"):
                 return False
             name = found[0].outputs[0]
@@ -174,6 +176,7 @@ class Draft(Describe):
             return Seen(x.layer, (0,), x.order)
         kept = [a for a in x.axes if a >= 0]
         kept += [a for a in range(len(shape)) if a not in kept]  # of size 1: they change nothing
+        self.hold(node, prod(shape))
         places = np.arange(prod(shape)).reshape(shape).transpose(kept).ravel()
         order = None if (places[1:] > places[:-1]).all() else places
         self.goto(x.layer)
@@ -191,9 +194,25 @@ class Draft(Describe):
             name = f"{base}_{n}"
         return name
 
-    def keep(self, name: str, **params: np.ndarray) -> None:
+    def hold(self, node: Node, count: int) -> None:
+        """Counts the numbers that a node is about to make of constants: all nodes together have a bound."""
+        self._held += count
+        if self._held > bounds.PARAMETERS.value:
+            raise refuse(
+                node,
+                f"what is computed of constants comes to {self._held:,} numbers: {bounds.PARAMETERS.why}",
+                "Export the network with constants folded",
+            )
+
+    def keep(self, node: Node, name: str, **params: np.ndarray) -> None:
         """Parameters of a layer."""
         for suffix, array in params.items():
+            if not np.isfinite(array).all():
+                raise refuse(
+                    node,
+                    f"its {suffix} has numbers that are not finite",
+                    "Export the network before it diverged",
+                )
             self.arrays[f"{name}.{suffix}"] = np.ascontiguousarray(array, np.float32)
 
     def sole_owner(self, node: Node, i: int) -> Layer | None:

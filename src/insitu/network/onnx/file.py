@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -85,11 +85,25 @@ def read(path: Path) -> Graph:
     inputs = [x for x in graph.input if x.name not in constants]
     for what, found in (("inputs", inputs), ("outputs", graph.output)):
         if len(found) != 1:
-            names = ", ".join(shown(x.name) for x in list(found)[:4])
+            names = ", ".join(shown(x.name) for x in list(found)[:4]) or "none"
             raise NetworkError(f"{path} has {len(found)} {what} ({names}); export a network with one of each")
     _within(path, "nodes", len(graph.node), bounds.NODES)
     nodes = tuple(map(_node, graph.node))
+    sources = [("the input", inputs[0].name), *(("the constant", x.name) for x in graph.initializer)]
+    _once([*(Node(what, name, (), (name,), {}) for what, name in sources), *nodes])
     return Graph(path.stem, inputs[0].name, graph.output[0].name, _shape(inputs[0]), nodes, constants)
+
+
+def _once(nodes: Iterable[Node]) -> None:
+    """Every tensor is given once, which also means that no node reads what it gives."""
+    given: set[str] = set()
+    for node in nodes:
+        for name in filter(None, node.outputs):
+            if name in given:
+                raise refuse(
+                    node, f"it gives the tensor {shown(name)} a second time", "Export the model again"
+                )
+            given.add(name)
 
 
 def _parsed(path: Path) -> Any:
@@ -129,6 +143,8 @@ def _array(tensor: Any) -> np.ndarray:
         )
     if any(n < 0 for n in tensor.dims) or prod(tensor.dims) > bounds.PARAMETERS.value:
         raise NetworkError(f"tensor {name} has shape {list(tensor.dims)[:8]}: {bounds.PARAMETERS.why}")
+    if tensor.data_type in (onnx.TensorProto.STRING, onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128):
+        raise NetworkError(f"tensor {name} holds text or complex numbers; export a network of real numbers")
     try:
         return np.asarray(numpy_helper.to_array(tensor))
     except (ValueError, TypeError, KeyError, NotImplementedError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from insitu.network.onnx.constants import BATCH, ints
+from insitu.network.onnx.constants import BATCH, ints, scaling
 from insitu.network.onnx.draft import FOLD, Constant, Draft, Make, Seen, around
 from insitu.network.onnx.file import Node, refuse
 
@@ -19,26 +19,44 @@ def _same(draft: Draft, node: Node) -> Seen:
 
 def _quantized(draft: Draft, node: Node) -> Seen:
     """Notes the scale; words that begin at 0 stand for a ReLU, which quantizers leave out."""
-    x, scale, given = draft.value(node), draft.constant(node, 1), draft.constant(node, 2)
-    zero = np.zeros((), np.uint8) if given is None else given.array
+    x = draft.value(node)
+    scale, zero = _scaling(draft, node, x)
     kind = next((layer.kind for layer in draft.layers if layer.name == x.layer), "input")
     rectifies = zero.dtype.kind in "iu" and zero.size == 1 and zero == np.iinfo(zero.dtype).min
     if rectifies and kind in ("dense", "conv2d", "batch_norm", "add"):
         x = draft.elementwise(draft.plain(node), "activation", node, fn="relu")
-    if scale is not None and scale.array.size == 1:
-        draft.scales[x.layer] = (scale.array, zero)
+    if scale.size == 1:
+        draft.scales[x.layer] = (scale, zero)
+    return x
+
+
+def _scaling(draft: Draft, node: Node, x: Seen) -> tuple[np.ndarray, np.ndarray]:
+    """The scale of quantized values, and their zero point."""
+    scale, zero = draft.constant(node, 1), draft.constant(node, 2)
+    if scale is None:
+        raise refuse(node, "it has no scale", "Quantize the network again")
+    away = np.zeros((), np.uint8) if zero is None else zero.array
+    scaling(node, (BATCH, *draft.shape_of(x)), scale.array, away)
+    return scale.array, away
+
+
+def _dequantized(draft: Draft, node: Node) -> Seen:
+    x = draft.value(node)
+    _scaling(draft, node, x)
     return x
 
 
 def _dropout(draft: Draft, node: Node) -> Seen:
     ratio = draft.constant(node, 1)
     p = float(node.attrs.get("ratio", 0.5 if ratio is None else ratio.array.reshape(())))
-    return draft.elementwise(draft.plain(node), "dropout", node, p=p) if p > 0 else draft.value(node)
+    if not 0 <= p < 1:
+        raise refuse(node, f"it drops a share of {p:g}", "Use a share from 0 to below 1")
+    return draft.elementwise(draft.plain(node), "dropout", node, p=p) if p else draft.value(node)
 
 
 def _softmax(draft: Draft, node: Node) -> Seen:
     if node.outputs[0] != draft.graph.output:
-        raise refuse(node, "it is not the end of the network", "Attention has no layer; use convolutions")
+        raise refuse(node, "it is not the end of the network", "Use Conv in place of attention")
     draft.notes.append(f"the last {node.op} is left out: the loss has it")
     return draft.plain(node)
 
@@ -143,7 +161,8 @@ def shape_constant(draft: Draft, node: Node) -> Constant | None:
     """The shape of a tensor; the batch is 0, which a reshape reads as *as before*."""
     if node.op != "Shape":
         return None
-    return Constant(np.array([BATCH, *draft.shape_of(draft.value(node))], np.int64))
+    shape = [BATCH, *draft.shape_of(draft.value(node))]
+    return Constant(np.array(shape[node.attrs.get("start") : node.attrs.get("end")], np.int64))
 
 
 FORMS: dict[str, Make] = {
@@ -159,5 +178,5 @@ FORMS: dict[str, Make] = {
     "Identity": _same,
     "Cast": _same,
     "QuantizeLinear": _quantized,
-    "DequantizeLinear": _same,
+    "DequantizeLinear": _dequantized,
 }

@@ -25,7 +25,7 @@ def _conv(draft: Draft, node: Node) -> Seen:
     flat = w.ndim == 3  # (channels, inputs, length): of height 1
     w = w[:, :, None] if flat else w
     if w.ndim != 4:
-        raise refuse(node, f"its kernel has shape {list(w.shape)}", "Use Conv1d or Conv2d")
+        raise refuse(node, f"its kernel has shape {list(w.shape)}", "Use Conv over one or two axes")
     strides, dilations = (_two(node, k) for k in ("strides", "dilations"))
     pads = around(x.pads, _pads(draft, node, x, w.shape[2:], strides, dilations))
     w, padding = _centred(w, pads, dilations)
@@ -37,7 +37,7 @@ def _conv(draft: Draft, node: Node) -> Seen:
     if w.shape[1] * groups != draft.shape[0]:
         raise refuse(node, f"it has weights for {w.shape[1] * groups} channels, not {draft.shape[0]}", FOLD)
     draft.conv(w.shape[0], w.shape[2:], groups=groups, bias=bias is not None, name=name, **geometry)
-    draft.keep(name, weight=w, **({} if bias is None else {"bias": bias.array.reshape(w.shape[0])}))
+    draft.keep(node, name, weight=w, **({} if bias is None else {"bias": bias.array.reshape(w.shape[0])}))
     _note_scale(draft, name, weight)
     return Seen(name, (0, 2) if flat else (0, 1, 2))
 
@@ -106,7 +106,7 @@ def _centred(w: np.ndarray, pads: Pads, dilation: tuple[int, int]) -> tuple[np.n
 
 def _gemm(draft: Draft, node: Node) -> Seen:
     if node.attrs.get("transA", 0) or node.attrs.get("beta", 1.0) not in (0.0, 1.0):
-        raise refuse(node, "it transposes its input or scales its bias", "Export a Linear layer")
+        raise refuse(node, "it transposes its input or scales its bias", "Export it as a plain Gemm")
     weight = _weight(draft, node, 1)
     w = weight.array if node.attrs.get("transB", 0) else weight.array.T
     bias = draft.constant(node, 2) if node.attrs.get("beta", 1.0) else None
@@ -130,7 +130,7 @@ def _dense(draft: Draft, node: Node, weight: Constant, w_OI: np.ndarray, bias: C
     name = draft.named(node, node.inputs[1])
     draft.dense(w_OI.shape[0], bias=bias is not None, name=name)
     b = {} if bias is None else {"bias": np.broadcast_to(bias.array.ravel(), (w_OI.shape[0],))}
-    draft.keep(name, weight=w_OI, **b)
+    draft.keep(node, name, weight=w_OI, **b)
     _note_scale(draft, name, weight)
     return Seen(name, (0,))
 
@@ -145,10 +145,17 @@ def _batch_norm(draft: Draft, node: Node) -> Seen:
     draft.goto(x.layer)
     if any(a.shape != draft.shape[:1] for a in arrays.values()):
         raise refuse(node, "its parameters have another shape than its channels", "Export it again")
+    least, eps = float(arrays["running_var"].min()), float(node.attrs.get("epsilon", 1e-5))
+    if not (least >= 0 <= eps < float("inf") and least + eps > 0):
+        raise refuse(
+            node,
+            f"its least variance is {least:g} and its epsilon {eps:g}",
+            "Export a trained network: a variance is at least 0, and epsilon is above 0",
+        )
     shapes = {key: a.shape for key, a in arrays.items()}
-    attrs = {"eps": float(node.attrs.get("epsilon", 1e-5)), "momentum": 0.1}
+    attrs = {"eps": eps, "momentum": 0.1}
     draft._add("batch_norm", draft.shape, name=name, params=shapes, **attrs)
-    draft.keep(name, **arrays)
+    draft.keep(node, name, **arrays)
     return Seen(name, x.axes)
 
 
@@ -182,9 +189,9 @@ def _affine(draft: Draft, node: Node, how: str) -> Seen:
     b = np.zeros(len(per), np.float32) if b is None else b
     if how in ("mul", "div"):
         gain = per if how == "mul" else 1 / per
-        draft.keep(layer.name, weight=w * gain.reshape(-1, *[1] * (w.ndim - 1)), bias=b * gain)
+        draft.keep(node, layer.name, weight=w * gain.reshape(-1, *[1] * (w.ndim - 1)), bias=b * gain)
     else:
-        draft.keep(layer.name, bias=b + per if how == "add" else b - per)
+        draft.keep(node, layer.name, bias=b + per if how == "add" else b - per)
     draft.replace(replace(layer, params={**layer.params, "bias": per.shape}))
     return x
 
@@ -209,6 +216,8 @@ def _function(draft: Draft, node: Node, *, fn: str) -> Seen:
 
 def _leaky(draft: Draft, node: Node) -> Seen:
     slope = float(node.attrs.get("alpha", 0.01))
+    if not abs(slope) <= 1:
+        raise refuse(node, f"its slope is {slope:g}", "Use a slope from -1 to 1")
     return draft.elementwise(draft.plain(node), "activation", node, fn="leaky_relu", slope=slope)
 
 
@@ -330,19 +339,3 @@ TABLE: dict[str, Make] = {
     "ReduceMean": _mean,
     **FORMS,
 }
-
-_RECURRENT = "Use Conv over time in place of recurrent layers"
-_QDQ = "Quantize it in the QDQ form: quantize_static(..., quant_format=QuantFormat.QDQ)"
-WITHOUT = {
-    "LSTM": _RECURRENT,
-    "GRU": _RECURRENT,
-    "RNN": _RECURRENT,
-    "Attention": "Use Conv in place of attention",
-    "QLinearConv": _QDQ,
-    "QLinearMatMul": _QDQ,
-    "ConvInteger": _QDQ,
-    "MatMulInteger": _QDQ,
-    "DynamicQuantizeLinear": _QDQ,
-    "Elu": "Use LeakyRelu",
-}
-"""What to use in place of an operator that has no layer."""

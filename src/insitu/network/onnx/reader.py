@@ -12,9 +12,10 @@ from insitu.errors import NetworkError
 from insitu.network.graph import INPUT, Layer, Network, chain
 from insitu.network.onnx.constants import fold
 from insitu.network.onnx.draft import Constant, Draft, Seen
-from insitu.network.onnx.file import Node, read, refuse
+from insitu.network.onnx.file import Node, read, refuse, shown
 from insitu.network.onnx.forms import shape_constant
-from insitu.network.onnx.nodes import TABLE, WITHOUT
+from insitu.network.onnx.nodes import TABLE
+from insitu.network.onnx.refusals import remedy
 
 
 @dataclass(frozen=True)
@@ -45,9 +46,12 @@ def load(path: str | Path) -> Imported:
         NetworkError: it is no such graph, or a node has no layer kind; names the node and what to do instead.
     """
     draft = Draft(read(Path(path)))
-    for node in draft.graph.nodes:
-        _read(draft, node)
+    with np.errstate(divide="raise", over="raise", invalid="raise"):
+        for node in draft.graph.nodes:
+            _read(draft, node)
     result = draft.values.get(draft.graph.output)
+    if result is None:
+        raise NetworkError(f"{path}: no node gives its output {shown(draft.graph.output)}; export it again")
     if not isinstance(result, Seen) or result.layer == INPUT:
         raise NetworkError(f"{path} gives back its input or a constant; export a network with weights")
     if result.order is not None or any(result.pads):
@@ -66,21 +70,22 @@ def _read(draft: Draft, node: Node) -> None:
     if any(o is None for o in operands):
         raise refuse(node, "an operand is not there before it is read", "Export the model again")
     constants = [o if isinstance(o, Constant) else None for o in operands]
-    found: Seen | Constant | None = fold(node, constants) or shape_constant(draft, node)
-    if found is None:
-        if node.op not in TABLE:
-            raise refuse(node, "this operator has no layer", WITHOUT.get(node.op, _known()))
-        try:
-            found = TABLE[node.op](draft, node)
-        except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
-            raise refuse(
-                node, f"its operands do not fit ({type(error).__name__})", "Export the model again"
-            ) from None
+    try:
+        found = fold(draft, node, constants) or shape_constant(draft, node) or _layer(draft, node)
+    except FloatingPointError:
+        reason = "its numbers divide by zero or leave the range of float32"
+        raise refuse(node, reason, "Export the network before it diverged") from None
+    except (ValueError, IndexError, TypeError, KeyError, OverflowError) as error:
+        reason = f"its operands do not fit ({type(error).__name__})"
+        raise refuse(node, reason, "Export the model again") from None
     draft.values[node.outputs[0]] = found
 
 
-def _known() -> str:
-    return f"Use {', '.join(sorted(TABLE))}"
+def _layer(draft: Draft, node: Node) -> Seen:
+    """What a node that is not constant adds to the network."""
+    if node.op not in TABLE:
+        raise refuse(node, "this operator has no layer", remedy(node.op, TABLE))
+    return TABLE[node.op](draft, node)
 
 
 def _needed(draft: Draft, result: str) -> list[Layer]:

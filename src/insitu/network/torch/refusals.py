@@ -17,7 +17,7 @@ from torch import Tensor, fx, nn
 from insitu.errors import NetworkError
 from insitu.network.torch.calls import Place, op_name, short_name
 
-PLAIN = "Use nn.Linear, nn.Conv2d or nn.BatchNorm with plain parameters, without weight norm or the like"
+PLAIN = "Use nn.Linear, nn.Conv2d or nn.BatchNorm2d with plain parameters, without weight norm or the like"
 PLANE_MEAN = "Use x.mean((2, 3)) or nn.AdaptiveAvgPool2d(1)"
 
 FAMILIES: tuple[tuple[str, str], ...] = (
@@ -34,7 +34,12 @@ FAMILIES: tuple[tuple[str, str], ...] = (
         "Use nn.BatchNorm1d on (batch, features), nn.BatchNorm2d on images, or nn.RMSNorm over all features of a "
         "sample with elementwise_affine=False",
     ),
+    ("fractional|lp_?pool", "Use nn.MaxPool2d or nn.AvgPool2d"),
     ("dropout|bernoulli|rand", "Use nn.Dropout"),
+    ("prelu", "Use nn.LeakyReLU, whose one slope is a constant"),
+    ("^glu$", "Use nn.SiLU or nn.Hardswish, which keep the number of features"),
+    ("fold|im2col|col2im", "Use nn.Conv2d, which reads the windows of a map"),
+    ("channel_?shuffle", "Use nn.Conv2d with groups=1, which mixes all channels"),
     (
         "conv_?transpose|upsampl|pixel_?shuffle",
         "Use a network without up-sampling: there is no transposed convolution",
