@@ -36,6 +36,7 @@ BUILTIN = {
     "microcode": "insitu.backends.engine.backend:Microcode",
     "onnx": "insitu.backends.onnx.backend:Onnx",
     "rtl": "insitu.backends.rtl.backend:Rtl",
+    "systemc": "insitu.backends.systemc.backend:SystemC",
 }
 """Backends of this package: a folder and a line here; nothing is imported before it is asked for."""
 

@@ -7,10 +7,9 @@ import pytest
 
 pytest.importorskip("amaranth", reason="the extra 'fpga' is not installed")
 
-from insitu.backends.engine import isa
+from insitu.backends.engine import isa, registers, sim
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import fitted
-from insitu.backends.rtl import registers, sim
 from insitu.backends.rtl.device import Hardware
 from insitu.errors import StepError
 from insitu.numbers import lfsr

@@ -60,3 +60,16 @@ class Microcode(Backend):
         from insitu.backends.engine.listing import listing
 
         return listing(fitted(program, lanes), words)
+
+
+def by_registers(step: Step) -> list[str]:
+    """Why hardware cannot run a step: as the executor, and it takes no keys of random words from a host."""
+    drawing = [op for op in step.ops if op.written and not op.attrs.registers]
+    keyed = [op for op in drawing if getattr(op.attrs.optimizer, "generator", "") == "lfsr"]
+    if keyed:
+        op = keyed[0]
+        return [
+            f"{op.kind} at {op.where} draws its random words by generator=lfsr, whose keys hardware takes from "
+            f"nobody: its registers run on; use --precision {PRECISION}"
+        ]
+    return Microcode().refuse(step)

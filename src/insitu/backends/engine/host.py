@@ -14,6 +14,7 @@ from insitu.backends.engine.image import Entry, Image, assemble
 from insitu.backends.engine.layout import Place
 from insitu.numbers import lfsr, prng
 from insitu.numbers.prng import MASK
+from insitu.run.program import Program
 
 Ints = npt.NDArray[np.int64]
 
@@ -67,20 +68,16 @@ class Host:
             if name in state:
                 self.device.write("w" if place.weights else "a", place.start, place.form.pack(state[name]))
         if lfsr.REGISTERS in state:
-            lanes, scalars = (int(s) or first for s, first in zip(state[lfsr.REGISTERS], self._first_states))
+            firsts = first_states(self.image.program)
+            lanes, scalars = (int(s) or first for s, first in zip(state[lfsr.REGISTERS], firsts))
             self.device.states = lanes, scalars
-
-    @property
-    def _first_states(self) -> list[int]:
-        """Of the random registers, where they have not drawn yet."""
-        return [prng.key(self.image.program.seed, lfsr.REGISTERS, which) for which in (0, 1)]
 
     @property
     def state(self) -> dict[str, Ints]:
         """All residents by name."""
         found = {name: self._resident(name, place) for name, place in self.image.residents.items()}
         if lfsr.REGISTERS in self.image.program.residents:
-            states = zip(self.device.states, self._first_states)
+            states = zip(self.device.states, first_states(self.image.program))
             found[lfsr.REGISTERS] = np.array([0 if s == first else s for s, first in states])
         return found
 
@@ -134,3 +131,8 @@ class Host:
                 key = prng.key(self.image.program.seed, stream, t) & MASK or lfsr.FOR_ZERO
                 words = isa.encode("KEYLO", bits=key & 0xFFFF), isa.encode("KEYHI", bits=key >> 16)
                 self.device.write("code", address, np.array(words, np.int64))
+
+
+def first_states(program: Program) -> list[int]:
+    """Of the random registers of lanes and scalars, where they have not drawn yet."""
+    return [prng.key(program.seed, lfsr.REGISTERS, which) for which in (0, 1)]

@@ -161,9 +161,9 @@ def fitted(program: Program, lanes: int = 8, **options: object) -> Image:
     options = {"generator": generator(program), "weight_bits": bits, "fraction": FRACTION[bits]} | options
     image = assemble(program, replace(worst, **options))  # type: ignore[arg-type]
     sizes = {
-        "a_words": _power(-(-image.a_bytes // lanes)),
-        "w_words": _power(image.w_words),
-        "code_words": _power(len(image.code.words) + SPARE),
+        "a_words": power(-(-image.a_bytes // lanes)),
+        "w_words": power(image.w_words),
+        "code_words": power(len(image.code.words) + SPARE),
     }
     bits = max(13, (sizes["a_words"] * lanes - 1).bit_length(), (sizes["w_words"] - 1).bit_length())
     build = replace(image.build, address_bits=bits, softmax=bool(image.table), **sizes)  # type: ignore[arg-type]
@@ -212,8 +212,8 @@ def generator(program: Program) -> str:
     return found.pop()
 
 
-def _power(n: int) -> int:
-    """The next power of two."""
+def power(n: int) -> int:
+    """The next power of two, at least 2."""
     return 1 << max(n - 1, 1).bit_length()
 
 

@@ -37,6 +37,9 @@ SLOTS = 8
 CLASSES = 16
 """Most scores that the score unit compares."""
 
+RESET_STATES = (0x2545F491, 0x9E3779B9)
+"""Of the random registers, of lanes and scalars, after a reset until a host loads them."""
+
 TABLE = 1024
 """Entries of the table of exponentials; a larger distance takes the last one."""
 
@@ -345,6 +348,16 @@ def encode(name: str, level: int = 0, **fields: int) -> int:
 def split(word: int) -> tuple[int, int]:
     """Register code and data of a word."""
     return word >> DATA_BITS, word & ((1 << DATA_BITS) - 1)
+
+
+def moved(words: Sequence[int], by: int) -> list[int]:
+    """Microcode for an address that is further on: branches have other targets."""
+    found = []
+    for word in words:
+        register, _, fields = decode(word)
+        branch = register.name == "BRZ"
+        found.append(encode("BRZ", **fields | {"target": fields["target"] + by}) if branch else word)
+    return found
 
 
 @cache

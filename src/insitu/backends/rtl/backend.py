@@ -62,17 +62,9 @@ class Rtl(Backend):
         return missing()
 
     def refuse(self, step: Step) -> list[str]:
-        from insitu.backends.engine.backend import Microcode
+        from insitu.backends.engine.backend import by_registers
 
-        drawing = [op for op in step.ops if op.written and not op.attrs.registers]
-        keyed = [op for op in drawing if getattr(op.attrs.optimizer, "generator", "") == "lfsr"]
-        if keyed:
-            op = keyed[0]
-            return [
-                f"{op.kind} at {op.where} draws its random words by generator=lfsr, whose keys hardware takes from "
-                f"nobody: its registers run on; use --precision {PRECISION}"
-            ]
-        return Microcode().refuse(step)
+        return by_registers(step)
 
     def steps(self, options: Options) -> int:
         return GOLDEN_STEPS if options.learn else 1

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from insitu.backends.engine import registers
 from insitu.backends.engine.build import Build
-from insitu.backends.rtl import registers
 from insitu.backends.rtl.parameters import Parameters
 from insitu.backends.rtl.sim import Simulation
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from insitu.backends.c.cache import kept
 from insitu.backends.engine.isa import WORD_BITS
+from insitu.backends.engine.trace import MEMORIES
 from insitu.backends.rtl import tools
 from insitu.backends.rtl.engine.top import Engine
 from insitu.backends.rtl.parameters import Parameters
@@ -36,9 +37,6 @@ VERILATE = (
 COMPILE = ("-O2", "-fPIC", "-std=c++17")
 LIMIT = 1 << 24
 """Cycles after which a program is taken to hang."""
-MEMORIES = {"a": 0, "w": 1, "code": 2, "table": 3}
-"""As the host port selects them."""
-
 Words = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 

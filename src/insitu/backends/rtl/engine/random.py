@@ -10,10 +10,8 @@ from amaranth import Cat, Const, Elaboratable, Module, Mux, Signal
 from amaranth.hdl import Value
 
 from insitu.backends.engine.build import WIDE_FRACTION
+from insitu.backends.engine.isa import RESET_STATES
 from insitu.backends.rtl.parameters import Parameters
-
-START = (0x2545F491, 0x9E3779B9)
-"""Of both registers after a reset, until a host loads them."""
 
 
 def next_word(state: Value) -> Value:
@@ -49,7 +47,7 @@ class Random(Elaboratable):
         self.update, self.wide = Signal(), Signal()
         self.lanes = [Signal(p.fraction, name=f"lane_word{i}", reset_less=True) for i in range(p.lanes)]
         self.round_word = Signal(p.fraction)
-        self.states = [Signal(32, name=f"register{i}", init=start) for i, start in enumerate(START)]
+        self.states = [Signal(32, name=f"register{i}", init=start) for i, start in enumerate(RESET_STATES)]
 
     def elaborate(self, _platform: object) -> Module:
         m, p = Module(), self.p
