@@ -1,16 +1,18 @@
 #!/bin/sh
 # Installs the Debian packages that the tests need and pip cannot bring: Chromium, for the tests of the
 # HTML report, compilers and emulators of ARM and RISC-V microcontrollers, for the tests of the generated C
-# on boards (two gigabytes), and Verilator, for the tests of the learning engine. Safe to run again; without root or
-# apt-get it says what to install by hand and ends well, for those tests are skipped where a tool is missing.
+# on boards (two gigabytes), and Verilator and SystemC, for the tests of the learning engine. Safe to run again;
+# without root or apt-get it says what to install by hand and ends well, for those tests are skipped where a
+# tool is missing.
 set -u
 
 packages=""
 tests=""
 
-# want <command> <package> <the tests that need it>
+# want <command or header> <package> <the tests that need it>
 want() {
     command -v "$1" >/dev/null 2>&1 && return
+    [ -e "$1" ] && return
     packages="${packages:+$packages }$2"
     case "$tests" in *"$3"*) ;; *) tests="${tests:+$tests, and }$3" ;; esac
 }
@@ -22,6 +24,8 @@ want riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf "the tests of C programs on
 want qemu-system-riscv32 qemu-system-misc "the tests of C programs on emulated boards"
 want verilator verilator "the tests of the learning engine in simulation"
 want clang clang "the tests of the generated C with a second compiler"
+want /usr/include/systemc libsystemc-dev "the tests of the SystemC model"
+want valgrind valgrind "a test of the SystemC model"
 
 skip() {
     echo "setup-system: skipped ($1); $tests need: $packages"

@@ -7,9 +7,10 @@ import pytest
 
 pytest.importorskip("amaranth", reason="the extra 'fpga' is not installed")
 
-from insitu.backends.engine import isa, registers, sim
+from insitu.backends.engine import isa, registers
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import fitted
+from insitu.backends.rtl import sim
 from insitu.backends.rtl.device import Hardware
 from insitu.errors import StepError
 from insitu.numbers import lfsr

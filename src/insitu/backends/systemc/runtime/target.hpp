@@ -84,7 +84,8 @@ class EngineTarget : public sc_core::sc_module {
     {
         if (sc_core::sc_start_of_simulation_invoked()) bus->invalidate_direct_mem_ptr(0, map::SIZE - 1);
         engine_ = std::move(engine);
-        std::fill_n(value_, sizeof(value_) / sizeof(value_[0]), 0u);
+        for (const uint32_t own : {map::SHIFT, map::PHASE, map::STEP, map::CLASS, map::FLAGS}) value(own) = 0;
+        for (uint32_t slot = 0; slot < isa::SLOTS; slot++) value(map::TRIGGERS_0 + 4 * slot) = 0;
     }
 
     // --- the bus --------------------------------------------------------------------------------------------------
