@@ -28,6 +28,7 @@ EXPECTED = {
         "esp32c3-c",
         "desktop",
         "edge64-22nm",
+        "engine-systemc",
     ),
     *("accelerator-22nm", "accelerator-28nm", "accelerator-22nm-os"),
     *("engine-ecp5-4", "engine-ecp5-8", "engine-ecp5-16", "engine-ecp5-32"),
@@ -175,6 +176,28 @@ def test_users_file_is_read_again(tmp_path: Path) -> None:
 def test_unknown_name() -> None:
     with pytest.raises(ConfigError, match="'stm32l4' is unknown; did you mean 'stm32l4r5'"):
         find("stm32l4")
+
+
+def test_an_engine_by_name_with_other_numbers() -> None:
+    found = find("engine-systemc:lanes=16,dma=64,clock=100")
+    assert isinstance(found, Engine) and found.dma is not None
+    assert (found.lanes.value, found.dma.value, found.clock.value) == (16, 64, 100)
+    assert found.name == "engine-systemc:lanes=16,dma=64,clock=100" and find("engine-systemc").name == "engine-systemc"
+
+
+@pytest.mark.parametrize(("name", "reason"), [
+    ("engine-systemc:lanes=5", "lanes is '5'; use one of 4, 8, 16, 32"),
+    ("engine-systemc:clock=fast", "clock is 'fast'; use a positive number of MHz"),
+    ("engine-systemc:clock=-1", "clock is '-1'"),
+    ("engine-systemc:clock=inf", "clock is 'inf'"),
+    ("engine-systemc:cells=3", "'cells' of engine-systemc cannot be changed by name; lanes, dma, clock can"),
+    ("engine-systemc:", "'' of engine-systemc cannot be changed by name"),
+    ("engine-ecp5-8:dma=8", "'dma' of engine-ecp5-8 cannot be changed by name; lanes, clock can"),
+    ("stm32l4r5:clock=80", "'clock' of stm32l4r5 cannot be changed by name; only those of an engine can"),
+])  # fmt: skip
+def test_numbers_that_no_name_can_change(name: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(reason)):
+        find(name)
 
 
 def test_no_file(tmp_path: Path) -> None:

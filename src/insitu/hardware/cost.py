@@ -42,11 +42,10 @@ OMITS = {
         "functions beyond additions and products: a look-up, a comparison, a shift is charged as an addition",
         "multipliers for float32: their energy is charged, but neither their area nor a lower rate",
     ),
-    "engine": (
-        "energy: no power was measured",
-        "writing samples and keys by the host",
-    ),
+    "engine": ("energy: no power was measured",),
 }
+BY_HOST = "writing samples by the host"
+"""Of an engine without DMA."""
 
 
 def cost(
@@ -97,9 +96,14 @@ def cost(
         fabric=None if mapped is None else mapped.fabric,
         writes_per_weight=_writes(step, often),
         spilled=spilled,
-        omits=(*OMITS["both"], *OMITS[target.kind]),
+        omits=_omits(target),
         triggers=shares,
     )
+
+
+def _omits(target: Known) -> tuple[str, ...]:
+    by_host = isinstance(target, Engine) and target.dma is None
+    return (*OMITS["both"], *OMITS[target.kind], *([BY_HOST] if by_host else []))
 
 
 def shares_of(step: Step, given: Sequence[float] | Mapping[str, float]) -> dict[str, float]:

@@ -315,7 +315,8 @@ class Cells:
 class Engine(Target):
     """An engine that runs microcode on an FPGA: a backend knows the cycles of each op, and refuses what it cannot run.
 
-    ``backend``: its name (:mod:`insitu.backends.protocol`).
+    ``backend``: its name (:mod:`insitu.backends.protocol`); ``dma``: width of the bus by which it fetches its samples;
+    without, a host writes them, which is not in the bill.
     """
 
     kind: ClassVar[str] = "engine"
@@ -325,6 +326,7 @@ class Engine(Target):
     memory: EngineMemory
     fabric: Fabric
     cells: Cells
+    dma: Annotated[Entry | None, Unit("bits")] = None
 
 
 Known = Processor | Array | Engine

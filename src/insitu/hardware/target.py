@@ -331,18 +331,52 @@ def load(path: str | Path) -> Known:
 
 
 def find(name: str | Path) -> Known:
-    """A built-in target by name, or the user's by the path of a ``.yaml`` file.
+    """A built-in target by name, or the user's by the path of a ``.yaml`` file; of an engine with other numbers too:
+    ``engine-systemc:lanes=16,dma=64,clock=100``.
 
     Raises:
-        ConfigError: for an unknown name.
+        ConfigError: for an unknown name, or a number that no engine has.
         TargetError: for a file that is no target.
     """
-    text = str(name)
+    text, changed, changes = str(name).partition(":")
     if text in names():
-        return load(FOLDER / f"{text}.yaml")
-    if text.endswith((".yaml", ".yml")):
-        return load(text)
+        found = load(FOLDER / f"{text}.yaml")
+        return _changed(found, changes) if changed else found
+    if str(name).endswith((".yaml", ".yml")):
+        return load(name)
     raise ConfigError(f"target {text!r} is unknown; {_near(text, names())}, or the path of a .yaml file")
+
+
+CHANGES: dict[str, tuple[float, ...]] = {"lanes": (4, 8, 16, 32), "dma": (8, 16, 32, 64, 128), "clock": ()}
+"""What of an engine a name may change, and to what; any positive number where nothing is listed."""
+
+
+def _changed(target: Known, changes: str) -> Known:
+    """An engine with other numbers."""
+    found, name = target, f"{target.name}:{changes}"
+    for change in changes.split(","):
+        key, _, text = change.partition("=")
+        entry = getattr(found, key, None) if key in CHANGES else None
+        if not isinstance(found, Engine) or not isinstance(entry, Entry):
+            given = [k for k in CHANGES if isinstance(getattr(found, k, None), Entry)]
+            known = f"{', '.join(given)} can" if isinstance(found, Engine) else "only those of an engine can"
+            raise ConfigError(f"target {name}: {key!r} of {target.name} cannot be changed by name; {known}")
+        found = replace(found, **{key: _other(entry, key, text, name)})  # type: ignore[arg-type]
+    return replace(found, name=name, what=f"{target.what}, with {changes}")
+
+
+def _other(entry: Entry, key: str, text: str, name: str) -> Entry:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    known = CHANGES[key]
+    if not isfinite(value) or value <= 0 or (known and value not in known):
+        remedy = (
+            f"one of {', '.join(f'{n:g}' for n in known)}" if known else f"a positive number of {entry.unit}"
+        )
+        raise ConfigError(f"target {name}: {key} is {text!r}; use {remedy}")
+    return replace(entry, value=value, low=value, high=value)
 
 
 def describe() -> list[dict[str, Any]]:

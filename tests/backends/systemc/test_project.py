@@ -9,11 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from insitu.backends.engine.cycles import dma
 from insitu.backends.systemc import device, headers
 from insitu.backends.systemc.backend import Options, SystemC
 from insitu.backends.systemc.data import Data
 from insitu.backends.systemc.project import Project
 from insitu.errors import ConfigError
+from insitu.hardware.target import find
 from tests.backends.engine.pairs import KEYS, made
 
 pytestmark = pytest.mark.skipif(device.missing() is not None, reason=str(device.missing()))
@@ -116,6 +118,18 @@ def test_a_system_learns_the_same_with_dma_and_without_and_in_chunks_of_any_size
     assert len(states) == 1 and len(first) == 1  # and classes, and cycles
 
 
+def test_a_system_may_infer_alone_or_learn_alone(folder, tmp_path):
+    found = {}
+    for mode in ("infer", "learn", "both"):
+        for dma_ in ("1", "0"):
+            path = tmp_path / f"{mode}{dma_}"
+            text = platform(folder, "--mode", mode, "--dma", dma_, "--state", str(path))
+            found[mode, dma_] = text.splitlines()[0], path.read_bytes()
+    assert all(found[mode, "1"] == found[mode, "0"] for mode in ("infer", "learn", "both"))
+    assert found["learn", "1"][1] == found["both", "1"][1] != found["infer", "1"][1]
+    assert "right" not in found["learn", "1"][0] and "right before learning" in found["both", "1"][0]
+
+
 def test_two_engines_wait_for_each_other_at_the_bus_and_learn_the_same(folder):
     one, two = platform(folder), platform(folder, programs=2)
     line = one.splitlines()[0].removeprefix("engine0")
@@ -131,8 +145,25 @@ def test_a_trace_of_signals_and_a_time_line_are_written(folder, tmp_path):
     assert len(begins_and_ends) == 3 and all(float(b) < float(e) for _, b, e in begins_and_ends)
 
 
+@pytest.mark.parametrize("lanes", [8, 32])
+@pytest.mark.parametrize("width", [1, 4, 16])
+def test_a_sample_takes_the_time_that_the_bill_says(tmp_path, lanes, width):
+    """Of commands of one sample each: what DMA brings, the microcode, and the class that goes back."""
+    SystemC().write(learner(count=8), tmp_path / "p", Options(samples=8, lanes=lanes))
+    platform(tmp_path / "p", "--chunk", "1", "--width", str(width), "--timeline", "t.csv")
+    taken = {
+        round((float(end) - float(begin)) * 25e6)
+        for _, begin, end in (line.split(",") for line in (tmp_path / "p" / "t.csv").read_text().split())
+    }
+    program = learner(count=8)
+    target = find(f"engine-systemc:lanes={lanes},dma={8 * width}")
+    training, inference = (sum(mapped.cycles.values()) for mapped in SystemC().mapped(program, target))
+    assert taken == {training + inference + dma(1, width)}  # random labels: every trigger fires
+
+
 @pytest.mark.parametrize(("words", "said"), [
     (["--vdc", "x"], "--vdc is no option"),
+    (["--mode", "guess"], "--mode is both, infer or learn, not 'guess'"),
     (["--chunk"], "--chunk needs a value"),
     (["--chunk", "many"], "--chunk takes a number, not 'many'"),
     (["program.txt"], "a program and its samples for each engine"),

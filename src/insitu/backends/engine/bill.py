@@ -25,7 +25,20 @@ def mapped(program: Program, target: Engine) -> list[Mapped]:
     """
     image = typical(program, target.lanes.count)
     learns = len(image.entries) > 1
-    return [Mapped(by_op(image, e), _fabric(image.build, target, learns)) for e in image.entries]
+    found = []
+    for entry in image.entries:
+        taken = by_op(image, entry)
+        taken[next(iter(taken))] += fetch(entry, target)
+        found.append(Mapped(taken, _fabric(image.build, target, learns)))
+    return found
+
+
+def fetch(entry: Entry, target: Engine) -> int:
+    """Cycles in which DMA brings a sample and its label; 0: a host writes them."""
+    place = entry.place("x")
+    return (
+        0 if target.dma is None or place is None else cycles.dma(place.form.size + 1, target.dma.count // 8)
+    )
 
 
 def by_op(image: Image, entry: Entry) -> dict[Op, int]:

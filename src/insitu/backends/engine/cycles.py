@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 from insitu.backends.engine import isa
 from insitu.backends.engine.build import Build
@@ -60,6 +61,12 @@ def of(nest: Nest, lanes: int, timing: Timing = TIMING) -> int:
 def softmax(count: int, timing: Timing = TIMING) -> int:
     """Cycles of a SOFTMAX of so many classes."""
     return timing.softmax + count * timing.softmax_score
+
+
+def dma(count: int, width: int) -> int:
+    """Cycles in which bytes come over a bus of so many bytes: an address, the transfer, the memory's latency of one
+    cycle, and the transfer to the engine's port of the same width."""
+    return 2 + 2 * ceil(count / width)
 
 
 @dataclass

@@ -12,6 +12,8 @@ from insitu.errors import ConfigError
 
 if TYPE_CHECKING:
     from insitu.backends.engine.trainer import HostedEngine
+    from insitu.hardware.mapped import Mapped
+    from insitu.hardware.target import Engine as EngineTarget
     from insitu.run.program import Program
     from insitu.step.ir import Step
 
@@ -66,6 +68,15 @@ class SystemC(Backend):
         text = project.text(facts) + (project.run(folder) if options.build else "")
         note = f"project {folder}: 'make test' in it proves bits and cycles, 'make demo' learns on a system on chip"
         return Written(folder, text, facts, note)
+
+    def mapped(self, program: Program, target: EngineTarget) -> list[Mapped]:
+        """As the microcode's, and the first op of each waits for its sample, if the target has DMA."""
+        from insitu.backends.engine import bill
+
+        for step in (*program.steps, program.inference):
+            if reasons := self.refuse(step):
+                raise ConfigError(f"target {target.name}: {reasons[0]}")
+        return bill.mapped(program, target)
 
     def engine(self, program: Program) -> HostedEngine:
         from insitu.backends.engine.image import fitted

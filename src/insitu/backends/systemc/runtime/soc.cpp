@@ -3,6 +3,7 @@
 //
 //     soc [OPTION VALUE]... PROGRAM SAMPLES [PROGRAM SAMPLES]...      an engine for each pair
 //
+//     --mode both|infer|learn (both)      what is done with a sample
 //     --dma 0|1 (1)           samples come by DMA, or from the processor
 //     --direct 0|1 (1)        the processor uses the direct memory interface
 //     --chunk N (16)          samples of a command, with DMA
@@ -22,9 +23,18 @@ using namespace sc_core;
 
 namespace {
 
+uint32_t modes(const std::string &name)
+{
+    if (name == "both") return map::DO_INFER | map::DO_LEARN;
+    if (name == "infer") return map::DO_INFER;
+    if (name == "learn") return map::DO_LEARN;
+    throw Fault("--mode is both, infer or learn, not '" + name + "'");
+}
+
 struct Options {
     bool dma = true, direct = true;
     uint32_t chunk = 16, samples = UINT32_MAX, width = 4, shift = 0;
+    uint32_t mode = map::DO_INFER | map::DO_LEARN;
     double quantum = 1000, clock = 40, latency = 40;
     std::string vcd, timeline, state;
     std::vector<std::string> files;
@@ -49,6 +59,7 @@ struct Options {
     void set(const std::string &name, const std::string &value)
     {
         const std::map<std::string, std::function<void()>> known = {
+            {"mode", [&] { mode = modes(value); }},
             {"dma", [&] { dma = value != "0"; }},
             {"direct", [&] { direct = value != "0"; }},
             {"chunk", [&] { chunk = uint32_t(std::stoul(value)); }},
@@ -133,6 +144,7 @@ struct Cpu : Host {
         set(task.engine + map::IRQ, map::PENDING | map::ENABLED);
         set(task.engine + map::SHIFT, options.shift);
         task.ended = task.samples == 0;
+        task.learning = options.mode == map::DO_LEARN;
         if (!task.ended) advance(task);
     }
 
@@ -170,6 +182,10 @@ struct Cpu : Host {
 
     void collect(Task &task)
     {
+        if (!(options.mode & map::DO_INFER)) {
+            task.done = task.begun;
+            return;
+        }
         std::vector<uint8_t> found(task.begun - task.done);
         if (transfer(true, task.classes + task.done, found.data(), unsigned(found.size())) != tlm::TLM_OK_RESPONSE)
             throw Fault("the memory does not answer");
@@ -184,7 +200,7 @@ struct Cpu : Host {
         set(task.engine + map::DMA_CLASSES, uint32_t(task.classes + task.begun));
         set(task.engine + map::DMA_COUNT, count);
         task.begun += count;
-        set(task.engine + map::CTRL, map::DO_INFER | map::DO_LEARN | map::DO_DMA);
+        set(task.engine + map::CTRL, options.mode | map::DO_DMA);
     }
 
     // --- without: the processor writes every sample, for the forward pass and for the training step ---------------
@@ -199,9 +215,10 @@ struct Cpu : Host {
 
     void taken(Task &task)
     {
-        if (task.learning) task.done++;
-        else task.count(task.done, uint8_t(get(task.engine + map::CLASS)));
-        task.learning = !task.learning;
+        if (!task.learning) task.count(task.done, uint8_t(get(task.engine + map::CLASS)));
+        const bool both = options.mode == (map::DO_INFER | map::DO_LEARN);
+        if (task.learning || !both) task.done++;
+        if (both) task.learning = !task.learning;
     }
 
     void save()
@@ -216,6 +233,8 @@ struct Cpu : Host {
     }
 };
 
+const std::vector<std::string> NO_NAMES;
+
 double share(double part, double whole) { return whole ? 100 * part / whole : 0; }
 
 void report(const Cpu &cpu, const Platform &platform)
@@ -223,11 +242,12 @@ void report(const Cpu &cpu, const Platform &platform)
     for (size_t i = 0; i < cpu.tasks.size(); i++) {
         const Task &task = cpu.tasks[i];
         const EngineTarget &engine = platform.engines[i];
-        const uint32_t second = task.samples - task.samples / 2;
-        std::printf("engine%zu %s: %u samples, right before learning %.2f %%, of the second half %.2f %%, %llu cycles\n", i,
-                    engine.program()->name.c_str(), task.samples, share(task.right, task.samples),
-                    share(task.right_of_second_half, second), static_cast<unsigned long long>(engine.total_cycles()));
-        const std::vector<std::string> &names = engine.program()->phases[0].triggers;
+        std::printf("engine%zu %s: %u samples, ", i, engine.program()->name.c_str(), task.samples);
+        if (cpu.options.mode & map::DO_INFER)
+            std::printf("right%s %.2f %%, of the second half %.2f %%, ", cpu.options.mode & map::DO_LEARN ? " before learning" : "",
+                        share(task.right, task.samples), share(task.right_of_second_half, task.samples - task.samples / 2));
+        std::printf("%llu cycles\n", static_cast<unsigned long long>(engine.total_cycles()));
+        const std::vector<std::string> &names = engine.program()->phases.empty() ? NO_NAMES : engine.program()->phases[0].triggers;
         for (size_t slot = 0; slot < names.size(); slot++)
             std::printf("%s%s %.1f %%%s", slot ? ", " : "  triggers: ", names[slot].c_str(),
                         share(engine.triggered(uint32_t(slot)), task.samples), slot + 1 == names.size() ? "\n" : "");
@@ -268,7 +288,7 @@ int simulate(int argc, char **argv)
         const std::vector<uint8_t> &stream = streams.back();
         const uint32_t record = engine.program()->sample_bytes + 1;
         const uint32_t samples = std::min(options.samples, uint32_t(stream.size() / record));
-        if (engine.program()->phases.empty()) throw Fault(options.files[2 * i] + " has no training step");
+        if (options.mode & map::DO_LEARN && engine.program()->phases.empty()) throw Fault(options.files[2 * i] + " has no training step");
         if (free + stream.size() + samples > MEMORY_BYTES / 2) throw Fault("the samples do not fit the memory");
         std::copy(stream.begin(), stream.end(), platform.memory.bytes.begin() + std::ptrdiff_t(free));
         cpu.tasks.push_back({engine_at(i), record - 1, samples, MEMORY_BASE + free, MEMORY_BASE + free + stream.size(), stream.data()});
