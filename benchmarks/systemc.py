@@ -44,7 +44,7 @@ RESULTS = Path(__file__).parent / "results" / "systemc.json"
 STEPS = 500
 RTL_STEPS = 100
 LR = 0.01
-STREAMS = {"digits": ("mlp-64-32-10", 1_400), "watch": ("mlp-768-32-7", 1_400)}
+STREAMS = {"digits": ("mlp-64-32-10", 1_400), "spar-watch": ("mlp-768-32-7", 1_400)}
 """Of the platform, by data set: the network, and samples."""
 SPEED = ("mlp-784-128-10", "mnist", 2_000)
 

@@ -22,7 +22,7 @@ from insitu.errors import ConfigError, StepError
 RUNTIME = Path(__file__).parent / "runtime"
 STANDARD = "-std=c++17"
 """The one that Debian's library was built with; another one does not link."""
-COMPILE = (STANDARD, "-O3")
+COMPILE = (STANDARD, "-O3", "-march=native")
 HEADER = Path("/usr/include/systemc")
 OK = 1
 """What TLM answers to a good access."""
@@ -66,10 +66,16 @@ def built(name: str, *options: str) -> Path:
     if (reason := missing()) is not None:
         raise ConfigError(f"the SystemC model cannot be built: {reason}")
     files = sources()
-    key = "\0".join([name, *options, *COMPILE, *files, *files.values()]).encode()
+    key = "\0".join([name, *options, *COMPILE, _machine(), *files, *files.values()]).encode()
     path = kept("systemc", ".exe", key, lambda target: _compile(name, files, options, target))
     path.chmod(0o700)
     return path
+
+
+def _machine() -> str:
+    """The compiler, and what it takes this machine's processor for."""
+    words = ["g++", "-march=native", "-x", "c++", "-E", "-v", "/dev/null"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stderr
 
 
 def _compile(name: str, files: dict[str, str], options: tuple[str, ...], target: Path) -> None:

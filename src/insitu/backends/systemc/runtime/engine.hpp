@@ -343,15 +343,37 @@ class Engine {
         }
     }
 
-    // A byte of A times P weights, issue by issue.
+    // A byte of A times P weights, issue by issue. The nest stands at the last issue afterwards.
     template <unsigned P> void outer(Lanes<P> &s, Nest &n, uint32_t count)
+    {
+        const Nest::Step by = n.step[0];
+        const bool is_signed = n.ctl.scalar_signed, still = !by.row && !by.column;
+        if (still && n.outside()) return n.move(0, count - 1);
+        if (!still || !n.inside(n.x, by.x, count, a.size()) || !n.inside(n.w, by.w, count, build_.w_words))
+            return outer_slow<P>(s, n, count);
+        int32_t sum[P];
+        std::copy_n(s.sum, P, sum);
+        const uint8_t *x = &a[n.x], *read = &w[size_t(n.w) * P];
+        const auto dw = std::ptrdiff_t(by.w) * std::ptrdiff_t(P);
+        for (uint32_t i = 0; i < count; i++) {
+            const auto value = int16_t(number(x[std::ptrdiff_t(i) * by.x], is_signed));
+            const uint8_t *weight = read + std::ptrdiff_t(i) * dw;
+            for (unsigned l = 0; l < P; l++) sum[l] += value * int16_t(int8_t(weight[l]));
+        }
+        std::copy_n(sum, P, s.sum);
+        n.move(0, count - 1);
+    }
+
+    // The same where places matter, or addresses are taken modulo.
+    template <unsigned P> void outer_slow(Lanes<P> &s, Nest &n, uint32_t count)
     {
         int32_t sum[P];
         std::copy_n(s.sum, P, sum);
         for (uint32_t i = 0; i < count; i++) {
             if (i) n.move(0, 1);
             const uint8_t *read = weights<P>(n.w);
-            const auto value = int16_t(n.outside() ? 0 : number(byte(n.x), n.ctl.scalar_signed));
+            if (n.outside()) continue;
+            const auto value = int16_t(number(byte(n.x), n.ctl.scalar_signed));
             for (unsigned l = 0; l < P; l++) sum[l] += value * int16_t(int8_t(read[l]));
         }
         std::copy_n(sum, P, s.sum);
@@ -407,20 +429,28 @@ class Engine {
         while (int64_t(1) << g < gain) g++;
         const unsigned low = 32 - build_.fraction + g, rest = build_.fraction - g;
         const int32_t most = (1 << (build_.weight_bits - 1)) - 1, room = 1 << (build_.lane_bits() - build_.fraction - 1);
-        int32_t wrong = 0;
+        const bool is_signed = n.ctl.scalar_signed;
+        uint32_t scalar = random[1];
+        int32_t largest = 0, least = 0;
         for (uint32_t i = 0; i < count; i++) {
             if (i) n.move(0, 1);
-            const uint32_t scalar = random[1] = next(random[1]);
-            const int32_t value = n.outside() ? 0 : number(byte(n.x), n.ctl.scalar_signed);
+            scalar = next(scalar);
+            const auto value = int16_t(n.outside() ? 0 : number(byte(n.x), is_signed));
             const uint8_t *old = weights<P>(n.w);
             uint8_t *moved = weights<P>(n.d);
+            int32_t v[P];
             for (unsigned l = 0; l < P; l++) {
-                const auto below = int32_t(uint64_t(s.word[l] ^ scalar) >> low);
-                const int32_t v = ~int32_t(int8_t(old[l])) + ((below + value * s.second[l]) >> rest);
-                wrong |= v >= room || v < -room;
-                moved[l] = uint8_t(~std::clamp(v, -most - 1, most));
+                const auto below = int32_t((s.word[l] ^ scalar) >> 1 >> (low - 1));
+                v[l] = ~int32_t(int8_t(old[l])) + ((below + value * s.second[l]) >> rest);
+            }
+            for (unsigned l = 0; l < P; l++) {
+                largest = std::max(largest, v[l]);
+                least = std::min(least, v[l]);
+                moved[l] = uint8_t(~std::clamp(v[l], -most - 1, most));
             }
         }
+        random[1] = scalar;
+        const bool wrong = largest >= room || least < -room;
         if (wrong) throw Fault("a sum is too large for " + std::to_string(build_.lane_bits()) + " bits");
     }
 

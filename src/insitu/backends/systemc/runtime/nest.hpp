@@ -1,6 +1,7 @@
 // A nest as the registers say it: six loops, the addresses of four streams, and the cycles that it takes.
 #pragma once
 #include "isa.hpp"
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -80,12 +81,19 @@ struct Nest {
         column += int32_t(issues) * s.column;
     }
 
-  private:
     struct Step {
         int32_t x, w, p, d, row, column;
     };
     Step step[isa::LEVELS];
 
+    // So many addresses of a stream of the innermost loop lie one step apart in a memory of that size.
+    bool inside(uint32_t first, int32_t by, uint32_t issues, size_t size) const
+    {
+        const int64_t last = int64_t(first) + int64_t(by) * (issues - 1);
+        return first < size && last >= 0 && last < int64_t(std::min<uint64_t>(size, uint64_t(mask) + 1));
+    }
+
+  private:
     uint64_t issues(unsigned first, unsigned end) const
     {
         uint64_t n = 1;
