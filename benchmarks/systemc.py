@@ -4,7 +4,8 @@
     python benchmarks/systemc.py rtl [--rows mnist]    # rows of benchmarks/fpga.py, memories and cycles, step by step
     python benchmarks/systemc.py speed                 # learned samples a second of CPU, and the RTL's beside them
     python benchmarks/systemc.py platform              # digits and watch data on a system on chip; the time line
-    python benchmarks/systemc.py space                 # lanes, width of the bus, engines: what decides
+    python benchmarks/systemc.py space                 # lanes, engines, clock and width of the bus: what decides
+    python benchmarks/systemc.py picture               # docs/figures/systemc-timeline.png
     python benchmarks/systemc.py                       # prints what benchmarks/results/systemc.json holds
 
 Each part writes its rows as they come.
@@ -19,8 +20,8 @@ import resource
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,11 @@ from insitu.run.integer import run
 from insitu.run.program import Program
 
 RESULTS = Path(__file__).parent / "results" / "systemc.json"
+PICTURE = Path(__file__).resolve().parents[1] / "docs" / "figures" / "systemc-timeline.png"
 STEPS = 500
 RTL_STEPS = 100
 LR = 0.01
-STREAMS = {"digits": ("mlp-64-32-10", 1_400), "spar-watch": ("mlp-768-32-7", 1_400)}
+STREAMS = {"digits": ("mlp-64-32-10", 10_000), "spar-watch": ("mlp-768-32-7", 10_000)}
 """Of the platform, by data set: the network, and samples."""
 SPEED = ("mlp-784-128-10", "mnist", 2_000)
 
@@ -61,12 +63,12 @@ def keep(part: str, row: str, found: Any) -> None:
 
 
 def program_of(network: str, data: str, rule: str, count: int) -> Program:
-    """A rule on a network, with so many training samples in the order of a seeded permutation."""
+    """A rule on a network, with so many training samples, each epoch in the order of a seeded permutation."""
     setup = run_of(network, data, rule, LR)
-    program = executable(setup, 1)
-    order = np.random.default_rng(0).permutation(len(setup.data.train))[:count]
+    program, random = executable(setup, 1), np.random.default_rng(0)
     batches = integer_batches(setup, program, len(setup.data.train))
-    return replace(program, batches=tuple(batches[n] for n in order))
+    order = [n for _ in range(-(-count // len(batches))) for n in random.permutation(len(batches))]
+    return replace(program, batches=tuple(batches[n] for n in order[:count]))
 
 
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
@@ -210,32 +212,44 @@ SHOWN = 0.01
 
 
 def space() -> None:
-    """Samples a second of all engines, by lanes, width of the bus in bits, and engines that share it."""
+    """Samples a second of all engines, by lanes, engines that share a bus, its clock and its width."""
     network, data, rule = "mlp-784-128-10", "mnist", "etch"
     program = program_of(network, data, rule, 32)
-    for lanes in (4, 8, 16, 32):
+    for lanes in (8, 32):
         with tempfile.TemporaryDirectory() as folder:
-            made = write(program, lanes, Path(folder))
-            for width, engines in ((w, n) for w in (1, 2, 4, 8) for n in (1, 2, 4)):
-                options = ("--width", str(width), "--latency", "40", "--quantum", "1000", "--chunk", "4")
+            write(program, lanes, Path(folder))
+            for engines, clock, width in product((1, 4, 16), (25, 5), (1, 2, 4, 8)):
+                options = ("--width", str(width), "--bus-clock", str(1000 // clock), "--chunk", "32")
                 text, _ = platform_of([folder] * engines, *options)
-                keep("space", f"{lanes} lanes, {8 * width} bits, {engines} engines", row_of(text, made, width, engines))
+                row = f"{lanes} lanes, {engines} engines, bus of {clock} MHz, {8 * width} bits"
+                keep("space", row, row_of(text, engines * len(program.batches)))
 
 
-def row_of(text: str, data: Data, width: int, engines: int) -> dict[str, Any]:
-    milliseconds, taken = (float(n) for n in re.search(r"time ([\d.]+) ms; bus taken ([\d.]+) %", text).groups())
-    busy = sum(int(n) for n in re.findall(r"(\d+) cycles", text))
-    count = len(data.image.program.batches)
-    fetches = 2 * cycles.dma(data.sample_bytes + 1, width) + cycles.dma(1, width)
-    closed = (busy / engines + count * fetches) * 40e-6  # alone on the bus, in milliseconds
-    return {
-        "samples a second": round(1e3 * engines * count / milliseconds),
-        "bus taken": round(taken / 100, 4),
-        "of an engine alone": round(closed / milliseconds, 4),
-    }
+def row_of(text: str, samples: int) -> dict[str, Any]:
+    found = re.search(r"time ([\d.]+) ms; bus taken ([\d.]+) %", text)
+    assert found is not None
+    milliseconds, taken = map(float, found.groups())
+    return {"samples a second": round(1e3 * samples / milliseconds), "bus taken": round(taken / 100, 4)}
 
 
-PARTS = {"rules": rules, "speed": speed, "platform": platform, "space": space}
+def picture() -> None:
+    """The begin of the platform's time line, as docs/figures/systemc-timeline.png."""
+    from matplotlib import pyplot
+
+    commands = stored()["platform"]["commands"]
+    names = sorted({who for who, _, _ in commands}, reverse=True)
+    figure, axes = pyplot.subplots(figsize=(7, 1.6), layout="constrained")
+    for y, name in enumerate(names):
+        bars = [(1e3 * begin, 1e3 * (end - begin)) for who, begin, end in commands if who == name]
+        axes.broken_barh(bars, (y - 0.35, 0.7), facecolor="#4477aa", edgecolor="white")
+        axes.plot([sum(bar) for bar in bars], [y + 0.42] * len(bars), "v", color="#cc3311", markersize=5)
+    labels = {f"engine{n}": f"engine {n}: {data}" for n, data in enumerate(STREAMS)}
+    axes.set_yticks(range(len(names)), [labels[name] for name in names])
+    axes.set_xlabel("milliseconds; a bar: 16 samples by one command; red: its interrupt")
+    figure.savefig(PICTURE, dpi=150)
+
+
+PARTS = {"rules": rules, "speed": speed, "platform": platform, "space": space, "picture": picture}
 
 
 def main() -> None:

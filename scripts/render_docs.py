@@ -212,6 +212,7 @@ def parts() -> dict[str, str]:
     sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
     import engine_tables
     import fpga_tables
+    import systemc_tables
     import hardware_tables
     import onnx_tables
 
@@ -237,6 +238,7 @@ def parts() -> dict[str, str]:
         | hardware_tables.parts()
         | engine_tables.parts()
         | fpga_tables.parts()
+        | systemc_tables.parts()
         | onnx_tables.parts()
         | tables
     )

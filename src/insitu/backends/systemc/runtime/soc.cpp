@@ -9,7 +9,8 @@
 //     --chunk N (16)          samples of a command, with DMA
 //     --samples N             how many of each; default: all
 //     --quantum NS (1000)     by which the processor and DMA may run ahead
-//     --clock NS (40)         period of the engines and the bus
+//     --clock NS (40)         period of the engines
+//     --bus-clock NS          period of the bus; default: that of the engines
 //     --width BYTES (4)       of the bus and the engines' ports
 //     --latency NS (40)       of the memory
 //     --shift N (0)           learning rate times 2**-N
@@ -35,7 +36,7 @@ struct Options {
     bool dma = true, direct = true;
     uint32_t chunk = 16, samples = UINT32_MAX, width = 4, shift = 0;
     uint32_t mode = map::DO_INFER | map::DO_LEARN;
-    double quantum = 1000, clock = 40, latency = 40;
+    double quantum = 1000, clock = 40, bus_clock = 0, latency = 40;
     std::string vcd, timeline, state;
     std::vector<std::string> files;
 
@@ -68,6 +69,7 @@ struct Options {
             {"shift", [&] { shift = uint32_t(std::stoul(value)); }},
             {"quantum", [&] { quantum = std::stod(value); }},
             {"clock", [&] { clock = std::stod(value); }},
+            {"bus-clock", [&] { bus_clock = std::stod(value); }},
             {"latency", [&] { latency = std::stod(value); }},
             {"vcd", [&] { vcd = value; }},
             {"timeline", [&] { timeline = value; }},
@@ -273,7 +275,8 @@ int simulate(int argc, char **argv)
     Settings settings;
     settings.period = sc_time(options.clock, SC_NS);
     settings.port_bytes = options.width;
-    Platform platform(count, settings, settings.period, options.width, sc_time(options.latency, SC_NS), cpu);
+    const sc_time bus_period(options.bus_clock > 0 ? options.bus_clock : options.clock, SC_NS);
+    Platform platform(count, settings, bus_period, options.width, sc_time(options.latency, SC_NS), cpu);
     cpu.platform = &platform;
     std::vector<std::vector<uint8_t>> streams;
     streams.reserve(count);
