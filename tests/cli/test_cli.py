@@ -58,6 +58,7 @@ VERBS = [
         "export microcode",
         "export onnx",
         "export rtl",
+        "export systemc",
         "search",
         "show microcode",
     ),

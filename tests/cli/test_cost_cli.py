@@ -169,7 +169,7 @@ def test_list_targets(capsys: Capture) -> None:
     rows = json.loads(said(capsys, "list", "targets", "--json"))
     assert [row["name"] for row in rows] == list(names())
     assert {row["name"] for row in rows if not row["energy"]} == {
-        *("desktop", "ra8d1", "stm32g0b1"),
+        *("desktop", "ra8d1", "stm32g0b1", "engine-systemc"),
         *(f"engine-ecp5-{lanes}" for lanes in (4, 8, 16, 32)),
     }
     text = said(capsys, "list", "targets")

@@ -1,5 +1,6 @@
 """SystemC projects: they prove themselves, and a change of what they hold is found."""
 
+import os
 import shutil
 import subprocess
 import sys
