@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from insitu.backends.onnx.kinds import KINDS
-from insitu.network.onnx.nodes import CLIPS, TABLE
+from insitu.network.onnx.nodes import RANGES, TABLE
 from insitu.network.onnx.refusals import FAMILIES
 
 
 def onnx_read() -> str:
     """Operators that the reader takes."""
-    clips = ", ".join(f"{low:g} to {high:g}" for low, high in CLIPS)
-    return f"{', '.join(f'`{op}`' for op in sorted(TABLE))}. `Clip` to {clips}.\n"
+    return f"{', '.join(f'`{op}`' for op in sorted(TABLE))}. `Clip` to {RANGES}.\n"
 
 
 def onnx_refused() -> str:

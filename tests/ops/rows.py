@@ -215,6 +215,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., torch.Tensor], dict[str, Any]]] = {
     "hardtanh": (F.hardtanh, {}),
     "sign": (straight_through, {}),
     "relu6": (F.relu6, {}),
+    "clipped_relu": (lambda x: F.hardtanh(x, 0.0, 1.5), {"high": 1.5}),
     "hardsigmoid": (F.hardsigmoid, {}),
     "hardswish": (F.hardswish, {}),
     "silu": (F.silu, {}),
@@ -241,6 +242,7 @@ def activation_rows(fn: str) -> list[Row]:
             "hardtanh": (kept.abs() < 1).double(),
             "sign": (kept.abs() < 1).double(),
             "relu6": ((kept > 0) & (kept < 6)).double(),
+            "clipped_relu": ((kept > 0) & (kept < 1.5)).double(),
         }
         return d * slope[fn] if fn in slope else d * _slope_at(kept)
 

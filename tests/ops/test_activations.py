@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from math import exp, log1p, tanh
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from insitu.network.torch.capture import capture
 from insitu.network.torch.module import to_module
-from insitu.ops.activations import ACTIVATIONS, Activation, Tabulated
+from insitu.ops.activations import ACTIVATIONS, Activation, Bounded, Tabulated
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
 from insitu.rules import emit_step, make_rule
@@ -42,6 +43,7 @@ def slope(x: float) -> float:
 TABULATED = {
     "mish": nn.Mish,
     "relu6": nn.ReLU6,
+    "clipped_relu": partial(nn.Hardtanh, 0.0, 2.7),
     "hardsigmoid": nn.Hardsigmoid,
     "hardswish": nn.Hardswish,
     "silu": nn.SiLU,
@@ -83,18 +85,34 @@ def test_its_table_and_its_slopes_are_exact_to_the_format(fn: str) -> None:
     net = capture(module(fn), torch.zeros(2, 6))
     step = quantize(emit_step(make_rule("bp"), net, 4), make("edge-latent-free-8"), net.params)
     assert step.level is Level.INTEGER
-    values, slopes = (op for op in step.ops if op.kind == "lut")
-    x, y, s = values.inputs[0], values.outputs[0], slopes.outputs[0]
-    how = ACTIVATIONS[fn]
-    kept = x if how.gate_from == "input" else y
-    assert slopes.inputs[0] is kept
-    value, slope = how.integers.value, how.integers.slope
+    values, *slopes = (op for op in step.ops if op.kind == "lut")
+    x, y = values.inputs[0], values.outputs[0]
+    how = ACTIVATIONS[fn].on_integers(2.7)
+    value, slope = how.value, how.slope
     reals = [n * x.unit for n in range(-128, 128)]
     made = np.array(values.attrs.table) * y.unit
     wanted = np.clip([value(r) for r in reals], y.format.least * y.unit, y.format.greatest * y.unit)
     assert np.abs(made - wanted).max() <= y.unit / 2
+    if isinstance(how, Bounded):
+        assert slopes == []
+        return
+    ((kept, s),) = ((op.inputs[0], op.outputs[0]) for op in slopes)
+    assert kept is (x if ACTIVATIONS[fn].gate_from == "input" else y)
     reals = [n * kept.unit for n in range(kept.format.least, kept.format.greatest + 1)]
-    assert np.abs(np.array(slopes.attrs.table) * s.unit - [slope(r) for r in reals]).max() <= s.unit / 2
+    assert np.abs(np.array(slopes[0].attrs.table) * s.unit - [slope(r) for r in reals]).max() <= s.unit / 2
+
+
+@pytest.mark.parametrize("precision", ["edge-latent-free-8", "edge-latent-free-4"])
+@pytest.mark.parametrize("high", [0.001, 0.3, 1, 1.102, 4, 7.9, 6, 1000])
+def test_the_gate_of_a_clipped_relu_is_closed_where_its_table_is_at_the_ends(
+    high: float, precision: str
+) -> None:
+    net = capture(nn.Sequential(nn.Linear(6, 5), nn.Hardtanh(0, high), nn.Linear(5, 3)), torch.zeros(2, 6))
+    step = quantize(emit_step(make_rule("bp"), net, 4), make(precision), net.params)
+    (values,) = (op for op in step.ops if op.kind == "lut")
+    (gate,) = (op for op in step.ops if op.kind == "inside")
+    assert (gate.attrs.low, gate.attrs.high) == (0, max(values.attrs.table))
+    assert abs(gate.attrs.high * gate.inputs[1].unit - high) <= high / 2**3
 
 
 @fns

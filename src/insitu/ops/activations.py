@@ -10,12 +10,16 @@ The capture of a module, its way back to ``torch.nn``, the zoo's options, adjoin
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import erf, exp, pi, sqrt, tanh
+from dataclasses import dataclass, field
+from math import erf, exp, floor, log2, pi, sqrt, tanh
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+LEAST, MOST = 1e-3, 1e3
+"""The range of the upper bound of a ReLU."""
 
 
 @dataclass(frozen=True)
@@ -60,24 +64,57 @@ class Tabulated:
 
 
 @dataclass(frozen=True)
+class Bounded(Tabulated):
+    """On integers: the result by a table; the gate is 1 between 0 and an upper bound.
+
+    Attributes:
+        high: the bound.
+    """
+
+    high: float = field(kw_only=True)
+
+    @classmethod
+    def relu(cls, high: float) -> Bounded:
+        """ReLU up to a bound; operands and results reach beyond it, so that the gate is closed there."""
+        span = 2.0 ** (floor(log2(high)) + 1)
+        value, slope = (lambda x: min(max(x, 0.0), high)), (lambda y: float(0 < y < high))
+        return cls(value, slope, span, signed=False, max_abs=span, high=high)
+
+
+OnIntegers = Rectified | Leaky | Clipped | Binarized | Tabulated
+
+
+@dataclass(frozen=True)
 class Activation:
     """An activation function.
 
     Attributes:
         module: the class of ``torch.nn`` that computes it.
         gate_from: its derivative is read from the ``output`` (the input may die) or the ``input``.
-        forward, gate: torch functions of ``(tensors..., slope, out)``: of the input, and of the error and what the
-            gate reads; ``out`` is the tensor to write, or ``None``.
-        integers: what becomes of it on integers.
+        forward, gate: torch functions of ``(tensors..., slope or bound, out)``: of the input, and of the error and what
+            the gate reads; ``out`` is the tensor to write, or ``None``.
+        integers: what becomes of it on integers, or a function of the bound ``high`` that gives this.
         slope: default of the slope below 0, where the function has one.
+        high: default of the upper bound, where the function has one; it takes the place of the slope.
     """
 
     module: str
     gate_from: Literal["input", "output"]
     forward: Callable[[Any, float, Any], Any]
     gate: Callable[[Any, Any, float, Any], Any]
-    integers: Rectified | Leaky | Clipped | Binarized | Tabulated
+    integers: OnIntegers | Callable[[float], OnIntegers]
     slope: float | None = None
+    high: float | None = None
+
+    @property
+    def options(self) -> dict[str, float]:
+        """What a layer of this function says of itself, by default."""
+        both = {"slope": self.slope, "high": self.high}
+        return {key: value for key, value in both.items() if value is not None}
+
+    def on_integers(self, parameter: float) -> OnIntegers:
+        """What becomes of it on integers, of a layer with this slope or bound."""
+        return self.integers(parameter) if callable(self.integers) else self.integers
 
 
 def _aten() -> Any:
@@ -138,13 +175,21 @@ def _sign(x: Tensor, _slope: float, out: Tensor | None) -> Any:
     return y if out is None else out.copy_(y)
 
 
+def _clipped_relu(x: Tensor, high: float, out: Tensor | None) -> Any:
+    return x.clamp(0, high) if out is None else x.clamp_(0, high)
+
+
+def _clipped_relu_gate(d: Tensor, y: Tensor, high: float, out: Tensor | None) -> Any:
+    op = _aten().hardtanh_backward
+    return op.default(d, y, 0, high) if out is None else op.grad_input(d, y, 0, high, grad_input=out)
+
+
 def _relu6(x: Tensor, _slope: float, out: Tensor | None) -> Any:
-    return x.clamp(0, 6) if out is None else x.clamp_(0, 6)
+    return _clipped_relu(x, 6.0, out)
 
 
 def _relu6_gate(d: Tensor, y: Tensor, _slope: float, out: Tensor | None) -> Any:
-    op = _aten().hardtanh_backward
-    return op.default(d, y, 0, 6) if out is None else op.grad_input(d, y, 0, 6, grad_input=out)
+    return _clipped_relu_gate(d, y, 6.0, out)
 
 
 def _by_name(name: str) -> tuple[Callable[[Any, float, Any], Any], Callable[[Any, Any, float, Any], Any]]:
@@ -187,14 +232,9 @@ ACTIVATIONS: dict[str, Activation] = {
         _sigmoid_gate,
         Tabulated(_logistic, lambda y: y * (1.0 - y), span=8.0, signed=False),
     ),
-    "relu6": Activation(
-        "ReLU6",
-        "output",
-        _relu6,
-        _relu6_gate,
-        Tabulated(
-            lambda x: min(max(x, 0.0), 6.0), lambda y: float(0 < y < 6), span=8.0, signed=False, max_abs=8.0
-        ),
+    "relu6": Activation("ReLU6", "output", _relu6, _relu6_gate, Bounded.relu(6.0)),
+    "clipped_relu": Activation(
+        "Hardtanh", "output", _clipped_relu, _clipped_relu_gate, Bounded.relu, high=1.0
     ),
     "hardsigmoid": Activation(
         "Hardsigmoid",
@@ -240,3 +280,18 @@ ACTIVATIONS: dict[str, Activation] = {
     "sign": Activation("Sign", "input", _sign, _hardtanh_gate, Binarized()),
 }
 """By the name of the ATen op, which is that of the layer's attribute ``fn``."""
+
+_CLIPS: dict[tuple[float | None, float | None], str] = {
+    (-1, 1): "hardtanh",
+    (0, 6): "relu6",
+    (0, None): "relu",
+}
+
+
+def clip(low: float | None, high: float | None) -> dict[str, Any] | None:
+    """What a layer that clips to a range says of itself; ``None``: no layer does."""
+    if (low, high) in _CLIPS:
+        return {"fn": _CLIPS[low, high]}
+    if low == 0 and high is not None and LEAST <= high <= MOST:
+        return {"fn": "clipped_relu", "high": float(high)}
+    return None

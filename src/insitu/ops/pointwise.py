@@ -7,7 +7,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 from insitu.numbers.formats import BIT
-from insitu.ops.activations import ACTIVATIONS
+from insitu.ops.activations import ACTIVATIONS, LEAST, MOST
 from insitu.ops.common import (
     Factor,
     Formatted,
@@ -37,28 +37,33 @@ class Activate(Attrs):
     Attributes:
         fn: name of the activation function (see :mod:`insitu.ops.activations`).
         slope: of ``leaky_relu`` below 0.
+        high: upper bound of ``clipped_relu``.
     """
 
     fn: str
     slope: float | None = None
+    high: float | None = None
 
     @property
-    def below(self) -> float:
-        """The slope, 0 where there is none."""
-        return self.slope or 0.0
+    def parameter(self) -> float:
+        """The slope or the bound, 0 where there is none."""
+        return self.slope or self.high or 0.0
 
 
 def _activate_infer(inputs: Sequence[Value], attrs: Activate) -> Inferred:
     fn = attrs.fn
     require(fn in ACTIVATIONS, f"activation function {fn!r} is unknown; use {', '.join(ACTIVATIONS)}")
+    if "high" in ACTIVATIONS[fn].options:
+        high = attrs.high or 0.0
+        require(LEAST <= high <= MOST, f"{fn} has a bound of {high:g}; use one from {LEAST:g} to {MOST:g}")
     return [(inputs[0].shape, inputs[0].format)]
 
 
 def _activate_torch(op: Op[Activate], _rt: TorchContext) -> Run:
-    forward, slope = ACTIVATIONS[op.attrs.fn].forward, op.attrs.below
+    forward, parameter = ACTIVATIONS[op.attrs.fn].forward, op.attrs.parameter
     if op.inplace is None:
-        return lambda x: forward(x, slope, None)
-    return lambda x: forward(x, slope, x)
+        return lambda x: forward(x, parameter, None)
+    return lambda x: forward(x, parameter, x)
 
 
 def _activate_adjoint(
@@ -85,10 +90,10 @@ register(
 
 
 def _gate_torch(op: Op[Activate], _rt: TorchContext) -> Run:
-    gate, slope = ACTIVATIONS[op.attrs.fn].gate, op.attrs.below
+    gate, parameter = ACTIVATIONS[op.attrs.fn].gate, op.attrs.parameter
     if op.inplace is None:
-        return lambda d, kept: gate(d, kept, slope, None)
-    return lambda d, kept: gate(d, kept, slope, d)
+        return lambda d, kept: gate(d, kept, parameter, None)
+    return lambda d, kept: gate(d, kept, parameter, d)
 
 
 def _gate_infer(inputs: Sequence[Value], attrs: Activate) -> Inferred:

@@ -183,6 +183,11 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
         {"w": W, "l": np.float32(0), "h": np.float32(6)},
         opset=20,
     ),
+    "a bound of 2.5": lambda: graph(
+        (3, 2, 3, 3),
+        [conv("a"), node("Clip", ["a", "l", "h"], ["y"])],
+        {"w": W, "l": np.float32(0), "h": np.float32(2.5)},
+    ),
     "squeezed and widened": lambda: graph(
         (3, 2, 9),
         [node("Unsqueeze", ["x", "i"], ["a"]), conv("b", "a"), node("Squeeze", ["b", "i"], ["y"])],

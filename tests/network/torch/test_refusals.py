@@ -48,7 +48,12 @@ LAYERS = [
     (net(nn.Linear(4, 2), nn.Softmax(1)), FLAT, r"'1' \(nn.Softmax\).*remove it: the losses work on logits"),
     (net(nn.Linear(4, 2), nn.LogSoftmax(1)), FLAT, r"'1' \(nn.LogSoftmax\).*logits"),
     (net(nn.Linear(4, 2), nn.ELU()), FLAT, r"'1' \(nn.ELU\).*use nn.ReLU, nn.LeakyReLU"),
-    (net(nn.Hardtanh(0, 5)), FLAT, r"'0' \(nn.Hardtanh\): its range is 0 to 5. Use .*nn.ReLU6"),
+    (
+        net(nn.Hardtanh(0, 5000)),
+        FLAT,
+        r"'0' \(nn.Hardtanh\): its range is 0 to 5000. Use .*nn.Hardtanh\(0, c\)",
+    ),
+    (net(nn.Hardtanh(1, 2)), FLAT, r"'0' \(nn.Hardtanh\): its range is 1 to 2. Use .*nn.Hardtanh\(0, c\)"),
     (net(nn.GELU("tanh")), FLAT, r"'0' \(nn.GELU\): it is approximated by tanh. Use nn.GELU\(\)"),
     (net(nn.Hardtanh(-2, 2)), FLAT, r"range is -2.* to 2.*nn.Hardtanh\(-1, 1\)"),
     (net(nn.Linear(4, 2), nn.LayerNorm(2)), FLAT, r"'1' \(nn.LayerNorm\).*nn.RMSNorm"),

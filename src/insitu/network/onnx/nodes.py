@@ -14,6 +14,7 @@ from insitu.network.onnx.constants import ints
 from insitu.network.onnx.draft import FOLD, Constant, Draft, Make, Pads, Seen, around
 from insitu.network.onnx.file import Node, refuse
 from insitu.network.onnx.forms import FORMS
+from insitu.ops.activations import LEAST, MOST, clip
 from insitu.ops.conv import plane
 
 # --- layers with weights ---------------------------------------------------------------------------------------
@@ -236,25 +237,23 @@ def _gelu(draft: Draft, node: Node) -> Seen:
 
 def _clip(draft: Draft, node: Node) -> Seen:
     low, high = (_bound(draft, node, i, key) for i, key in ((1, "min"), (2, "max")))
-    fn = CLIPS.get((low, high))
-    if fn is None:
-        ranges = ", ".join(f"{a:g} to {b:g}" for a, b in CLIPS)
-        raise refuse(node, f"it clips to {low:g} ... {high:g}", f"Use one of the ranges {ranges}")
-    return _function(draft, node, fn=fn)
+    attrs = clip(low, high)
+    if attrs is None:
+        raise refuse(node, f"it clips to {low} ... {high}", f"Clip to {RANGES}")
+    return draft.elementwise(draft.plain(node), "activation", node, **attrs)
 
 
-CLIPS = {(-1.0, 1.0): "hardtanh", (0.0, 6.0): "relu6", (0.0, float("inf")): "relu"}
-"""Functions that clip to a range."""
+RANGES = f"0 to a bound from {LEAST:g} to {MOST:g}, -1 to 1, or from 0 on"
+"""What a Clip may clip to."""
 
 
-def _bound(draft: Draft, node: Node, i: int, key: str) -> float:
-    default = float("-inf") if key == "min" else float("inf")
-    if key in node.attrs:
-        value = float(node.attrs[key])
-    else:
-        found = draft.constant(node, i)
-        value = default if found is None else float(found.array.reshape(()))
-    return default if abs(value) >= 3e38 else value
+def _bound(draft: Draft, node: Node, i: int, key: str) -> float | None:
+    """``None``: there is no bound, or one that float32 does not come to."""
+    found = None if key in node.attrs else draft.constant(node, i)
+    if key not in node.attrs and found is None:
+        return None
+    value = float(node.attrs[key] if found is None else found.array.reshape(()))
+    return None if abs(value) >= 3e38 else value
 
 
 # --- pools -----------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from insitu.network.layers import pair
 from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
 from insitu.network.torch.graph import Draft
 from insitu.network.torch.refusals import PLANE_MEAN, Supported, refuse, refuse_kind
-from insitu.ops.activations import ACTIVATIONS
+from insitu.ops.activations import ACTIVATIONS, LEAST, MOST, clip
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]
@@ -119,14 +119,11 @@ def _activation(draft: Draft, node: fx.Node, a: Arguments) -> str:
 def _hardtanh(draft: Draft, node: fx.Node, a: Arguments) -> str:
     """Also ``clamp``, which has other names for the bounds."""
     low, high = a.get("min_val", a.get("min")), a.get("max_val", a.get("max"))
-    fn = _CLIPS.get((low, high))
-    if fn is None:
-        refuse(node, f"its range is {low} to {high}", "Use nn.Hardtanh(-1, 1), nn.ReLU6 or nn.ReLU")
-    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), {"fn": fn})
-
-
-_CLIPS = {(-1, 1): "hardtanh", (0, 6): "relu6", (0, None): "relu"}
-"""Functions that clip to a range."""
+    attrs = clip(low, high)
+    if attrs is None:
+        remedy = f"Use nn.Hardtanh(0, c) with c from {LEAST:g} to {MOST:g}, nn.Hardtanh(-1, 1) or nn.ReLU"
+        refuse(node, f"its range is {low} to {high}", remedy)
+    return draft.emit(node, "activation", (draft.value(node, node.args[0]),), attrs)
 
 
 def _pool(draft: Draft, node: fx.Node, a: Arguments, *, kind: str) -> str:
@@ -295,5 +292,5 @@ def row(op: str) -> Row | None:
 
 def supported() -> Supported:
     """The classes of both tables."""
-    functions = tuple(f.module for f in ACTIVATIONS.values() if hasattr(nn, f.module))
+    functions = tuple(dict.fromkeys(f.module for f in ACTIVATIONS.values() if hasattr(nn, f.module)))
     return Supported((*(c for r in TABLE.values() for c in r.classes), *functions), functions)

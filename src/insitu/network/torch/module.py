@@ -140,6 +140,8 @@ def _pool(fixed: type[nn.Module], adaptive: type[nn.Module]) -> Callable[[Layer,
 def _activation(layer: Layer, _before: Shape) -> nn.Module:
     f = ACTIVATIONS[layer.attrs["fn"]]
     kind = Sign if f.module == Sign.__name__ else getattr(nn, f.module)
+    if f.high is not None:
+        return kind(0.0, layer.attrs["high"])
     return kind() if f.slope is None else kind(layer.attrs.get("slope", 0.0))
 
 

@@ -62,8 +62,7 @@ class Sketch(Describe):
     def act(self) -> str:
         """The network's activation function."""
         fn = self.options.activation
-        slope = ACTIVATIONS[fn].slope
-        return self.activation(fn, **({} if slope is None else {"slope": slope}))
+        return self.activation(fn, **ACTIVATIONS[fn].options)
 
     def norm(self) -> str:
         """A batch norm, unless it is switched off."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from insitu.numbers.formats import B1, Fixed
-from insitu.ops.activations import ACTIVATIONS, Binarized, Clipped, Leaky, Rectified, Tabulated
+from insitu.ops.activations import ACTIVATIONS, Binarized, Bounded, Clipped, Leaky, Rectified, Tabulated
 from insitu.ops.quant import nearest_shift
 from insitu.passes.precision import kind
 from insitu.passes.quantize.units import ONE, TABLE_BITS, LoweredValue, fixed
@@ -15,13 +16,13 @@ from insitu.step.ir import Op, Value
 
 @lowers("activate")
 def _activate(q: Quantizer, op: Op) -> None:
-    how = ACTIVATIONS[op.attrs.fn].integers
+    how = ACTIVATIONS[op.attrs.fn].on_integers(op.attrs.parameter)
     q.lowered[op.outputs[0]] = FORMS[type(how)].forward(q, how, q.of(op.inputs[0]), op)
 
 
 @lowers("gate")
 def _gate(q: Quantizer, op: Op) -> None:
-    how = ACTIVATIONS[op.attrs.fn].integers
+    how = ACTIVATIONS[op.attrs.fn].on_integers(op.attrs.parameter)
     q.lowered[op.outputs[0]] = FORMS[type(how)].gate(q, how, q.of(op.inputs[0]), q.of(op.inputs[1]), op)
 
 
@@ -52,7 +53,7 @@ FORMS[Rectified] = Form(
 
 def _shift(op: Op) -> int:
     """Bits that stand for the slope."""
-    slope = op.attrs.below
+    slope = op.attrs.parameter
     return max(1, nearest_shift(slope)) if slope > 0 else 31
 
 
@@ -162,3 +163,12 @@ FORMS[Tabulated] = Form(
     forward=_look_up,
     gate=_times_slope,
 )
+
+
+def _below_bound(q: Quantizer, how: Bounded, d: LoweredValue, y: LoweredValue, op: Op) -> LoweredValue:
+    """The error where the result is between 0 and the greatest; one bit has no place for results between."""
+    greatest = max(2, min(round(how.high / y.unit), y.format.greatest))
+    return _gated(q, d, y, op, "inside", low=0, high=greatest)
+
+
+FORMS[Bounded] = replace(FORMS[Tabulated], gate=_below_bound)

@@ -189,7 +189,7 @@ class Quantizer(Residents):
 
     def _before_activation(self, x: LoweredValue, out: Value, fn: str, readers: list[Op]) -> None:
         """A sum in the format that the activation function behind it takes."""
-        how = ACTIVATIONS[fn].integers
+        how = ACTIVATIONS[fn].on_integers(readers[0].attrs.parameter)
         self.lowered[out] = FORMS[type(how)].before(self, how, x, out, readers[0].outputs[0])
 
 
