@@ -212,9 +212,9 @@ def parts() -> dict[str, str]:
     sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
     import engine_tables
     import fpga_tables
-    import systemc_tables
     import hardware_tables
     import onnx_tables
+    import systemc_tables
 
     tables = {
         f"reproduction {n}": reproduction_table(n)

@@ -13,10 +13,12 @@ RESULTS = Path(__file__).resolve().parents[1] / "benchmarks" / "results" / "syst
 
 
 def register_table() -> str:
-    lines = ["| address | register | | what |", "| --- | --- | --- | --- |"]
+    lines = ["| address | register | | in hardware | what |", "| --- | --- | --- | --- | --- |"]
     for r in bus.REGISTERS:
         access = "rw" if r.reads and r.writes else "r" if r.reads else "w"
-        lines.append(f"| {r.address:#04x} | `{r.name}` | {access} | {r.doc} |")
+        lines.append(
+            f"| {r.address:#04x} | `{r.name}` | {access} | {'yes' if r.hardware else ''} | {r.doc} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +80,10 @@ def space_table() -> str:
         "| --- |" + " --- |" * len(widths),
     ]
     for where in sorted(found, key=lambda text: [int(n) for n in re.findall(r"\d+", text)]):
-        cells = [f"{r['samples a second']:,} ({100 * r['bus taken']:.0f} %)" for _, r in sorted(found[where].items())]
+        cells = [
+            f"{r['samples a second']:,} ({100 * r['bus taken']:.0f} %)"
+            for _, r in sorted(found[where].items())
+        ]
         lines.append(f"| {where} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -182,7 +182,10 @@ def test_an_engine_by_name_with_other_numbers() -> None:
     found = find("engine-systemc:lanes=16,dma=64,clock=100")
     assert isinstance(found, Engine) and found.dma is not None
     assert (found.lanes.value, found.dma.value, found.clock.value) == (16, 64, 100)
-    assert found.name == "engine-systemc:lanes=16,dma=64,clock=100" and find("engine-systemc").name == "engine-systemc"
+    assert (
+        found.name == "engine-systemc:lanes=16,dma=64,clock=100"
+        and find("engine-systemc").name == "engine-systemc"
+    )
 
 
 @pytest.mark.parametrize(("name", "reason"), [

@@ -50,7 +50,8 @@ def test_another_weight_or_another_cycle_in_the_trace_is_found(project):
 def test_a_project_has_hardware_microcode_test_bench_and_a_board(project, tmp_path):
     project.write(tmp_path / "p")
     text = (tmp_path / "p" / "engine.v").read_text()
-    assert "module engine(" in text and "module board(" in (tmp_path / "p" / "board.v").read_text()
+    assert "module engine(" in text
+    assert all(f"module {name}(" in (tmp_path / "p" / f"{name}.v").read_text() for name in ("board", "axi"))
     assert "-DHOST_WORDS=2 -DLEARN" in (tmp_path / "p" / "Makefile").read_text()
     assert all(
         f'"{pin}"' in (tmp_path / "p" / "ulx3s.lpf").read_text() for pin in ("clk", "rx", "tx", "leds[7]")

@@ -22,6 +22,7 @@ class Register:
         address: bytes from the engine's base.
         doc: what it holds.
         reads, writes: it may be read, written.
+        hardware: the bridge of the RTL has it too; the others are of the model, which knows what a program is.
     """
 
     name: str
@@ -29,13 +30,20 @@ class Register:
     doc: str
     reads: bool = True
     writes: bool = True
+    hardware: bool = False
+
+
+IN_HARDWARE = frozenset(
+    ("ID", "VERSION", "LANES", "CTRL", "STATUS", "IRQ", "LABEL", "ENTRY", "CYCLES", "CLASS", "FLAGS")
+) | {"RANDOM_LANES", "RANDOM_SCALARS"}
+"""What the bridge has: of the commands, RUN; random registers are read there, and loaded by microcode."""
 
 
 def _registers() -> tuple[Register, ...]:
     found: list[Register] = []
 
     def add(name: str, doc: str, access: str = "rw") -> None:
-        found.append(Register(name, 4 * len(found), doc, "r" in access, "w" in access))
+        found.append(Register(name, 4 * len(found), doc, "r" in access, "w" in access, name in IN_HARDWARE))
 
     add("ID", "INSL in ASCII, low byte first", "r")
     add("VERSION", "of this map and the instruction set", "r")
@@ -51,7 +59,7 @@ def _registers() -> tuple[Register, ...]:
     add("RANDOM_LANES", "state of the lanes' random register")
     add("RANDOM_SCALARS", "state of the scalars' random register")
     add("STEP", "training steps that were done")
-    add("CYCLES", "of the last command, of the engine alone")
+    add("CYCLES", "of the last command, of the engine alone", "r")
     add("CYCLES_HIGH", "its high word", "r")
     add("CLASS", "of the largest score, of the last inference", "r")
     add("FLAGS", "triggers that fired in the last training step, bit by bit", "r")

@@ -14,6 +14,7 @@ from insitu.backends.engine import isa
 from insitu.backends.engine.image import Image, fitted
 from insitu.backends.engine.trace import MEMORIES, golden
 from insitu.backends.rtl import sim, synth, tools
+from insitu.backends.rtl.axi import Axi
 from insitu.backends.rtl.board import Board
 from insitu.backends.rtl.device import parameters
 from insitu.backends.rtl.engine.top import Engine
@@ -91,10 +92,14 @@ class Project:
         make_folder(folder)
         for name, text in texts.items():
             write_atomic(folder / name, text)
-        engine, board = Engine(self.hardware), Board(self.hardware)
-        for name, design, ports in (("engine", engine, engine.ports()), ("board", board, board.ports())):
+        made: dict[str, Engine | Board | Axi] = {
+            "engine": Engine(self.hardware),
+            "board": Board(self.hardware),
+            "axi": Axi(self.hardware),
+        }
+        for name, design in made.items():
             source = folder / f"{name}.il"
-            write_atomic(source, tools.rtlil(design, ports, name))
+            write_atomic(source, tools.rtlil(design, design.ports(), name))
             tools.verilog(source, folder / f"{name}.v")
 
     # --- what it amounts to -----------------------------------------------------------------------------------------
