@@ -3,6 +3,7 @@
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from insitu.cli import main
 from insitu.data import load
 from insitu.errors import ConfigError, DataError
 from insitu.experiment.config import CompareConfig, RunConfig
+from insitu.experiment.pretrained import started
+from insitu.network.torch.capture import capture
 
 
 def net() -> nn.Module:
@@ -105,3 +108,40 @@ def test_an_onnx_file_is_a_network_in_the_verbs(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["network"] == path
     few = ["--epochs", "1", "--set", "limit_train=32", "--quiet", "--out", str(tmp_path / "run")]
     assert main(["train", "--data", "digits", "--network", path, *few]) == 0
+
+
+def sensors() -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv1d(3, 4, 5, stride=2),
+        nn.BatchNorm1d(4),
+        nn.ReLU(),
+        nn.MaxPool1d(2),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+    )
+
+
+def test_a_network_over_sequences_learns_in_integers_from_arrays_of_channels(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 4
+    x = rng.normal(size=(4, 3, 29))[y] + 0.3 * rng.normal(size=(80, 3, 29))
+    how = {"precision": "edge-latent-free-8", "batch": 1, "epochs": 1, "lr": 0.002}
+    run = insitu.train(
+        sensors(), (x.astype(np.float32), y), network_options={"norm": "fold"}, out=tmp_path, **how
+    )
+    assert run.params["0.weight"].shape == (4, 3, 1, 5)
+    assert main(["check", str(tmp_path), "--backend", "c", "--quiet"]) == 0
+    trained = insitu.train(sensors(), (x.astype(np.float32), y), epochs=1).module()
+    assert trained.get_submodule("0").weight.shape == (4, 3, 5)
+    assert insitu.cost(sensors(), input_shape=(3, 29)).peak_bytes > 0
+
+
+def test_a_state_dict_of_sequences_is_a_start(tmp_path):
+    module, path = sensors(), tmp_path / "module.pt"
+    torch.save(module.state_dict(), path)
+    net = capture(module, torch.zeros(2, 3, 29))
+    fresh = replace(net, params={name: 0 * array for name, array in net.params.items()})
+    found, rest = started(fresh, str(path))
+    assert all(np.array_equal(found.params[name], net.params[name]) for name in net.params)
+    assert {*rest} == {"1.num_batches_tracked"}

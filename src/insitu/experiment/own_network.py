@@ -53,11 +53,9 @@ def store(module: nn.Module, shape: Shape, path: Path) -> None:
     Raises:
         NetworkError: something in the module cannot be captured.
     """
-    import torch
+    from insitu.network.torch.capture import capture, example
 
-    from insitu.network.torch.capture import capture
-
-    net = capture(module, torch.zeros(2, *shape))
+    net = capture(module, example(module, shape))
     layers = [vars(layer) for layer in net.layers]
     text = {"name": net.name, "input_shape": net.input_shape, "frozen": sorted(net.frozen), "layers": layers}
     described = np.frombuffer(json.dumps(text, default=dict).encode(), np.uint8)

@@ -48,7 +48,8 @@ class Outcome:
         """The trained network: a copy of the live module, or a module of the same parameter names."""
         if self.origin is not None and self.config.network_options.get("norm", "keep") == "keep":
             found = deepcopy(self.origin)
-            values = {name: torch.from_numpy(np.array(value)) for name, value in self.params.items()}
+            own = found.state_dict()  # the kernels of a Conv1d have no height there
+            values = {k: torch.from_numpy(np.array(v)).reshape(own[k].shape) for k, v in self.params.items()}
             found.load_state_dict(values, strict=False)
             return found
         net = build_network(self.config.network, load_data(self.config), self.config, self.config.seed)

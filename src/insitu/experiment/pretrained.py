@@ -65,6 +65,8 @@ def started(net: Network, place: str) -> tuple[Network, Arrays]:
             raise NetworkError(
                 f"init_from {place!r} has no parameter {name!r} of network {net.name}; it has {', '.join(found)}"
             )
+        if found[name].ndim == 3 and first.ndim == 4:  # the kernel of a Conv1d
+            found[name] = found[name][:, :, None]
         if found[name].shape != first.shape:
             raise NetworkError(
                 f"init_from {place!r}: parameter {name!r} has shape {list(found[name].shape)}, network {net.name} "

@@ -170,9 +170,12 @@ class Network:
         for name, array in (params or self.params).items():
             if name not in target:
                 raise NetworkError(f"the module has no parameter {name!r}; pass the module that was captured")
-            if tuple(target[name].shape) != array.shape:
+            shape = tuple(target[name].shape)
+            if shape == array.shape[:2] + array.shape[3:] and array.shape[2:3] == (1,):  # of a Conv1d
+                array = array.reshape(shape)
+            if shape != array.shape:
                 raise NetworkError(
-                    f"parameter {name!r} has shape {tuple(target[name].shape)} in the module and {array.shape} "
+                    f"parameter {name!r} has shape {shape} in the module and {array.shape} "
                     "here; pass the module that was captured"
                 )
             with torch.no_grad():

@@ -216,6 +216,53 @@ def test_pools() -> None:
     assert torch.equal(to_module(net)(x), module(x))
 
 
+class OfSequences(nn.Module):
+    """Every layer over a length, a sum, and a mean over the length."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(3, 6, 5, stride=2, padding=2)
+        self.norm = nn.BatchNorm1d(6)
+        self.pools = nn.Sequential(nn.MaxPool1d(3, 2, 1), nn.AvgPool1d(2))
+        self.deep = nn.Conv1d(6, 6, 3, padding="same", dilation=2, groups=6, bias=False)
+        self.fit = nn.Sequential(nn.AdaptiveAvgPool1d(4), nn.AdaptiveMaxPool1d(2))
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pools(F.relu(self.norm(self.first(x))))
+        return self.out(self.fit(x + self.deep(x)).mean(2))
+
+
+def test_sequences_are_maps_of_height_1() -> None:
+    module, x = OfSequences(), torch.randn(4, 3, 64)
+    net = capture(module, x)
+    assert net.input_shape == (3, 1, 64)
+    assert net.params["first.weight"].shape == (6, 3, 1, 5)
+    assert net.layer("first").attrs["stride"] == (1, 2) and net.layer("first").attrs["padding"] == (0, 2)
+    assert net.layer("deep").attrs["dilation"] == (1, 2)
+    twin = to_module(net)
+    for mode in (True, False):
+        torch.testing.assert_close(twin.train(mode)(x[:, :, None]), module.train(mode)(x))
+    module.first.weight.data.zero_()
+    net.load_into(module)
+    assert np.array_equal(module.first.weight.detach().numpy(), net.params["first.weight"][:, :, 0])
+
+
+def test_a_vector_becomes_a_sequence() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x.unsqueeze(1)).flatten(1)
+
+    module, x = Net(), torch.randn(4, 9)
+    net = capture(module, x)
+    assert kinds(net) == ["reshape", "conv2d", "reshape"]
+    torch.testing.assert_close(to_module(net)(x), module(x))
+
+
 class ViewAndSign(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ LAYERS = [
     (net(nn.PReLU()), FLAT, r"'0' \(nn.PReLU\).*use nn.LeakyReLU"),
     (net(nn.GLU(1)), FLAT, r"'0' \(nn.GLU\).*use nn.SiLU"),
     (net(nn.InstanceNorm2d(1)), IMAGE, r"'0' \(nn.InstanceNorm2d\).*nn.BatchNorm2d"),
-    (net(nn.LPPool2d(2, 2)), IMAGE, r"'0' \(nn.LPPool2d\).*use nn.MaxPool2d"),
+    (net(nn.LPPool2d(2, 2)), IMAGE, r"'0' \(nn.LPPool2d\).*use .*nn.MaxPool2d"),
     (net(nn.Unfold(2)), IMAGE, r"'0' \(nn.Unfold\).*use nn.Conv2d"),
     (net(nn.Linear(8, 2)), IMAGE, r"'0' \(nn.Linear\): its input has shape.*x.flatten\(1\)"),
     (net(nn.Unflatten(1, (1, 2, 2)), nn.Conv2d(1, 1, 1)), FLAT, r"'0' \(nn.Unflatten\)"),
@@ -139,19 +139,30 @@ def test_whole_modules(function: Callable[[Tensor], object], message: str) -> No
         capture(Calls(function), FLAT)
 
 
-def test_conv1d() -> None:
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv1d(1, 2, 3)
+SEQUENCE = torch.zeros(2, 3, 8)
 
-        def forward(self, x: Tensor) -> Tensor:
-            return self.conv(x.unsqueeze(1)).flatten(1)
 
-    with pytest.raises(NetworkError, match="unsqueeze"):
-        capture(Net(), FLAT)
-    with pytest.raises(NetworkError, match=r"\(nn.Conv1d\).*nn.Conv2d with a height of 1"):
-        capture(nn.Conv1d(2, 2, 1), FLAT)
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (nn.Conv1d(3, 2, 3, padding=1, padding_mode="circular"), r"\(nn.Conv1d\).*padding"),
+        (nn.Conv1d(3, 2, 2, padding="same"), r"\(nn.Conv1d\): padding='same' of an even kernel .* Use odd"),
+        (nn.MaxPool1d(2, dilation=2), r"\(nn.MaxPool1d\): its window is dilated"),
+        (nn.AvgPool1d(3, padding=1, count_include_pad=False), r"\(nn.AvgPool1d\).*count_include_pad=True"),
+        (nn.ConvTranspose1d(3, 2, 3), r"\(nn.ConvTranspose1d\).*transposed"),
+        (nn.Linear(8, 2), r"\(nn.Linear\): its input has shape \['batch', 3, 8\].*x.flatten\(1\)"),
+        (nn.LPPool1d(2, 2), r"\(nn.LPPool1d\).*nn.MaxPool1d"),
+        (nn.InstanceNorm1d(3), r"\(nn.InstanceNorm1d\).*nn.BatchNorm1d on .*sequences"),
+    ],
+)
+def test_layers_of_sequences(module: nn.Module, message: str) -> None:
+    with pytest.raises(NetworkError, match=message):
+        capture(module, SEQUENCE)
+
+
+def test_a_sequence_for_a_vector() -> None:
+    with pytest.raises(NetworkError, match=r"\(nn.Conv1d\).*\(batch, channels, height, width\)"):
+        capture(net(nn.Linear(4, 2), nn.Conv1d(2, 2, 1)), FLAT)
 
 
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
@@ -257,7 +268,7 @@ def test_a_fixed_batch() -> None:
         capture(Fixed(), FLAT)
 
 
-@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), (0, 4)])
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4, 5, 6), (0, 4)])
 def test_examples_of_another_shape(shape: tuple[int, ...]) -> None:
     with pytest.raises(NetworkError, match="example input has shape"):
         capture(nn.Linear(4, 2), torch.zeros(shape))

@@ -17,14 +17,14 @@ from torch import fx, nn
 
 from insitu.network.layers import pair
 from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
-from insitu.network.torch.graph import Draft
+from insitu.network.torch.graph import Draft, lifted
 from insitu.network.torch.refusals import PLANE_MEAN, Supported, refuse, refuse_kind
 from insitu.ops.activations import ACTIVATIONS, LEAST, MOST, clip
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]
 
-_VIEWS = ("flatten", "view", "reshape", "squeeze", "contiguous", "alias", "to", "getitem")
+_VIEWS = ("flatten", "view", "reshape", "squeeze", "unsqueeze", "contiguous", "alias", "to", "getitem")
 _GETITEM = operator.getitem.__name__
 
 
@@ -63,9 +63,9 @@ def _linear(draft: Draft, node: fx.Node, a: Arguments) -> str:
 def _conv2d(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.image(node, a["input"])
     name, params = draft.parameters(node, weight=a["weight"], bias=a["bias"])
-    dilation = _pair(a["dilation"])
+    dilation = _pair(node, a["dilation"])
     geometry = {
-        "stride": _pair(a["stride"]),
+        "stride": _pair(node, a["stride"]),
         "padding": _padding(node, a["padding"], params["weight"][2:], dilation),
         "dilation": dilation,
         "groups": a["groups"],
@@ -73,16 +73,21 @@ def _conv2d(draft: Draft, node: fx.Node, a: Arguments) -> str:
     return draft.emit(node, "conv2d", (x,), geometry, name=name, params=params)
 
 
-def _pair(n: Any) -> tuple[int, int]:
-    """A scalar, one or two numbers as (vertical, horizontal)."""
-    return pair(n[0] if isinstance(n, (list, tuple)) and len(n) == 1 else n)
+def _pair(node: fx.Node, n: Any, beside: int = 1) -> tuple[int, int]:
+    """A scalar, one or two numbers as (vertical, horizontal); ``beside``: the vertical one of an op over a length."""
+    first = n[0] if isinstance(n, (list, tuple)) and len(n) == 1 else n
+    return (beside, int(first)) if _over_length(node) else pair(first)
+
+
+def _over_length(node: fx.Node) -> bool:
+    return "1d" in op_name(node)
 
 
 def _padding(node: fx.Node, padding: Any, kernel: Shape, dilation: tuple[int, int]) -> tuple[int, int]:
     if padding == "valid":
         return (0, 0)
     if padding != "same":
-        return _pair(padding)
+        return _pair(node, padding, 0)
     total = [d * (k - 1) for d, k in zip(dilation, kernel)]
     if any(n % 2 for n in total):
         refuse(node, f"padding='same' of an even kernel {list(kernel)} is not symmetric", "Use odd sizes")
@@ -129,19 +134,23 @@ def _hardtanh(draft: Draft, node: fx.Node, a: Arguments) -> str:
 def _pool(draft: Draft, node: fx.Node, a: Arguments, *, kind: str) -> str:
     x = draft.image(node, node.args[0])
     _check_pool(node, a)
-    kernel = _pair(a["kernel_size"])
-    attrs = {"kernel": kernel, "stride": _pair(a["stride"] or kernel), "padding": _pair(a["padding"])}
+    stride = a["stride"] or a["kernel_size"]
+    attrs = {
+        "kernel": _pair(node, a["kernel_size"]),
+        "stride": _pair(node, stride),
+        "padding": _pair(node, a["padding"], 0),
+    }
     if a["ceil_mode"]:
         _check_ceil(node, draft.shapes[x], draft.shape(node), attrs)
     return draft.emit(node, kind, (x,), attrs)
 
 
 def _check_pool(node: fx.Node, a: Arguments) -> None:
-    if "dilation" in a and _pair(a["dilation"]) != (1, 1):
+    if "dilation" in a and _pair(node, a["dilation"]) != (1, 1):
         refuse(node, "its window is dilated", "Use dilation=1")
     if a.get("divisor_override") is not None:
         refuse(node, "it divides by another number than the size of its window", "Use divisor_override=None")
-    if a.get("count_include_pad") is False and _pair(a["padding"]) != (0, 0):
+    if a.get("count_include_pad") is False and _pair(node, a["padding"], 0) != (0, 0):
         refuse(node, "it does not count its padding", "Use count_include_pad=True or no padding")
 
 
@@ -167,10 +176,10 @@ def _tiles(kernel: tuple[int, int]) -> dict[str, tuple[int, int]]:
 
 
 def _mean(draft: Draft, node: fx.Node, a: Arguments) -> str:
-    """The mean over height and width is an average pool over the whole plane."""
-    x = draft.value(node, node.args[0])
-    dims = a.get("dim") or []
-    if len(draft.shapes[x]) != 3 or {d % 4 for d in dims} != {2, 3}:
+    """The mean over height and width, or the length, is an average pool over the whole plane."""
+    x, source = draft.value(node, node.args[0]), node.args[0]
+    rank, dims = source.meta["val"].dim(), a.get("dim") or []
+    if rank < 3 or {d % rank for d in dims} != {*range(2, rank)}:
         refuse(node, f"it is a mean over the dimensions {list(dims)}", PLANE_MEAN)
     channels, height, width = draft.shapes[x]
     pooled = draft.emit(node, "avg_pool", (x,), _tiles((height, width)), shape=(channels, 1, 1))
@@ -190,7 +199,7 @@ def _dropout(draft: Draft, node: fx.Node, a: Arguments) -> str:
 
 def _rms_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.value(node, a["input"])
-    over, shape = tuple(a["normalized_shape"]), draft.shapes[x]
+    over, shape = lifted(tuple(a["normalized_shape"])), draft.shapes[x]
     if a["weight"] is not None:
         refuse(node, "it has weights", "Use nn.RMSNorm(..., elementwise_affine=False)")
     if over != shape:
@@ -224,7 +233,8 @@ def _reshape(draft: Draft, node: fx.Node, _a: Arguments) -> str:
     shape = draft.shape(node)
     if shape == draft.shapes[x]:
         return x
-    if len(shape) != 1:
+    to_sequence = op_name(node) == "unsqueeze" and len(draft.shapes[x]) == 1
+    if len(shape) != 1 and not to_sequence:
         remedy = "Only x.flatten(1) to (batch, features) is known"
         refuse(node, f"it makes the shape {['batch', *shape]}", remedy)
     return draft.emit(node, "reshape", (x,))
@@ -259,13 +269,19 @@ _MAX = partial(_pool, kind="max_pool")
 TABLE: dict[str, Row] = {
     "linear": Row(_linear, ("Linear",)),
     "conv2d": Row(_conv2d, ("Conv2d",)),
+    "conv1d": Row(_conv2d, ("Conv1d",)),
     "batch_norm": Row(_batch_norm, ("BatchNorm1d", "BatchNorm2d")),
     "rms_norm": Row(_rms_norm, ("RMSNorm",)),
     "hardtanh": Row(_hardtanh),
     "clamp": Row(_hardtanh),
     "max_pool2d": Row(_MAX, ("MaxPool2d",)),
     "max_pool2d_with_indices": Row(_MAX),
+    "max_pool1d": Row(_MAX, ("MaxPool1d",)),
+    "max_pool1d_with_indices": Row(_MAX),
     "avg_pool2d": Row(partial(_pool, kind="avg_pool"), ("AvgPool2d",)),
+    "avg_pool1d": Row(partial(_pool, kind="avg_pool"), ("AvgPool1d",)),
+    "adaptive_max_pool1d": Row(partial(_adaptive_pool, kind="max_pool"), ("AdaptiveMaxPool1d",)),
+    "adaptive_avg_pool1d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool1d",)),
     "adaptive_max_pool2d": Row(partial(_adaptive_pool, kind="max_pool"), ("AdaptiveMaxPool2d",)),
     "adaptive_avg_pool2d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool2d",)),
     "mean": Row(_mean),
@@ -275,6 +291,7 @@ TABLE: dict[str, Row] = {
     "view": Row(_reshape),
     "reshape": Row(_reshape),
     "squeeze": Row(_reshape),
+    "unsqueeze": Row(_reshape),
     "contiguous": Row(_same),
     "clone": Row(_same),
     "alias": Row(_same),

@@ -13,6 +13,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from math import prod
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from insitu.network.torch.calls import Place, in_place
 from insitu.network.torch.graph import Draft
 from insitu.network.torch.module import Sign
 from insitu.network.torch.refusals import export_failure, refuse
+from insitu.step.ir import Shape
 
 __all__ = ["Sign", "capture"]  # importing Sign registers the op ``insitu::sign``
 
@@ -34,8 +36,9 @@ def capture(module: nn.Module, example_input: Tensor, name: str | None = None) -
 
     Args:
         module: stays as it is: mode, parameters and buffers are not changed.
-        example_input: ``(batch, features)`` or ``(batch, channels, height, width)``; any batch size, values
-            do not matter.
+        example_input: ``(batch, features)``, ``(batch, channels, length)`` or ``(batch, channels, height, width)``;
+            any batch size, values do not matter. Sequences become maps of height 1: the network takes samples of
+            shape ``(channels, 1, length)``, and the kernels of ``nn.Conv1d`` have a height of 1.
         name: of the network; by default the class of the module.
 
     Returns:
@@ -72,11 +75,21 @@ SEQUENCES = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.TransformerEn
 """Layers whose forward is many calls: the first of them that has no layer kind says nothing to a user."""
 
 
+def example(module: nn.Module, shape: Shape) -> Tensor:
+    """Two samples of a shape that data have; (1, channels, length) is a sequence for layers over a length."""
+    if len(shape) == 3 and 1 in shape[:2] and any(isinstance(m, OVER_LENGTH) for m in module.modules()):
+        shape = (prod(shape[:2]), shape[2])
+    return torch.zeros(2, *shape)
+
+
+OVER_LENGTH = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d)
+
+
 def _check_example(x: Tensor) -> None:
-    if x.dim() not in (2, 4) or 0 in x.shape or not x.is_floating_point():
+    if x.dim() not in (2, 3, 4) or 0 in x.shape or not x.is_floating_point():
         raise NetworkError(
             f"the example input has shape {list(x.shape)} and type {x.dtype}; pass floating-point numbers "
-            "of shape (batch, features) or (batch, channels, height, width)"
+            "of shape (batch, features), (batch, channels, length) or (batch, channels, height, width)"
         )
 
 
@@ -155,7 +168,7 @@ class _Reader:
         layers = self._needed(self._result())
         if not layers:
             raise NetworkError(f"cannot capture {name}: its output is its input. Add a layer with weights")
-        params = {x.param(s): self._array(x.param(s)) for x in layers for s in x.params}
+        params = {x.param(s): self._array(x.param(s)).reshape(x.params[s]) for x in layers for s in x.params}
         frozen = frozenset(n for n, p in self.parameters.items() if n in params and not p.requires_grad)
         if frozen and not any(n in self.parameters and n not in frozen for n in params):
             raise NetworkError(

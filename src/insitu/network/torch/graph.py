@@ -1,4 +1,7 @@
-"""The network that a capture has so far: its layers, their names, and which output each node stands for."""
+"""The network that a capture has so far: its layers, their names, and which output each node stands for.
+
+A value of shape (batch, channels, length) is a map of height 1 here.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,7 @@ class Draft:
                 f"its output {[str(n) for n in val.shape]} does not keep the batch as the first dimension",
                 "Treat each sample by itself: x.flatten(1), or x.view(x.size(0), -1) without a fixed batch",
             )
-        return tuple(rest)
+        return lifted(tuple(rest))
 
     def value(self, node: fx.Node, argument: Any) -> str:
         """Name of the layer whose output an argument is."""
@@ -78,13 +81,13 @@ class Draft:
         return self._of_shape(node, argument, FLAT, "Flatten it first: x.flatten(1)")
 
     def image(self, node: fx.Node, argument: Any) -> str:
-        """The value of an argument of shape (batch, channels, height, width)."""
-        return self._of_shape(node, argument, IMAGE, "Give it an image, for instance of height 1")
+        """The value of an argument of shape (batch, channels, height, width) or (batch, channels, length)."""
+        return self._of_shape(node, argument, IMAGE, "Give it an image, or a sequence of channels")
 
     def _of_shape(self, node: fx.Node, argument: Any, wanted: tuple[str, ...], remedy: str) -> str:
         name = self.value(node, argument)
-        shape = ["batch", *self.shapes[name]]
-        if len(shape) != len(wanted):
+        if len(self.shapes[name]) != len(wanted) - 1:
+            shape = ["batch", *argument.meta["val"].shape[1:]]
             refuse(node, f"its input has shape {shape}, not ({', '.join(wanted)})", remedy)
         return name
 
@@ -121,7 +124,7 @@ class Draft:
             refuse(node, "it is used more than once", "Give each use a layer of its own")
         if name == INPUT:
             _refuse_input_name(node)
-        return name, {suffix: tuple(a.meta["val"].shape) for suffix, a in given.items()}
+        return name, {suffix: lifted(tuple(a.meta["val"].shape), at=2) for suffix, a in given.items()}
 
     def _owner(self, node: fx.Node, suffix: str, argument: Any) -> str:
         """Path of the module whose parameter ``suffix`` an argument is."""
@@ -147,6 +150,11 @@ class Draft:
             n += 1
             candidate = f"{name}_{n}"
         return candidate
+
+
+def lifted(shape: Shape, at: int = 1) -> Shape:
+    """A shape (channels, length) as (channels, 1, length), and that of a kernel with it, ``at`` = 2."""
+    return (*shape[:at], 1, *shape[at:]) if len(shape) == at + 1 else shape
 
 
 def _targets(program: torch.export.ExportedProgram) -> dict[str, str]:

@@ -18,7 +18,9 @@ from insitu.errors import NetworkError
 from insitu.network.torch.calls import Place, op_name, short_name
 
 PLAIN = "Use nn.Linear, nn.Conv2d or nn.BatchNorm2d with plain parameters, without weight norm or the like"
-PLANE_MEAN = "Use x.mean((2, 3)) or nn.AdaptiveAvgPool2d(1)"
+PLANE_MEAN = (
+    "Use x.mean((2, 3)) or nn.AdaptiveAvgPool2d(1); of a sequence x.mean(2) or nn.AdaptiveAvgPool1d(1)"
+)
 
 FAMILIES: tuple[tuple[str, str], ...] = (
     ("weight_norm", "Remove the weight norm before capture"),
@@ -31,10 +33,10 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("embedding", "Feed the numbers themselves, or one-hot codes to nn.Linear"),
     (
         "norm",
-        "Use nn.BatchNorm1d on (batch, features), nn.BatchNorm2d on images, or nn.RMSNorm over all features of a "
-        "sample with elementwise_affine=False",
+        "Use nn.BatchNorm1d on (batch, features) or sequences, nn.BatchNorm2d on images, or nn.RMSNorm over all "
+        "features of a sample with elementwise_affine=False",
     ),
-    ("fractional|lp_?pool", "Use nn.MaxPool2d or nn.AvgPool2d"),
+    ("fractional|lp_?pool", "Use nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d or nn.AvgPool2d"),
     ("dropout|bernoulli|rand", "Use nn.Dropout"),
     ("prelu", "Use nn.LeakyReLU, whose one slope is a constant"),
     ("^glu$", "Use nn.SiLU or nn.Hardswish, which keep the number of features"),
@@ -45,9 +47,8 @@ FAMILIES: tuple[tuple[str, str], ...] = (
         "Use a network without up-sampling: there is no transposed convolution",
     ),
     ("pad", "Use the padding of nn.Conv2d (zeros, the same on both sides)"),
-    ("conv1d", "Use nn.Conv2d with a height of 1"),
-    ("conv|bilinear", "Use nn.Conv2d"),
-    ("pool1d|pool3d", "Use a 2d pool with a height of 1"),
+    ("conv|bilinear", "Use nn.Conv1d or nn.Conv2d"),
+    ("pool3d", "Use nn.MaxPool2d or nn.AvgPool2d"),
     ("^(sum|amax|max|std|var)$", PLANE_MEAN),
     ("^(cat|concat|concatenate|stack)$", "Use a sum of two values of the same shape"),
     ("^(mul|div|r?sub|neg)$", "Scale and shift the data instead, or let the weights of a layer do it"),
@@ -95,7 +96,10 @@ class Supported:
             return "Use a sum of two values of the same shape"
         if getattr(node.meta.get("val"), "shape", None) in shapes:
             return f"Use {_or_list(self.activations)}"
-        return "Keep (batch, channels, height, width) or (batch, features), and flatten with x.flatten(1)"
+        return (
+            "Keep (batch, channels, height, width), (batch, channels, length) or (batch, features), and flatten with "
+            "x.flatten(1)"
+        )
 
 
 def _or_list(classes: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 from insitu.errors import ConfigError
 from insitu.inputs import bounds, foreign
 from insitu.network.graph import Network
-from insitu.network.torch.capture import capture
+from insitu.network.torch.capture import capture, example
 from insitu.step.ir import Shape
 
 
@@ -18,7 +18,8 @@ def from_file(spec: str, sample_shape: Shape | None, seed: int = 0) -> Network:
     """Runs the file and the function, and captures the ``nn.Module`` for one sample.
 
     Args:
-        sample_shape: ``(features,)`` or ``(channels, height, width)``; ``None``: that of a first dense layer.
+        sample_shape: ``(features,)``, ``(channels, length)`` or ``(channels, height, width)``; ``None``: that of a
+            first dense layer.
         seed: of torch, set before the function is called.
 
     Raises:
@@ -30,8 +31,7 @@ def from_file(spec: str, sample_shape: Shape | None, seed: int = 0) -> Network:
         made = function()
         if not isinstance(made, nn.Module):
             raise ConfigError(f"network {spec!r} returned {type(made).__name__}; return a torch.nn.Module")
-        example = torch.zeros(2, *(sample_shape or _features(spec, made)))
-        net = capture(made, example, name=_name(spec))
+        net = capture(made, example(made, sample_shape or _features(spec, made)), name=_name(spec))
     _bounded(spec, net)
     return net
 
