@@ -216,6 +216,27 @@ def test_pools() -> None:
     assert torch.equal(to_module(net)(x), module(x))
 
 
+def test_zeros_around_a_map_are_part_of_the_convolution() -> None:
+    module = nn.Sequential(
+        nn.ZeroPad2d((1, 1, 2, 2)),
+        nn.ConstantPad2d(1, 0.0),
+        nn.Conv2d(3, 4, 3, padding=1),
+        nn.ReLU(),
+        nn.ZeroPad2d((1, 0, 0, 1)),  # the last row and column that the convolution could read are not there
+        nn.Conv2d(4, 2, 2, stride=2),
+    )
+    x = torch.randn(4, 3, 8, 7)
+    net = capture(module, x)
+    assert [v.attrs["padding"] for v in net.layers if v.kind == "conv2d"] == [(4, 3), (0, 1)]
+    assert kinds(net) == ["conv2d", "relu", "conv2d"]
+    agrees(module, net, x)
+
+
+def test_zeros_around_a_sequence() -> None:
+    module, x = nn.Sequential(nn.ZeroPad1d(2), nn.Conv1d(3, 4, 5)), torch.randn(4, 3, 8)
+    torch.testing.assert_close(to_module(capture(module, x))(x[:, :, None])[:, :, 0], module(x))
+
+
 class OfSequences(nn.Module):
     """Every layer over a length, a sum, and a mean over the length."""
 

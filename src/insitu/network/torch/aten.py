@@ -18,8 +18,9 @@ from torch import fx, nn
 from insitu.network.layers import pair
 from insitu.network.torch.calls import Place, arguments, in_place, op_name, short_name
 from insitu.network.torch.graph import Draft, lifted
-from insitu.network.torch.refusals import PLANE_MEAN, Supported, refuse, refuse_kind
+from insitu.network.torch.refusals import PAD, PLANE_MEAN, Supported, refuse, refuse_kind
 from insitu.ops.activations import ACTIVATIONS, LEAST, MOST, clip
+from insitu.ops.conv import plane
 from insitu.step.ir import Shape
 
 Arguments = Mapping[str, Any]
@@ -64,12 +65,15 @@ def _conv2d(draft: Draft, node: fx.Node, a: Arguments) -> str:
     x = draft.image(node, a["input"])
     name, params = draft.parameters(node, weight=a["weight"], bias=a["bias"])
     dilation = _pair(node, a["dilation"])
+    own = _padding(node, a["padding"], params["weight"][2:], dilation)
+    top, left = draft.pads.get(a["input"], (0, 0))
     geometry = {
         "stride": _pair(node, a["stride"]),
-        "padding": _padding(node, a["padding"], params["weight"][2:], dilation),
+        "padding": (own[0] + top, own[1] + left),
         "dilation": dilation,
         "groups": a["groups"],
     }
+    _check_pads(draft, node, x, params["weight"][2:], geometry)
     return draft.emit(node, "conv2d", (x,), geometry, name=name, params=params)
 
 
@@ -92,6 +96,29 @@ def _padding(node: fx.Node, padding: Any, kernel: Shape, dilation: tuple[int, in
     if any(n % 2 for n in total):
         refuse(node, f"padding='same' of an even kernel {list(kernel)} is not symmetric", "Use odd sizes")
     return (total[0] // 2, total[1] // 2)
+
+
+def _check_pads(draft: Draft, node: fx.Node, x: str, kernel: Shape, geometry: dict[str, Any]) -> None:
+    """Zeros on the other sides are as many, or are not read."""
+    each = zip(draft.shapes[x][1:], kernel, *(geometry[k] for k in ("stride", "padding", "dilation")))
+    if tuple(plane(*sizes) for sizes in each) != draft.shape(node)[1:]:
+        refuse(
+            node,
+            "it reads a map that is not padded the same on both sides",
+            "Pad the same, as nn.ZeroPad2d(1) does",
+        )
+
+
+def _zeros(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    """Zeros around a map are part of the convolutions that read it."""
+    x, given = draft.image(node, node.args[0]), [int(n) for n in a["pad"]]
+    if a.get("mode", "constant") != "constant" or a["value"] not in (None, 0) or min(given) < 0:
+        refuse_kind(node, supported())
+    if len(given) > 4 or any(user.op == "output" for user in node.users):
+        refuse(node, "it pads other axes, or what the network gives back", PAD)
+    top, left = draft.pads.get(node.args[0], (0, 0))
+    draft.pads[node] = (top + (given[2] if len(given) > 2 else 0), left + given[0])
+    return x
 
 
 def _batch_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
@@ -271,6 +298,8 @@ TABLE: dict[str, Row] = {
     "conv2d": Row(_conv2d, ("Conv2d",)),
     "conv1d": Row(_conv2d, ("Conv1d",)),
     "batch_norm": Row(_batch_norm, ("BatchNorm1d", "BatchNorm2d")),
+    "pad": Row(_zeros, ("ZeroPad1d", "ZeroPad2d", "ConstantPad1d", "ConstantPad2d")),
+    "constant_pad_nd": Row(_zeros),
     "rms_norm": Row(_rms_norm, ("RMSNorm",)),
     "hardtanh": Row(_hardtanh),
     "clamp": Row(_hardtanh),

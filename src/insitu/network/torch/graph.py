@@ -14,11 +14,12 @@ from torch import fx, nn
 
 from insitu.errors import NetworkError
 from insitu.network.graph import INPUT, Layer
-from insitu.network.torch.calls import Place
-from insitu.network.torch.refusals import PLAIN, refuse
+from insitu.network.torch.calls import Place, op_name
+from insitu.network.torch.refusals import PAD, PLAIN, refuse
 from insitu.step.ir import Shape
 
 FLAT = ("batch", "features")
+READ_PADS = ("conv1d", "conv2d", "pad", "constant_pad_nd")
 IMAGE = ("batch", "channels", "height", "width")
 
 
@@ -29,6 +30,7 @@ class Draft:
         input: the node of the network's input.
         calls: how many layers the calls of each module make; a leaf that makes one gives it its name.
         values: the layer whose output a node stands for.
+        pads: rows and columns of zeros above and to the left of what a node stands for.
         layers: by name, in order.
         shapes: of the outputs, per sample.
     """
@@ -42,6 +44,7 @@ class Draft:
         self.input = _input_node(program)
         self._batch = _batch(self.input)
         self.values: dict[fx.Node, str] = {self.input: INPUT}
+        self.pads: dict[fx.Node, tuple[int, int]] = {}
         self.layers: dict[str, Layer] = {}
         self.shapes: dict[str, Shape] = {INPUT: self.shape(self.input)}
 
@@ -69,6 +72,8 @@ class Draft:
     def value(self, node: fx.Node, argument: Any) -> str:
         """Name of the layer whose output an argument is."""
         if isinstance(argument, fx.Node) and argument in self.values:
+            if argument in self.pads and op_name(node) not in READ_PADS:
+                refuse(node, "it reads a map with zeros around it", PAD)
             return self.values[argument]
         refuse(
             node,

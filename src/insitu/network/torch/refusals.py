@@ -18,6 +18,9 @@ from insitu.errors import NetworkError
 from insitu.network.torch.calls import Place, op_name, short_name
 
 PLAIN = "Use nn.Linear, nn.Conv2d or nn.BatchNorm2d with plain parameters, without weight norm or the like"
+PAD = (
+    "Use zeros around what an nn.Conv1d or nn.Conv2d reads: its own padding, or nn.ZeroPad2d right before it"
+)
 PLANE_MEAN = (
     "Use x.mean((2, 3)) or nn.AdaptiveAvgPool2d(1); of a sequence x.mean(2) or nn.AdaptiveAvgPool1d(1)"
 )
@@ -46,7 +49,7 @@ FAMILIES: tuple[tuple[str, str], ...] = (
         "conv_?transpose|upsampl|pixel_?shuffle",
         "Use a network without up-sampling: there is no transposed convolution",
     ),
-    ("pad", "Use the padding of nn.Conv2d (zeros, the same on both sides)"),
+    ("pad", PAD),
     ("conv|bilinear", "Use nn.Conv1d or nn.Conv2d"),
     ("pool3d", "Use nn.MaxPool2d or nn.AvgPool2d"),
     ("^(sum|amax|max|std|var)$", PLANE_MEAN),
