@@ -58,7 +58,7 @@ static void elements(void)
     show("gated", &y);
     insitu_stash(&a, &mask);
     show("stash", &mask);
-    insitu_dropout(&a, &y, 0x50000000u, 9u, &CLOCK);
+    insitu_dropout(&a, &y, 0x50000000u, any(2) ? 1u : size, 9u, &CLOCK);
     show("dropout", &y);
     insitu_add_aligned(&b, &narrow, &e, &f, &y, &high, (int8_t)any(3), 0, -70000, 70000);
     show("aligned", &y);

@@ -589,11 +589,11 @@ def loss_rows(name: str) -> list[Row]:
 # --- random -------------------------------------------------------------------------------------------------
 
 
-def dropped(p: float) -> Callable[[torch.Tensor], torch.Tensor]:
-    """Dropout by the words of the stream ``s`` at step T."""
+def dropped(p: float, each: int = 1) -> Callable[[torch.Tensor], torch.Tensor]:
+    """Dropout by the words of the stream ``s`` at step T, of so many neighbours together."""
 
     def drop(x: torch.Tensor) -> torch.Tensor:
-        index = np.arange(x.numel(), dtype=np.uint64)
+        index = np.arange(x.numel(), dtype=np.uint64) // np.uint64(each)
         keep = prng.words(prng.key(SEED, "s", T), index) >= p * 2**32
         return x * torch.from_numpy(keep).view(x.shape).double() / (1 - p)
 
@@ -639,6 +639,14 @@ RANDOM = [
     *(
         Row("dropout", f"{p}", ((4, 3, 5),), dropped(p), {"p": p, "stream": "s"}, needs=(0,))
         for p in (0.0, 0.25, 0.5, 0.9)
+    ),
+    Row(
+        "dropout",
+        "channels",
+        ((4, 3, 5, 2),),
+        dropped(0.5, 10),
+        {"p": 0.5, "stream": "s", "each": 10},
+        needs=(0,),
     ),
     Row(
         "random",

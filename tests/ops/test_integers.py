@@ -237,6 +237,7 @@ ROWS = [
     Row("matmul_dw_deferred", "", (*KEPT, (Fixed(False, 1, 0), (1,))), DEFER),
     Row("row_squares", "", ((U8, (4, 3, 5)),), {"format": WIDE, "by": 1.0}),
     Row("dropout", "", ((S8, (4, 6)),), {"p": 0.3, "stream": "s"}),
+    Row("dropout", "channels", ((S8, (4, 3, 2, 4)),), {"p": 0.3, "stream": "s", "each": 8}),
     Row("wrong_labels", "", ((LABEL, (40,)),), {"classes": 5, "stream": "s"}),
     Row("overlay", "", ((U8, (4, 9)), (LABEL, (8,))), {"classes": 5, "one": 200}),
     Row("overlay_each", "", ((U8, (4, 9)),), {"classes": 5, "one": 200}),

@@ -94,6 +94,7 @@ REFUSALS = [
     no("hinge_error", (4, 3, 2), (4,), says="labels [4] do not fit", scale=1.0, with_loss=False),
     no("dropout", (2, 3), says="a dropout rate of 1 keeps nothing", p=1.0, stream="s"),
     no("dropout", (2, 3), says="a dropout rate of -0.1", p=-0.1, stream="s"),
+    no("dropout", (2, 3), says="6 elements are no groups of 4", p=0.1, stream="s", each=4),
     no("random_project", (2, 3, 4), says="must be [B,C], got [2, 3, 4]", columns=3, stream="s", bound=1.0),
     no("random_rows", (2, 3), says="use dfa for regression", columns=3, stream="s", bound=1.0, format=F64),
     no("select_rows", (5, 4), (2, 3), says="needs class labels [B]", columns=3),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Any
 
 from insitu.errors import NetworkError
@@ -200,7 +201,10 @@ class Builder(StepBuilder):
         if layer.kind == "dropout":
             if not self.training or layer.attrs["p"] == 0:
                 return x
-            return self.emit1("dropout", x, p=layer.attrs["p"], stream=f"{layer.name}.dropout", **style)
+            more = {"each": prod(x.shape[2:])} if layer.attrs.get("channels") else {}
+            return self.emit1(
+                "dropout", x, p=layer.attrs["p"], stream=f"{layer.name}.dropout", **more, **style
+            )
         if layer.kind == "reshape":
             return self.emit1("reshape", x, shape=(x.shape[0], *layer.shape), **style)
         kind = {"activation": "activate"}.get(layer.kind, layer.kind)

@@ -145,8 +145,10 @@ class Describe:
     def rms_norm(self, *, name: str | None = None, eps: float = 1e-6) -> str:
         return self._add("rms_norm", self.shape, name=name, eps=eps)
 
-    def dropout(self, p: float, *, name: str | None = None) -> str:
-        return self._add("dropout", self.shape, name=name, p=p)
+    def dropout(self, p: float, *, channels: bool = False, name: str | None = None) -> str:
+        """``channels``: of a map, whole channels are dropped."""
+        more = {"channels": True} if channels else {}
+        return self._add("dropout", self.shape, name=name, p=p, **more)
 
     def sketch(self, columns: int, stream: str, *, name: str | None = None) -> str:
         """So many sums of the features, with random signs; as large as one of them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from insitu.numbers import prng
 from insitu.numbers.formats import AnyFormat, Quantized
@@ -21,7 +21,7 @@ from insitu.ops.common import (
 )
 from insitu.ops.loops import LoopNest, Operand, dense
 from insitu.ops.quant import feedback_integers, integers, random_words
-from insitu.step.attrs import Attrs, attributes, names
+from insitu.step.attrs import Attrs, Range, attributes, names
 from insitu.step.builder import Builder
 from insitu.step.ir import Counts, Inferred, Level, Op, OpRecord, Trait, Value, register
 
@@ -41,7 +41,13 @@ class Rate(Attrs):
 
 @attributes
 class Dropout(Streamed, Rate):
-    """Elements that are dropped at random."""
+    """Elements that are dropped at random.
+
+    Attributes:
+        each: how many neighbours are dropped together: the elements of a map, where whole channels are dropped.
+    """
+
+    each: Annotated[int, Range(1)] = 1
 
 
 @attributes
@@ -100,20 +106,22 @@ def _dropout_infer(inputs: Sequence[Value], attrs: Dropout) -> Inferred:
     require(
         0 <= p < 1, f"a dropout rate of {p:g} keeps nothing or more than all; use at least 0 and less than 1"
     )
+    whole = inputs[0].size % attrs.each == 0
+    require(whole, f"{inputs[0].size} elements are no groups of {attrs.each}; use the elements of a channel")
     return zeroed(inputs, attrs)
 
 
 def _dropout_torch(op: Op[Dropout], rt: TorchContext) -> Run:
     import torch
 
-    p, stream, inplace = op.attrs.p, op.attrs.stream, op.inplace == 0
+    p, stream, each, inplace = op.attrs.p, op.attrs.stream, op.attrs.each, op.inplace == 0
     threshold = round(p * 2**32)
     gain = 1.0 if integers(op.inputs[0]) else 1.0 / (1.0 - p)
 
     def drop(x: Tensor) -> Any:
-        index = torch.arange(x.numel(), device=x.device)
+        index = torch.arange(x.numel() // each, device=x.device)
         keep = prng.words(prng.key(rt.seed, stream, rt.t), index) >= threshold
-        mask = keep.view(x.shape).to(x.dtype).mul_(gain)
+        mask = keep.repeat_interleave(each).view(x.shape).to(x.dtype).mul_(gain)
         return x.mul_(mask) if inplace else x * mask
 
     return drop
@@ -128,11 +136,14 @@ def _dropout_adjoint(
 register(
     OpRecord(
         kind="dropout",
-        doc="x ⊙ mask / (1-p); the mask of (stream, training step) is regenerated in the adjoint, not kept",
+        doc="x ⊙ mask / (1-p), with a word of the mask for ``each`` neighbours; the mask of (stream, training step) is "
+        "regenerated in the adjoint, not kept",
         attrs=Dropout,
         infer=_dropout_infer,
         torch=_dropout_torch,
-        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}, random=op.inputs[0].size),
+        counts=lambda op: Counts(
+            other={op.phase: op.inputs[0].size}, random=op.inputs[0].size // op.attrs.each
+        ),
         adjoint=_dropout_adjoint,
         inplace=(0,),
         level=Level.REAL | Level.INTEGER,

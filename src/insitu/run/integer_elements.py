@@ -78,9 +78,9 @@ def reshape(op: Op, _context: StepContext, x: Ints) -> Ints:
 
 
 def dropout(op: Op, context: StepContext, x: Ints) -> Ints:
-    """Keeps an element where its random word is at least p · 2**32; the factor 1/(1-p) is part of the unit."""
-    keep = words(context, op.attrs.stream, x.size) >= round(op.attrs.p * 2**32)
-    return x * keep.reshape(x.shape)
+    """Keeps ``each`` neighbours where their word is at least p · 2**32; the factor 1/(1-p) is part of the unit."""
+    keep = words(context, op.attrs.stream, x.size // op.attrs.each) >= round(op.attrs.p * 2**32)
+    return x * np.repeat(keep, op.attrs.each).reshape(x.shape)
 
 
 # --- run-time exponents ----------------------------------------------------------------------------------------

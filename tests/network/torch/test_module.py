@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from math import prod
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from insitu.errors import NetworkError
 from insitu.network import zoo
 from insitu.network.graph import INPUT, Layer, Network, chain
 from insitu.network.layers import Describe
+from insitu.network.torch.capture import capture
 from insitu.network.torch.module import Sign, to_module
 
 
@@ -75,6 +77,17 @@ def test_dropout_is_off_in_evaluation() -> None:
     x = torch.ones(1, 100)
     assert set(module(x).unique().tolist()) == {0.0, 2.0}
     assert torch.equal(module.eval()(x), x)
+
+
+@pytest.mark.parametrize("shape", [(50, 3, 4), (50, 6)])
+def test_dropout_of_whole_channels_comes_back(shape: tuple[int, ...]) -> None:
+    kind = nn.Dropout2d if len(shape) == 3 else nn.Dropout1d
+    net = capture(nn.Sequential(kind(0.5), nn.Flatten(), nn.Linear(prod(shape), 2)), torch.zeros(2, *shape))
+    assert net.layer("0").attrs == {"p": 0.5, "channels": True}
+    x = torch.ones(4, *net.input_shape)
+    dropped = to_module(net).get_submodule("0")(x).flatten(2)
+    assert set(dropped.unique().tolist()) == {0.0, 2.0}
+    assert torch.equal(dropped.amax(2), dropped.amin(2))
 
 
 def test_a_residual_network_has_gradients_everywhere() -> None:

@@ -361,9 +361,8 @@ def _offset(em: Emitter, op: Op) -> Calls:
 
 def _dropout(em: Emitter, op: Op) -> Calls:
     threshold = f"{round(op.attrs.p * 2**32)}u"
-    return _call(
-        "dropout", *em.arrays((op.inputs[0], op.outputs[0])), threshold, stream_of(op.attrs.stream), CLOCK
-    )
+    x_y = em.arrays((op.inputs[0], op.outputs[0]))
+    return _call("dropout", *x_y, threshold, op.attrs.each, stream_of(op.attrs.stream), CLOCK)
 
 
 def _concat_rows(em: Emitter, op: Op) -> Calls:

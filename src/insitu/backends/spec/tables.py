@@ -194,6 +194,10 @@ def drawn(op: Op) -> Iterator[Drawn]:
     stream: Any = getattr(attrs, "stream", None)
     if op.kind == "requant" and stream is not None:
         yield Drawn(stream, op.outputs[0].size, "an element of the result each, row-major")
+    elif op.kind == "dropout" and attrs.each > 1:
+        yield Drawn(
+            stream, op.inputs[0].size // attrs.each, f"{attrs.each} elements of the operand each, row-major"
+        )
     elif op.kind in ("dropout", "wrong_labels"):
         yield Drawn(stream, op.inputs[0].size, "an element of the operand each, row-major")
     elif op.kind == "fixed_random":

@@ -48,7 +48,9 @@ def translate(draft: Draft, node: fx.Node) -> str:
 
 def shares_storage(draft: Draft, node: fx.Node) -> bool:
     """The node's output is its first argument's memory."""
-    idle = op_name(node) == "dropout" and draft.values[node] == draft.values[node.args[0]]
+    idle = (
+        op_name(node) in ("dropout", "feature_dropout") and draft.values[node] == draft.values[node.args[0]]
+    )
     return op_name(node) in _VIEWS or in_place(node) or idle
 
 
@@ -221,7 +223,8 @@ def _dropout(draft: Draft, node: fx.Node, a: Arguments) -> str:
         return x
     if a["p"] >= 1:
         refuse(node, "it drops everything", "Use a rate below 1")
-    return draft.emit(node, "dropout", (x,), {"p": a["p"]})
+    channels = op_name(node) == "feature_dropout" and len(draft.shapes[x]) == 3
+    return draft.emit(node, "dropout", (x,), {"p": a["p"]} | ({"channels": True} if channels else {}))
 
 
 def _rms_norm(draft: Draft, node: fx.Node, a: Arguments) -> str:
@@ -315,6 +318,7 @@ TABLE: dict[str, Row] = {
     "adaptive_avg_pool2d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool2d",)),
     "mean": Row(_mean),
     "dropout": Row(_dropout, ("Dropout",)),
+    "feature_dropout": Row(_dropout, ("Dropout1d", "Dropout2d")),
     "add": Row(_add),
     "flatten": Row(_reshape, ("Flatten",)),
     "view": Row(_reshape),

@@ -153,7 +153,9 @@ _KINDS: dict[str, Callable[[Layer, Shape], nn.Module]] = {
     "max_pool": _pool(nn.MaxPool2d, nn.AdaptiveMaxPool2d),
     "avg_pool": _pool(nn.AvgPool2d, nn.AdaptiveAvgPool2d),
     "rms_norm": lambda layer, _: nn.RMSNorm(layer.shape, eps=layer.attrs["eps"], elementwise_affine=False),
-    "dropout": lambda layer, _: nn.Dropout(layer.attrs["p"]),
+    "dropout": lambda layer, _: (nn.Dropout2d if layer.attrs.get("channels") else nn.Dropout)(
+        layer.attrs["p"]
+    ),
     "reshape": lambda layer, _: nn.Flatten() if len(layer.shape) == 1 else nn.Unflatten(1, layer.shape),
     "add": lambda _layer, _before: Add(),
     "couple": lambda _layer, _before: Add(),

@@ -40,7 +40,7 @@ FAMILIES: tuple[tuple[str, str], ...] = (
         "features of a sample with elementwise_affine=False",
     ),
     ("fractional|lp_?pool", "Use nn.MaxPool1d, nn.MaxPool2d, nn.AvgPool1d or nn.AvgPool2d"),
-    ("dropout|bernoulli|rand", "Use nn.Dropout"),
+    ("dropout|bernoulli|rand", "Use nn.Dropout, or nn.Dropout2d for whole channels"),
     ("prelu", "Use nn.LeakyReLU, whose one slope is a constant"),
     ("^glu$", "Use nn.SiLU or nn.Hardswish, which keep the number of features"),
     ("fold|im2col|col2im", "Use nn.Conv2d, which reads the windows of a map"),

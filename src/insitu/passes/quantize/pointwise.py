@@ -43,8 +43,8 @@ def _reshape(q: Quantizer, op: Op) -> None:
 
 @lowers("dropout")
 def _dropout(q: Quantizer, op: Op) -> None:
-    x, p = q.of(op.inputs[0]), op.attrs.p
-    made = q.one("dropout", x.value, p=p, stream=op.attrs.stream, unit=x.unit / (1.0 - p), like=op.outputs[0])
+    x, attrs = q.of(op.inputs[0]), op.attrs.explicit()
+    made = q.one("dropout", x.value, unit=x.unit / (1.0 - op.attrs.p), like=op.outputs[0], **attrs)
     q.lowered[op.outputs[0]] = x.like(made)
 
 

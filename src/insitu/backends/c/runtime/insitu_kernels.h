@@ -236,8 +236,8 @@ void insitu_mul(const insitu_array *a, const insitu_array *b, const insitu_array
 void insitu_sign(const insitu_array *x, const insitu_array *y);
 void insitu_offset(const insitu_array *x, const insitu_array *y, int32_t by);
 /* x where its random word is at least threshold, else 0 */
-void insitu_dropout(const insitu_array *x, const insitu_array *y, uint32_t threshold, uint32_t stream,
-                    const insitu_clock *clock);
+void insitu_dropout(const insitu_array *x, const insitu_array *y, uint32_t threshold, uint32_t each,
+                    uint32_t stream, const insitu_clock *clock);
 void insitu_copy(const insitu_array *x, const insitu_array *y, uint32_t first, uint32_t to, uint32_t count);
 
 /* --- rows of a batch ---------------------------------------------------------------------------------------------- */
