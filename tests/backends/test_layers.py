@@ -19,8 +19,17 @@ def channels_dropped(d: Describe) -> None:
     d.dropout(0.4, channels=True)
 
 
+def upsampled(d: Describe) -> None:
+    d.conv(4, 3)
+    d.activation("relu")
+    d.upsample((2, 3))
+    d.conv(3, 3, stride=2)
+    d.upsample(2)
+    d.activation("relu")
+
+
 @pytest.mark.parametrize("rule", ["bp", "dfa", "bp-stash"])
-@pytest.mark.parametrize("layers", [channels_dropped])
+@pytest.mark.parametrize("layers", [channels_dropped, upsampled])
 def test_training_steps_are_bit_equal(layers: Callable[[Describe], None], rule: str) -> None:
     d = Describe("layers", (2, 6, 7))
     layers(d)

@@ -38,6 +38,15 @@ def norm_behind(d: Describe) -> None:
     d.max_pool(2)
 
 
+def larger_again(d: Describe) -> None:
+    d.conv(8, 3, padding=1)
+    d.activation("tanh")
+    d.avg_pool(2)
+    d.upsample(2)
+    d.conv(8, 3, padding=1)
+    d.activation("tanh")
+
+
 def leading_activation(d: Describe) -> None:
     d.activation("tanh")
     d.conv(8, 3, padding=1)
@@ -66,7 +75,8 @@ def stashable(d: Describe) -> None:
 
 
 SHAPES: dict[str, Callable[[Describe], None]] = {
-    f.__name__: f for f in (separable, pre_activation, norm_behind, leading_activation, usual, stashable)
+    f.__name__: f
+    for f in (separable, pre_activation, norm_behind, larger_again, leading_activation, usual, stashable)
 }
 
 

@@ -291,6 +291,23 @@ POOLS: dict[str, tuple[Operand, tuple[int, ...], dict[str, Any]]] = {
 }
 
 
+def larger(x: torch.Tensor) -> torch.Tensor:
+    return F.interpolate(x, scale_factor=(2.0, 3.0))
+
+
+UPSAMPLING = [
+    Row("upsample", "", ((2, 3, 4, 5),), larger, {"factor": (2, 3)}, needs=(0,)),
+    Row("upsample", "1", ((2, 3, 4, 5),), lambda x: x, {"factor": (1, 1)}, needs=(0,)),
+    Row(
+        "upsample_dx",
+        "",
+        ((2, 3, 8, 15),),
+        lambda d: gradient(larger, d, torch.zeros(2, 3, 4, 5).to(d)),
+        {"factor": (2, 3)},
+    ),
+]
+
+
 def unpool_gate_row(tag: str, shape: tuple[int, ...], pooled: tuple[int, ...], attrs: dict[str, Any]) -> Row:
     """The adjoint of an average pool of a ReLU's output."""
 
@@ -755,6 +772,7 @@ ROWS: list[Row] = [
     *(row for fn in FUNCTIONS for row in activation_rows(fn)),
     *POINTWISE,
     *(row for tag in POOLS for row in pool_rows(tag)),
+    *UPSAMPLING,
     *gated_rows(),
     *(row for tag, shape in {"2d": (6, 3), "4d": (2, 3, 4, 3)}.items() for row in norm_rows(tag, shape)),
     *(row for tag, shape in {"2d": (3, 6), "4d": (2, 3, 4, 3)}.items() for row in rms_rows(tag, shape)),

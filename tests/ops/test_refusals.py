@@ -92,6 +92,8 @@ REFUSALS = [
     no("mse_error", (4, 3), (4, 2), says="labels [4, 2] do not fit the output", scale=1.0, with_loss=False),
     no("bce_error", (4, 3, 2), (4,), says="labels [4] do not fit the output", scale=1.0, with_loss=False),
     no("hinge_error", (4, 3, 2), (4,), says="labels [4] do not fit", scale=1.0, with_loss=False),
+    no("upsample", (2, 3), says="needs [B,C,H,W], got [2, 3]", factor=(2, 2)),
+    no("upsample_dx", (1, 2, 5, 4), says="an error [1, 2, 5, 4] is not that of a map", factor=(2, 2)),
     no("dropout", (2, 3), says="a dropout rate of 1 keeps nothing", p=1.0, stream="s"),
     no("dropout", (2, 3), says="a dropout rate of -0.1", p=-0.1, stream="s"),
     no("dropout", (2, 3), says="6 elements are no groups of 4", p=0.1, stream="s", each=4),

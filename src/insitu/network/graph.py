@@ -20,7 +20,7 @@ INPUT = "input"
 """Name of the network's input among a layer's ``inputs``."""
 
 WEIGHTED = ("dense", "conv2d")
-PASSIVE = ("max_pool", "avg_pool", "dropout", "reshape")
+PASSIVE = ("max_pool", "avg_pool", "upsample", "dropout", "reshape")
 """Kinds that neither learn nor bend: at a block's end they belong to what is passed on."""
 
 PARAMETERS = {
@@ -37,12 +37,12 @@ class Layer:
 
     Attributes:
         name: module path in the user's network, e.g. ``features.0``.
-        kind: ``dense``, ``conv2d``, ``activation``, ``max_pool``, ``avg_pool``, ``batch_norm``, ``rms_norm``,
-            ``dropout``, ``reshape``, ``add`` or ``couple``.
+        kind: ``dense``, ``conv2d``, ``activation``, ``max_pool``, ``avg_pool``, ``upsample``, ``batch_norm``,
+            ``rms_norm``, ``dropout``, ``reshape``, ``add`` or ``couple``.
         inputs: names of the layers it reads, or :data:`INPUT`.
         shape: output shape per sample.
         attrs: what the op record of the layer takes (``fn``, ``slope``, ``stride``, ``padding``, ``dilation``,
-            ``groups``, ``kernel``, ``size``, ``eps``, ``momentum``, ``p``); ``()`` where nothing.
+            ``groups``, ``kernel``, ``size``, ``factor``, ``eps``, ``momentum``, ``p``); ``()`` where nothing.
         params: shape of each parameter and buffer by suffix (``weight``, ``bias``, ...).
     """
 

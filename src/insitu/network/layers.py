@@ -133,6 +133,13 @@ class Describe:
     def avg_pool(self, kernel: Any, stride: Any = None, padding: Any = 0, *, name: str | None = None) -> str:
         return self._pool("avg_pool", kernel, stride, padding, name)
 
+    def upsample(self, factor: int | Sequence[int], *, name: str | None = None) -> str:
+        """Copies of rows and columns."""
+        c, *size = self.shape
+        rows, columns = pair(factor)
+        shape = (c, size[0] * rows, size[1] * columns)
+        return self._add("upsample", shape, name=name, factor=(rows, columns))
+
     def global_avg_pool(self, *, name: str | None = None) -> str:
         return self.avg_pool(self.shape[1:], name=name)
 

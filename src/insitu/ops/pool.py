@@ -332,3 +332,74 @@ register(
         level=Level.REAL | Level.INTEGER | Level.FUSED,
     )
 )
+
+
+@attributes
+class Factor2d(Attrs):
+    """
+    Attributes:
+        factor: copies of each row and each column.
+    """
+
+    factor: Pair
+
+    @property
+    def window(self) -> Window:
+        """The copies of an element, side by side."""
+        return Window(kernel=self.factor, stride=self.factor, padding=(0, 0))
+
+
+def _upsample_infer(inputs: Sequence[Value], attrs: Factor2d) -> Inferred:
+    (x,) = inputs
+    require(len(x.shape) == 4, f"upsampling needs [B,C,H,W], got {list(x.shape)}")
+    plane = (n * times for n, times in zip(x.shape[2:], attrs.factor))
+    return [((*x.shape[:2], *plane), x.format)]
+
+
+def _upsample_torch(op: Op[Factor2d], _rt: TorchContext) -> Run:
+    rows, columns = op.attrs.factor
+    return lambda x: x.repeat_interleave(rows, 2).repeat_interleave(columns, 3)
+
+
+def _upsample_adjoint(
+    b: Builder, op: Op[Factor2d], cotangents: Sequence[Value], _needs: Sequence[int]
+) -> dict[int, Value]:
+    return {0: b.emit1("upsample_dx", cotangents[0], factor=op.attrs.factor, **error_attrs())}
+
+
+register(
+    OpRecord(
+        kind="upsample",
+        doc="y_BCPQ = each element of x_BCHW in a window of its own, `factor` rows and columns of copies",
+        attrs=Factor2d,
+        infer=_upsample_infer,
+        torch=_upsample_torch,
+        counts=per_output,
+        adjoint=_upsample_adjoint,
+        traits=(Trait.PASSES_EXPONENT,),
+    )
+)
+
+
+def _upsample_dx_infer(inputs: Sequence[Value], attrs: Factor2d) -> Inferred:
+    (d,) = inputs
+    fits = len(d.shape) == 4 and not any(n % times for n, times in zip(d.shape[2:], attrs.factor))
+    require(fits, f"an error {list(d.shape)} is not that of a map upsampled by {attrs.factor}")
+    return [(windowed_shape(d, attrs.window), or_zero(d.format))]
+
+
+def _upsample_dx_torch(op: Op[Factor2d], _rt: TorchContext) -> Run:
+    (rows, columns), (p, q) = op.attrs.factor, op.outputs[0].shape[2:]
+    return lambda d: d.unflatten(3, (q, columns)).unflatten(2, (p, rows)).sum((3, 5))
+
+
+register(
+    OpRecord(
+        kind="upsample_dx",
+        doc="e_BCHW = sum of the errors of an element's copies",
+        attrs=Factor2d,
+        infer=_upsample_dx_infer,
+        torch=_upsample_dx_torch,
+        counts=lambda op: Counts(other={op.phase: op.inputs[0].size}),
+    )
+)

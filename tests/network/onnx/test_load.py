@@ -188,6 +188,31 @@ GRAPHS: dict[str, Callable[[], onnx.ModelProto]] = {
         [conv("a"), node("Clip", ["a", "l", "h"], ["y"])],
         {"w": W, "l": np.float32(0), "h": np.float32(2.5)},
     ),
+    "larger by scales": lambda: graph(
+        (3, 2, 4, 3),
+        [node("Resize", ["x", "", "s"], ["a"], mode="nearest"), conv(source="a")],
+        {"w": W, "s": np.float32([1, 1, 2, 3])},
+    ),
+    "larger by sizes, a sequence": lambda: graph(
+        (3, 2, 4),
+        [
+            node(
+                "Resize",
+                ["x", "", "", "s"],
+                ["a"],
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+            conv(source="a"),
+        ],
+        {"w": W[:, :, 0], "s": np.array([3, 2, 12])},
+    ),
+    "larger, as it was written before": lambda: graph(
+        (3, 2, 4, 3),
+        [node("Upsample", ["x", "s"], ["a"], mode="nearest"), conv(source="a")],
+        {"w": W, "s": np.float32([1, 1, 4, 2])},
+        opset=9,
+    ),
     "squeezed and widened": lambda: graph(
         (3, 2, 9),
         [node("Unsqueeze", ["x", "i"], ["a"]), conv("b", "a"), node("Squeeze", ["b", "i"], ["y"])],
@@ -231,6 +256,10 @@ def _scaled_input() -> onnx.ModelProto:
 
 
 REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
+    "resize by a part": (_one("Resize", "", "s", s=np.float32([1, 1, 1.5, 2])), "it makes .* a whole factor"),
+    "resize of channels": (_one("Resize", "", "s", s=np.float32([1, 2, 1, 1])), "it makes .* a whole factor"),
+    "resize of the batch": (_one("Resize", "", "s", s=np.float32([2, 1, 1, 1])), "every axis of a sample"),
+    "resize without an end": (_one("Resize", "", "s", s=np.float32([1, 1, np.inf, 1])), "do not fit"),
     "lstm": (_one("LSTM", "w", w=W), "LSTM 'y': .* Use Conv over time"),
     "unknown": (_one("Einsum", "w", w=W), "Einsum 'y': this operator has no layer. Use Add"),
     "clip": (_one("Clip", "l", l=np.float32(-3)), "clips to -3"),

@@ -237,6 +237,21 @@ def test_zeros_around_a_sequence() -> None:
     torch.testing.assert_close(to_module(capture(module, x))(x[:, :, None])[:, :, 0], module(x))
 
 
+def test_upsampling_by_copies() -> None:
+    module = nn.Sequential(
+        nn.Upsample(scale_factor=2),
+        nn.Conv2d(3, 4, 3),
+        nn.UpsamplingNearest2d(size=(8, 18)),
+        nn.Conv2d(4, 2, 3),
+    )
+    x = torch.randn(2, 3, 3, 4)
+    net = capture(module, x)
+    assert [v.attrs["factor"] for v in net.layers if v.kind == "upsample"] == [(2, 2), (2, 3)]
+    agrees(module, net, x)
+    line = nn.Sequential(nn.Upsample(scale_factor=3), nn.Conv1d(3, 2, 3))
+    assert capture(line, torch.zeros(2, 3, 5)).layer("0").attrs["factor"] == (1, 3)
+
+
 class OfSequences(nn.Module):
     """Every layer over a length, a sum, and a mean over the length."""
 

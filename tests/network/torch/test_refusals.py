@@ -80,7 +80,21 @@ LAYERS = [
     (net(nn.MaxPool2d(2, dilation=2)), IMAGE, r"dilated.*dilation=1"),
     (net(nn.AvgPool2d(3, padding=1, count_include_pad=False)), IMAGE, r"count_include_pad=True"),
     (net(nn.AvgPool2d(2, divisor_override=3)), IMAGE, r"divisor_override"),
-    (net(nn.Upsample(scale_factor=2)), IMAGE, r"'0' \(nn.Upsample\)"),
+    (
+        net(nn.Upsample(scale_factor=1.5)),
+        IMAGE,
+        r"'0' \(nn.Upsample\): it makes \[12, 12\] of \[8, 8\].*whole factor",
+    ),
+    (
+        net(nn.Upsample(scale_factor=2.1)),
+        IMAGE,
+        r"'0' \(nn.Upsample\): it makes \[16, 16\] of .*whole factor",
+    ),
+    (
+        net(nn.Upsample(scale_factor=2, mode="bilinear")),
+        IMAGE,
+        r"'0' \(nn.Upsample\).*whole factor \(mode='nearest'",
+    ),
     (net(nn.PReLU()), FLAT, r"'0' \(nn.PReLU\).*use nn.LeakyReLU"),
     (net(nn.GLU(1)), FLAT, r"'0' \(nn.GLU\).*use nn.SiLU"),
     (net(nn.InstanceNorm2d(1)), IMAGE, r"'0' \(nn.InstanceNorm2d\).*nn.BatchNorm2d"),

@@ -299,6 +299,41 @@ def _global(draft: Draft, node: Node, *, kind: str) -> Seen:
     return Seen(draft._pool(kind, size, size, 0, draft.named(node, "")), x.axes)
 
 
+def _resize(draft: Draft, node: Node) -> Seen:
+    """Copies of rows and columns, where the factor is whole and every element is nearest to its own copies."""
+    x = draft.image(node)
+    if any(x.pads):
+        raise refuse(node, "it reads a padded map", "Pad right before a Conv")
+    before, after = draft.shape_of(x), _resized(draft, node, x)
+    places = node.attrs.get(
+        "coordinate_transformation_mode", "half_pixel" if node.op == "Resize" else "asymmetric"
+    )
+    rounds = node.attrs.get("nearest_mode", "round_prefer_floor" if node.op == "Resize" else "floor")
+    own = (places == "asymmetric" and rounds == "floor") or (
+        places in ("half_pixel", "pytorch_half_pixel") and rounds.startswith("round")
+    )
+    factor = {a: n / m for a, n, m in zip(x.axes, after, before) if a >= 0}
+    whole = all(f >= 1 and f == int(f) for f in factor.values()) and factor.get(0, 1) == 1
+    if node.attrs.get("mode", "nearest") != "nearest" or not own or not whole:
+        raise refuse(node, f"it makes {list(after)} of {list(before)}", "Use mode=nearest and a whole factor")
+    draft.goto(x.layer)
+    both = (int(factor.get(1, 1)), int(factor.get(2, 1)))
+    return Seen(draft.upsample(both, name=draft.named(node, "")), x.axes)
+
+
+def _resized(draft: Draft, node: Node, x: Seen) -> tuple[float, ...]:
+    """Sizes per sample; of scales they may have a fraction."""
+    last = [draft.constant(node, i) for i in range(1, len(node.inputs))]
+    given = [c.array for c in last if c is not None and c.array.size]
+    scales = node.attrs.get("scales", given[-1] if given else None)
+    sizes = len(node.inputs) > 3 and bool(node.inputs[3])
+    if scales is None or len(scales) != len(x.axes) + 1 or not (sizes or scales[0] == 1):
+        raise refuse(node, "it has no size for every axis of a sample", "Use scales or sizes of all axes")
+    if sizes:
+        return tuple(float(n) for n in scales[1:])
+    return tuple(float(s) * n for s, n in zip(scales[1:], draft.shape_of(x)))
+
+
 def _mean(draft: Draft, node: Node) -> Seen:
     x = draft.plain(node)
     axes = ints(node, "axes", draft.constant(node, 1))
@@ -336,5 +371,7 @@ TABLE: dict[str, Make] = {
     "GlobalAveragePool": partial(_global, kind="avg_pool"),
     "GlobalMaxPool": partial(_global, kind="max_pool"),
     "ReduceMean": _mean,
+    "Resize": _resize,
+    "Upsample": _resize,
     **FORMS,
 }

@@ -44,13 +44,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "Use Relu, HardSwish or Gelu": ("Mish", "Softplus", "Softsign", "Swish"),
     "Use Add of two maps of the same shape": ("Concat", "Max", "Mean", "Min", "Sum"),
-    "Use Conv on the smaller map: there is no layer that makes a map larger": (
-        "ConvTranspose",
-        "DepthToSpace",
-        "MaxUnpool",
-        "Resize",
-        "Upsample",
-    ),
+    "Use Resize by a whole factor (nearest), then Conv": ("ConvTranspose", "DepthToSpace", "MaxUnpool"),
     "Use MaxPool, AveragePool, GlobalMaxPool or GlobalAveragePool": (
         "GlobalLpPool",
         "LpPool",

@@ -199,6 +199,17 @@ def _adaptive_pool(draft: Draft, node: fx.Node, _a: Arguments, *, kind: str) -> 
     return draft.emit(node, kind, (x,), _tiles((before[0] // after[0], before[1] // after[1])))
 
 
+def _upsample(draft: Draft, node: fx.Node, a: Arguments) -> str:
+    """Rows and columns of copies, where the factor is whole."""
+    x = draft.image(node, node.args[0])
+    before, after = draft.shapes[x][1:], draft.shape(node)[1:]
+    factor = (after[0] // before[0], after[1] // before[1])
+    asked = a.get("scale_factors") or factor
+    if tuple(n * f for n, f in zip(before, factor)) != after or list(asked) != list(factor)[-len(asked) :]:
+        refuse(node, f"it makes {list(after)} of {list(before)}", "Use nn.Upsample by a whole factor")
+    return draft.emit(node, "upsample", (x,), {"factor": factor})
+
+
 def _tiles(kernel: tuple[int, int]) -> dict[str, tuple[int, int]]:
     """The geometry of windows side by side."""
     return {"kernel": kernel, "stride": kernel, "padding": (0, 0)}
@@ -316,6 +327,8 @@ TABLE: dict[str, Row] = {
     "adaptive_avg_pool1d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool1d",)),
     "adaptive_max_pool2d": Row(partial(_adaptive_pool, kind="max_pool"), ("AdaptiveMaxPool2d",)),
     "adaptive_avg_pool2d": Row(partial(_adaptive_pool, kind="avg_pool"), ("AdaptiveAvgPool2d",)),
+    "upsample_nearest1d": Row(_upsample, ("Upsample",)),
+    "upsample_nearest2d": Row(_upsample, ("UpsamplingNearest2d",)),
     "mean": Row(_mean),
     "dropout": Row(_dropout, ("Dropout",)),
     "feature_dropout": Row(_dropout, ("Dropout1d", "Dropout2d")),

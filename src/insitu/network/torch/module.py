@@ -152,6 +152,7 @@ _KINDS: dict[str, Callable[[Layer, Shape], nn.Module]] = {
     "activation": _activation,
     "max_pool": _pool(nn.MaxPool2d, nn.AdaptiveMaxPool2d),
     "avg_pool": _pool(nn.AvgPool2d, nn.AdaptiveAvgPool2d),
+    "upsample": lambda layer, _: nn.Upsample(scale_factor=tuple(map(float, layer.attrs["factor"]))),
     "rms_norm": lambda layer, _: nn.RMSNorm(layer.shape, eps=layer.attrs["eps"], elementwise_affine=False),
     "dropout": lambda layer, _: (nn.Dropout2d if layer.attrs.get("channels") else nn.Dropout)(
         layer.attrs["p"]

@@ -47,7 +47,7 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("channel_?shuffle", "Use nn.Conv2d with groups=1, which mixes all channels"),
     (
         "conv_?transpose|upsampl|pixel_?shuffle",
-        "Use a network without up-sampling: there is no transposed convolution",
+        "Use nn.Upsample by a whole factor (mode='nearest'), then nn.Conv2d: there is no transposed convolution",
     ),
     ("pad", PAD),
     ("conv|bilinear", "Use nn.Conv1d or nn.Conv2d"),

@@ -1,4 +1,4 @@
-"""Pooling, sketches and their adjoints."""
+"""Pooling, upsampling, sketches and their adjoints."""
 
 from __future__ import annotations
 
@@ -75,6 +75,24 @@ def _avg_unpool(q: Quantizer, op: Op) -> None:
     )
     spread = d.like(made)
     q.lowered[op.outputs[0]] = spread if overlap == 1 else q.error(spread, op.outputs[0], unit)
+
+
+@lowers("upsample")
+def _upsample(q: Quantizer, op: Op) -> None:
+    """As an error is spread below a pool."""
+    x, out = q.of(op.inputs[0]), op.outputs[0]
+    window = op.attrs.window.explicit()
+    made = q.one("sum_unpool", x.value, shape=out.shape, format=x.format, unit=x.unit, like=out, **window)
+    q.lowered[out] = x.like(made)
+
+
+@lowers("upsample_dx")
+def _upsample_dx(q: Quantizer, op: Op) -> None:
+    d, out = q.of(op.inputs[0]), op.outputs[0]
+    fmt = q.wide(prod(op.attrs.factor) * d.format.max_abs, d.unit)
+    window = op.attrs.window.explicit()
+    total = q.one("sum_pool", d.value, unit=d.unit, like=out, suffix=".sum", format=fmt, **window)
+    q.lowered[out] = q.error(d.like(total), out, d.unit)
 
 
 @lowers("sketch")
