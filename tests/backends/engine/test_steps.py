@@ -11,6 +11,7 @@ from insitu.backends.engine import isa
 from insitu.backends.engine.build import PRECISION
 from insitu.backends.engine.image import assemble, fitted
 from insitu.errors import ConfigError
+from insitu.network.layers import Describe
 from insitu.network.torch.capture import capture
 from tests.backends.engine.pairs import KEYS, Pair, made, pair
 from tests.backends.programs import program
@@ -63,6 +64,22 @@ CONVOLUTIONS = [
 def test_convolutions(rule, name, lanes):
     both = pair(rule, name, lanes)
     assert list(both.learn(2)) == []
+    got, expected = both.scores()
+    assert np.array_equal(got, expected)
+
+
+@pytest.mark.parametrize("factor", [2, (1, 2)])
+def test_a_map_of_copies(factor):
+    d = Describe("larger", (1, 8, 8))
+    for more in (d.upsample, None):
+        d.conv(8, 3, padding=1)
+        d.activation("relu")
+        d.avg_pool(2)
+        if more:
+            more(factor)
+    d.dense(10)
+    both = Pair(fitted(program("bp", d.network(1), PRECISION, lr=0.01)[1], 8))
+    assert list(both.learn(3)) == []
     got, expected = both.scores()
     assert np.array_equal(got, expected)
 

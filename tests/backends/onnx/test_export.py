@@ -15,6 +15,7 @@ from insitu.backends.onnx.backend import Onnx, Options
 from insitu.backends.onnx.writer import IR, OPSET, QONNX
 from insitu.network import zoo
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.network.norms import folded
 from insitu.passes import lower
 from insitu.passes.precision import make
@@ -81,6 +82,20 @@ def test_random_networks_are_equal(seed: int, tmp_path: Path) -> None:
     model, x, y, unit = exported(random_network(seed), folder=tmp_path)
     for optimized in (False, True):
         assert steps_off(scores(model, x, optimized=optimized), y, unit) == 0, optimized
+
+
+def test_an_upsampled_map_is_equal(tmp_path: Path) -> None:
+    d = Describe("larger", (2, 5, 6))
+    d.conv(4, 3)
+    d.activation("clipped_relu", high=0.7)
+    d.upsample((2, 3))
+    d.conv(3, 3)
+    d.flatten()
+    d.dense(4)
+    model, x, y, unit = exported(d.network(2), folder=tmp_path)
+    assert steps_off(scores(model, x), y, unit) == 0
+    assert len(np.unique(y)) > 3
+    assert "Resize" in [node.op_type for node in model.graph.node]
 
 
 @pytest.mark.parametrize("policy", ["w8a8", "w4a8", "w4a4", "w2a4"])

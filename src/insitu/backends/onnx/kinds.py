@@ -18,6 +18,7 @@ KINDS = frozenset(
         "reshape",
         "max_pool",
         "sum_pool",
+        "sum_unpool",
     )
 )
 

@@ -227,6 +227,12 @@ class Writer:
         geometry = {"kernel_shape": a.kernel, "strides": a.stride, "pads": [*a.padding] * 2}
         return self._node("AveragePool", [self._in(op)], name, count_include_pad=1, **geometry)
 
+    def _sum_unpool(self, op: Op, name: str) -> str:
+        """Copies of rows and columns; a forward pass has no others."""
+        scales = self._constant(f"{name}.scales", np.array([1, 1, *op.attrs.kernel], np.float32))
+        places = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        return self._node("Resize", [self._in(op), "", scales], name, mode="nearest", **places)
+
 
 def _unit(value: Value) -> float:
     assert value.unit is not None, value.name
