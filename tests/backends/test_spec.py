@@ -21,6 +21,7 @@ from insitu.backends.spec.files import trace_files
 from insitu.errors import ConfigError
 from insitu.network import zoo
 from insitu.network.graph import Network
+from insitu.network.layers import Describe
 from insitu.run.integer import FUNCTIONS
 from insitu.run.integer_updates import MEANINGS
 from insitu.run.program import Program
@@ -257,8 +258,22 @@ def test_names_of_layers_stay_in_their_cells(tmp_path: Path) -> None:
     assert widths and widths <= {7, 8}
 
 
-def test_examples_are_small_and_say_something() -> None:
-    made = traced("etch", "lenet", "edge-latent-free-8:error_exponent=static")
+def of_layers_that_lenet_lacks() -> Network:
+    d = Describe("layers", (1, 6, 6))
+    d.conv(2, 3)
+    d.activation("clipped_relu", high=0.5)
+    d.dropout(0.3, channels=True)
+    d.upsample(2)
+    d.conv(2, 3)
+    d.activation("relu")
+    d.flatten()
+    d.dense(3)
+    return d.network(1)
+
+
+@pytest.mark.parametrize(("rule", "network"), [("etch", "lenet"), ("bp", of_layers_that_lenet_lacks())])
+def test_examples_are_small_and_say_something(rule: str, network: str | Network) -> None:
+    made = traced(rule, network, "edge-latent-free-8:error_exponent=static")
     for op in made.steps[0].ops:
         found = example(op, made)
         assert sum(a.size for a in (*found.given, *found.after)) < 200

@@ -128,6 +128,8 @@ def _small(op: Op) -> Op:
     shapes = list(shapes)
     if op.kind == "update":
         shapes = [(2, 3) if len(op.inputs[0].shape) > 1 else (2,)] * 2
+    if op.kind == "dropout" and op.attrs.each > 1:
+        taken["each"] = 2
     if "weight" in taken or op.kind == "update":
         shapes, taken = _moved(op, shapes, taken.pop("weight", None), taken)
     last = epilogue(op.attrs)
