@@ -213,6 +213,7 @@ def parts() -> dict[str, str]:
     import engine_tables
     import fpga_tables
     import hardware_tables
+    import network_tables
     import onnx_tables
     import systemc_tables
 
@@ -240,6 +241,7 @@ def parts() -> dict[str, str]:
         | fpga_tables.parts()
         | systemc_tables.parts()
         | onnx_tables.parts()
+        | network_tables.parts()
         | tables
     )
 

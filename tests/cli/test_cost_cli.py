@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from insitu.cli import main
+from insitu.cli.options import shape
+from insitu.errors import ConfigError
 from insitu.experiment.design_point import DesignPoint
 from insitu.experiment.impact import assess
 from insitu.experiment.impact_table import COLUMNS, summary, summary_of
@@ -319,3 +321,16 @@ def test_check_writes_a_file(tmp_path: Path, capsys: Capture) -> None:
     words, out = ["check", "mlp-784-1000-10", "--target", "stm32l4r5"], tmp_path / "check.txt"
     text = said(capsys, *words, code=1)
     assert said(capsys, *words, "--quiet", "--out", str(out), code=1) == "" and out.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("64", (64,)), ("3x128", (3, 1, 128)), ("1x28x28", (1, 28, 28)), (None, None)]
+)
+def test_the_shape_of_a_sample(text: str | None, found: tuple[int, ...] | None) -> None:
+    assert shape(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "0", "3x0", "1x2x3x4", "3×8", "99999999x99"])
+def test_what_is_no_shape_of_a_sample(text: str) -> None:
+    with pytest.raises(ConfigError, match="3x128 .a sequence of 3 channels. or 1x28x28"):
+        shape(text)

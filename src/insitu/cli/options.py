@@ -100,7 +100,8 @@ InputShape = Annotated[
     str | None,
     typer.Option(
         "--input",
-        help="Shape of a sample, 1x28x28 or 64; default: the network's own. Not of an mlp, which names it.",
+        help="Shape of a sample, 1x28x28, 3x128 (a sequence) or 64; default: the network's own. Not of an mlp, which "
+        "names it.",
     ),
 ]
 Classes = Annotated[
@@ -271,7 +272,7 @@ def options_of(given: list[str] | None) -> tuple[tuple[str, Any], ...]:
 
 
 def shape(text: str | None) -> tuple[int, ...] | None:
-    """The shape of a sample from ``1x28x28`` or ``64``.
+    """The shape of a sample from ``1x28x28``, ``64``, or ``3x128``: a sequence of 3 channels is a map of height 1.
 
     Raises:
         ConfigError: if it is none.
@@ -281,11 +282,12 @@ def shape(text: str | None) -> tuple[int, ...] | None:
     found = tuple(
         int(word) if word.isascii() and word.isdigit() and len(word) < 10 else 0 for word in text.split("x")
     )
-    if len(found) not in (1, 3) or min(found) < 1 or prod(found) > bounds.FEATURES.value:
+    if len(found) not in (1, 2, 3) or min(found) < 1 or prod(found) > bounds.FEATURES.value:
         raise ConfigError(
-            f"--input {text!r} is no shape of a sample; write 64 (features) or 1x28x28 (an image)"
+            f"--input {text!r} is no shape of a sample; write 64 (features), 3x128 (a sequence of 3 channels) or "
+            "1x28x28 (an image)"
         )
-    return found
+    return found if len(found) != 2 else (found[0], 1, found[1])
 
 
 def path_text(path: Path | None) -> str | None:

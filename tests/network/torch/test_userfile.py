@@ -50,6 +50,15 @@ def test_a_network_of_two_files(net: str) -> None:
     assert (found.name, found.input_shape, found.outputs) == ("net:make", (1, 8, 8), 10)
 
 
+@pytest.mark.parametrize("shape", [(3, 9), (1, 3, 9), (3, 1, 9)])
+def test_a_sequence_in_every_form_that_data_have(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = tmp_path / "line.py"
+    path.write_text(
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv1d(3, 2, 3), nn.Flatten())\n"
+    )
+    assert from_file(f"{path}:make", shape).input_shape == (3, 1, 9)
+
+
 def test_the_input_of_a_first_dense_layer_is_known(net: str) -> None:
     assert from_file(f"{net}:make", None).input_shape == (64,)
 
