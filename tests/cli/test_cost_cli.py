@@ -332,5 +332,5 @@ def test_the_shape_of_a_sample(text: str | None, found: tuple[int, ...] | None) 
 
 @pytest.mark.parametrize("text", ["", "0", "3x0", "1x2x3x4", "3×8", "99999999x99"])
 def test_what_is_no_shape_of_a_sample(text: str) -> None:
-    with pytest.raises(ConfigError, match="3x128 .a sequence of 3 channels. or 1x28x28"):
+    with pytest.raises(ConfigError, match=r"3x128 \(a sequence of 3 channels\) or 1x28x28"):
         shape(text)
