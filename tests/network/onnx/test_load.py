@@ -259,6 +259,18 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "resize by a part": (_one("Resize", "", "s", s=np.float32([1, 1, 1.5, 2])), "it makes .* a whole factor"),
     "resize of channels": (_one("Resize", "", "s", s=np.float32([1, 2, 1, 1])), "it makes .* a whole factor"),
     "resize of the batch": (_one("Resize", "", "s", s=np.float32([2, 1, 1, 1])), "every axis of a sample"),
+    "resize of an axis that was added": (
+        lambda: graph(
+            (3, 2, 5),
+            [
+                node("Unsqueeze", ["x", "i"], ["a"]),
+                node("Resize", ["a", "", "s"], ["b"]),
+                conv(source="b"),
+            ],
+            {"i": np.array([2]), "s": np.float32([1, 1, 3, 1]), "w": W},
+        ),
+        "Resize 'b': it makes .* a whole factor",
+    ),
     "resize without an end": (_one("Resize", "", "s", s=np.float32([1, 1, np.inf, 1])), "do not fit"),
     "lstm": (_one("LSTM", "w", w=W), "LSTM 'y': .* Use Conv over time"),
     "unknown": (_one("Einsum", "w", w=W), "Einsum 'y': this operator has no layer. Use Add"),

@@ -312,13 +312,13 @@ def _resize(draft: Draft, node: Node) -> Seen:
     own = (places == "asymmetric" and rounds == "floor") or (
         places in ("half_pixel", "pytorch_half_pixel") and rounds.startswith("round")
     )
-    factor = {a: n / m for a, n, m in zip(x.axes, after, before) if a >= 0}
-    whole = all(f >= 1 and f == int(f) for f in factor.values()) and factor.get(0, 1) == 1
+    factors = [(a, n / m) for a, n, m in zip(x.axes, after, before)]
+    whole = all(f == 1 or (f > 1 and f == int(f) and a > 0) for a, f in factors)
     if node.attrs.get("mode", "nearest") != "nearest" or not own or not whole:
         raise refuse(node, f"it makes {list(after)} of {list(before)}", "Use mode=nearest and a whole factor")
     draft.goto(x.layer)
-    both = (int(factor.get(1, 1)), int(factor.get(2, 1)))
-    return Seen(draft.upsample(both, name=draft.named(node, "")), x.axes)
+    rows, columns = (int(dict(factors).get(a, 1)) for a in (1, 2))
+    return Seen(draft.upsample((rows, columns), name=draft.named(node, "")), x.axes)
 
 
 def _resized(draft: Draft, node: Node, x: Seen) -> tuple[float, ...]:

@@ -77,12 +77,13 @@ SEQUENCES = (nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention, nn.TransformerEn
 
 def example(module: nn.Module, shape: Shape) -> Tensor:
     """Two samples of a shape that data have; (1, channels, length) is a sequence for layers over a length."""
-    if len(shape) == 3 and 1 in shape[:2] and any(isinstance(m, OVER_LENGTH) for m in module.modules()):
+    kinds = {type(m) for m in module.modules()}
+    if len(shape) == 3 and 1 in shape[:2] and kinds & OVER_LENGTH and nn.Conv2d not in kinds:
         shape = (prod(shape[:2]), shape[2])
     return torch.zeros(2, *shape)
 
 
-OVER_LENGTH = (nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d)
+OVER_LENGTH = {nn.Conv1d, nn.MaxPool1d, nn.AvgPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d}
 
 
 def _check_example(x: Tensor) -> None:
