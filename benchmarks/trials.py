@@ -1,6 +1,6 @@
 """Rules side by side at equal trials: every row takes the same learning rates, chosen on validation data.
 
-    python benchmarks/trials.py depth|maps|dense [--seeds 5] [--rows NAME ...] [--out FILE]
+    python benchmarks/trials.py depth|maps|dense|demo-deep|demo-maps [--seeds 5] [--rows NAME ...] [--out FILE]
 
 A tenth of the training samples is the validation split. The rate with the best validation accuracy of the first seed is
 then trained with further seeds, and test images are looked at once a run. Bytes are those of the plan at batch 1: of a
@@ -22,7 +22,7 @@ from insitu.experiment.resolve import Setup
 from insitu.experiment.train import train
 from insitu.run.files import write_atomic
 
-Row = tuple[str, dict[str, Any], dict[str, Any]]
+Row = tuple[str, dict[str, Any], dict[str, Any] | str]
 """A rule, its options, its precision."""
 
 RESULTS = Path(__file__).parent / "results" / "trials"
@@ -36,7 +36,8 @@ class Study:
         title: of the docs.
         data, network: their names.
         rows: by name; the first one is what the others are compared with.
-        rates: learning rates, the same for all.
+        rates: learning rates, the same for all that compute in integers.
+        float_rates: as many for floats, which train by batches of 32.
         samples, epochs, test: training samples, epochs over them, test samples.
         more: other fields of the runs.
     """
@@ -50,6 +51,10 @@ class Study:
     epochs: int
     test: int
     more: dict[str, Any] = field(default_factory=dict)
+    float_rates: tuple[float, ...] = ()
+
+    def rates_of(self, row: str) -> tuple[float, ...]:
+        return self.float_rates if self.rows[row][2] == "float32" else self.rates
 
 
 KERNELS = {
@@ -85,7 +90,36 @@ ON_MAPS: dict[str, Row] = {
     "bp": ("bp", {}, dynamic(KERNELS)),
 }
 
+BEHIND: dict[str, Row] = {
+    "bp": ("bp", {}, dynamic(WORDS)),
+    "fa": ("fa", {}, dynamic(WORDS)),
+    "dfa": ("dfa", {}, dynamic(WORDS)),
+    "drtp": ("drtp", {"scale": "mean"}, dynamic(WORDS)),
+    "dgl": ("dgl", {}, WORDS),
+    "pred": ("pred", {"limit": 64}, WORDS),
+    "etch": ("etch", {"limit": 64}, WORDS),
+    "etch, heads of 32": ("etch", {"limit": 32}, WORDS),
+    "shallow": ("shallow", {}, WORDS),
+}
+ON_DIGITS = {
+    "bp, float32": ("bp", {}, "float32"),
+    "bp, float32, tanh": ("bp", {}, "float32"),
+    "bp-stash": ("bp-stash", {}, dynamic(WORDS)),  # one bit holds the derivative of ReLU alone
+    **BEHIND,
+    **{f"{name}, tanh": row for name, row in BEHIND.items()},
+}
+"""The rules of ``make demo``, each with ReLU and with tanh: what suits one of them ruins another."""
+
+
+def on_digits(title: str, network: str) -> Study:
+    rates, floats = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001), (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
+    more = {"schedule": {"kind": "cosine", "final": 0.05}}
+    return Study(title, "digits", network, ON_DIGITS, rates, 1_437, 10, 360, more, floats)
+
+
 STUDIES = {
+    "demo-deep": on_digits("Four hidden layers, the built-in digits", "mlp-64-64-64-64-64-10"),
+    "demo-maps": on_digits("Four convolutions, the built-in digits", "cnn-16x2-16x2"),
     "depth": Study(
         "A plain stack of six convolutions, CIFAR-10",
         "cifar10",
@@ -129,15 +163,16 @@ STUDIES = {
 
 def configuration(study: Study, row: str, lr: float, seed: int) -> RunConfig:
     rule, options, words = study.rows[row]
+    floats = words == "float32"
     return RunConfig(
         data=study.data,
         network=study.network,
-        network_options={"activation": "relu"},
+        network_options={"activation": "tanh" if row.endswith("tanh") else "relu"},
         rule=rule,
         rule_options=options,
         precision=words,
-        engine="c",
-        batch=1,
+        engine="torch" if floats else "c",
+        batch=32 if floats else 1,
         epochs=study.epochs,
         eval_epochs=study.epochs,
         limit_train=study.samples,
@@ -179,20 +214,21 @@ def interval(values: list[float]) -> float | None:
     return QUANTILE[n - 1] * stdev(values) / n**0.5 if n > 1 else None
 
 
-def tests(entry: dict[str, Any], study: Study, seeds: int) -> list[float]:
+def tests(entry: dict[str, Any], rates: tuple[float, ...], seeds: int) -> list[float]:
     """Test accuracies in percent, seed after seed."""
-    lr = best(entry["runs"], study.rates)
+    lr = best(entry["runs"], rates)
     found = (entry["runs"].get(f"{lr:g} {seed}") for seed in range(1, seeds + 1))
     return [100 * (run["test"] or 0.0) for run in found if run is not None]
 
 
 def summarize(kept: dict[str, Any], study: Study, seeds: int) -> None:
     """Means, intervals and paired differences from the first row."""
-    first = tests(kept["rows"].get(next(iter(study.rows)), {"runs": {}}), study, seeds)
-    for entry in kept["rows"].values():
-        mine = tests(entry, study, seeds)
+    head = next(iter(study.rows))
+    first = tests(kept["rows"].get(head, {"runs": {}}), study.rates_of(head), seeds)
+    for row, entry in kept["rows"].items():
+        mine = tests(entry, study.rates_of(row), seeds)
         pairs = [b - a for a, b in zip(first, mine)]
-        entry |= {"lr": best(entry["runs"], study.rates), "seeds": len(mine), "test": fmean(mine)}
+        entry |= {"lr": best(entry["runs"], study.rates_of(row)), "seeds": len(mine), "test": fmean(mine)}
         entry |= {"interval": interval(mine), "difference": fmean(pairs or [0.0]), "paired": interval(pairs)}
 
 
@@ -207,9 +243,10 @@ def main() -> None:
     kept: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"rows": {}}
     for row in args.rows or study.rows:
         entry = kept["rows"].setdefault(row, {"runs": {}})
-        entry["bytes"] = memory(configuration(study, row, study.rates[0], 1))
+        rates = study.rates_of(row)
+        entry["bytes"] = memory(configuration(study, row, rates[0], 1))
         for seed in range(1, args.seeds + 1):
-            for lr in study.rates if seed == 1 else [best(entry["runs"], study.rates)]:
+            for lr in rates if seed == 1 else [best(entry["runs"], rates)]:
                 if f"{lr:g} {seed}" not in entry["runs"]:
                     entry["runs"][f"{lr:g} {seed}"] = accuracies(configuration(study, row, lr, seed))
                     write_atomic(out, json.dumps(kept, indent=1))

@@ -18,6 +18,8 @@ import pytest
 import yaml
 
 from insitu.cli import main
+from insitu.experiment.config import CompareConfig
+from insitu.rules import RULES
 
 TINY = ["--set", "limit_train=100", "--set", "limit_test=50", "--epochs", "1"]
 
@@ -157,6 +159,43 @@ def test_compare_from_an_empty_folder(tmp_path: Path) -> None:
     assert "[  4/4]" in done.stderr
     again = run("compare", *TINY, "--seeds", "1", "--rules", "bp", cwd=tmp_path)
     assert again.returncode == 0 and (tmp_path / "runs" / "compare-digits-2").is_dir()
+
+
+def test_compare_asks_the_question_of_a_device_unless_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from insitu.cli import compare as verb
+
+    asked: list[CompareConfig] = []
+    monkeypatch.setattr(verb, "_run", lambda config, *_, **__: asked.append(config))
+    assert main(["compare", "-q"]) == main(["compare", "-q", "--rules", "all"]) == 0
+    assert main(["compare", "own-rule-mnist", "-q", "--rules", "all"]) == 0
+    device, every, others = asked
+    assert device.batch == 1 and device.precision == "edge-latent-free-8" and device.engine == "c"
+    assert {s.rule for s in device.rules} >= {
+        "bp",
+        "bp-checkpoint",
+        "bp-stash",
+        "fa",
+        "dfa",
+        "drtp",
+        "pred",
+        "etch",
+    }
+    assert every.precision == "float32" and len({s.rule for s in every.rules}) > 25
+    assert {s.rule for s in others.rules} == set(RULES) and others.data == "mnist"
+
+
+def test_compare_without_a_compiler_is_short_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from insitu.backends.c.backend import C
+    from insitu.cli import compare as verb
+
+    asked: list[CompareConfig] = []
+    monkeypatch.setattr(verb, "_run", lambda config, *_, **__: asked.append(config))
+    monkeypatch.setattr(C, "missing", lambda _self: "no C compiler was found")
+    assert main(["compare"]) == 0
+    assert "no C compiler was found: one epoch of one seed" in capsys.readouterr().err
+    assert (asked[0].engine, asked[0].epochs, asked[0].seeds) == ("torch", 1, 1)
 
 
 def test_compare_json_and_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

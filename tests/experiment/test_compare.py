@@ -11,7 +11,7 @@ from insitu.errors import CheckpointError, ConfigError, NetworkError
 from insitu.experiment import recipes
 from insitu.experiment.compare import compare
 from insitu.experiment.config import CompareConfig, RuleSpec, parse
-from insitu.experiment.record import Results
+from insitu.experiment.record import Results, Spread
 from insitu.experiment.train import train
 from insitu.rules import RULES
 
@@ -116,7 +116,7 @@ def test_every_recipe_is_valid(name: str) -> None:
         assert set(recipe.published) <= set(labels)
 
 
-def test_the_default_recipe_has_every_rule() -> None:
+def test_the_recipe_of_every_rule_has_every_rule() -> None:
     assert {spec.rule for spec in recipes.find("digits").config().rules} == set(RULES) - {
         "bp-reversible"
     }  # of networks of couplings
@@ -134,6 +134,32 @@ def test_a_row_is_trained_by_torch_where_it_is_in_floats_or_says_so() -> None:
     torch = RuleSpec(rule="bp", engine="torch")
     engines = [shared.run("mlp-64-8-10", spec, 1).engine for spec in (RuleSpec(rule="bp"), float32, torch)]
     assert engines == ["c", "torch", "torch"]
+
+
+def test_a_rule_may_have_its_own_batch_and_a_rate_for_each_network() -> None:
+    shared = config(networks=["mlp-64-8-10", "mlp-64-16-10"], batch=1)
+    spec = RuleSpec(rule="bp", batch=32, lr=0.1, rates={"mlp-64-16-10": 0.3})
+    runs = [shared.run(network, spec, 1) for network in shared.networks]
+    assert [run.batch for run in runs] == [32, 32] and [run.optimizer.lr for run in runs] == [0.1, 0.3]
+    assert shared.run("mlp-64-8-10", RuleSpec(rule="dfa"), 1).batch == 1
+    with pytest.raises(ConfigError, match=r"rules.0.rates.mlp-64-8-10"):
+        config(rules=[{"rule": "bp", "rates": {"mlp-64-8-10": -1}}])
+
+
+def test_a_row_says_what_guessing_would_score_and_whether_it_does_more(results: Results) -> None:
+    row = results.rows[0]
+    assert row.tested == 80 and row.majority is not None and 0.1 <= row.majority < 0.2
+    spread = row.test_accuracy
+    assert spread is not None
+    above = row.majority + 2.0 * (row.majority * (1 - row.majority) / 80) ** 0.5
+
+    def warning(accuracy: float, **more: Any) -> str:
+        return row.model_copy(update={"test_accuracy": Spread.of([accuracy]), **more}).warning
+
+    assert warning(row.majority) == "chance" and warning(above) == ""
+    assert warning(row.majority, tested=80_000) == "chance" and warning(0.25, tested=80_000) == ""
+    assert warning(0.9, diverged=1) == warning(0.9, test_loss=Spread.of([7.7e18])) == "diverged"
+    assert warning(0.1, majority=None) == ""  # of an older version
 
 
 def test_a_rule_may_have_network_options_of_its_own() -> None:

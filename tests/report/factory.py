@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from insitu.experiment.record import Bytes, Curve, Macs, Moment, Results, Row, Spread
+from insitu.experiment.record import Bytes, Curve, Hardware, Macs, Moment, Results, Row, Spread
 
 RULES = ("bp", "bp-checkpoint", "fa", "usf", "brsf", "dfa", "sdfa", "drtp", "drtp-regenerated", "shallow")
 NETWORKS = ("mlp-784-1000-10", "resnet20")
@@ -91,6 +91,22 @@ def row(rule: str, network: str, index: int, *, layers: int = 4, label: str | No
         eager_timeline=eager,
         command=f"insitu train --data digits --network {network} --rule {rule} --epochs 20 --seed 1",
         paper="Somebody (2016), Something about learning, Somewhere 7",
+    )
+
+
+def hardware(energy: float, to_inference: float) -> Hardware:
+    """Energy of a learned sample in pJ, and over that of inference."""
+    return Hardware(
+        target="stm32l4r5-c",
+        peak_bytes=1,
+        energy_pj=(energy, energy, energy),
+        energy_to_inference=to_inference,
+        energy_to_bp=None,
+        seconds=None,
+        run_energy_uj=None,
+        writes_per_weight=1.0,
+        lifetime_samples=None,
+        problem=None,
     )
 
 

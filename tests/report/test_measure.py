@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from insitu.experiment.record import Curve, Results
-from insitu.report.measure import ACCURACY, LOSS, mean_curve, measure_of, pareto
+from insitu.report.measure import ACCURACY, LOSS, bytes_cost, energy_cost, mean_curve, measure_of, pareto
 from insitu.report.memory import peak_of, samples_of, stacks
 from insitu.report.palette import ROLES, rule_style, rule_styles
 from insitu.step.ir import Phase, Role
@@ -72,3 +72,18 @@ def test_a_rule_keeps_its_style_on_every_network(results: Results) -> None:
     styles = rule_styles(results.rows)
     assert list(styles) == list(factory.RULES)
     assert len({rule_style(i) for i in range(40)}) == 40
+
+
+def test_costs_are_over_the_least_inference(results: Results) -> None:
+    """A row in wider words, or by batches, has an inference of its own that no device runs."""
+    rows = list(results.rows[:3])
+    rows[1] = rows[1].model_copy(update={"inference_bytes": rows[0].inference_bytes // 4})
+    cost = bytes_cost(rows)
+    assert cost.of(rows[0]) == rows[0].peak_bytes.total / rows[1].inference_bytes
+    assert energy_cost(rows) is None
+    rows[0] = rows[0].model_copy(update={"hardware": factory.hardware(8e6, 2.0)})
+    rows[2] = rows[2].model_copy(update={"hardware": factory.hardware(6e6, 3.0)})
+    energy = energy_cost(rows)
+    assert energy is not None and "stm32l4r5-c" in energy.title and "2 µJ" in energy.title
+    assert [energy.of(row) for row in rows] == [4.0, None, 3.0]
+    assert [row.label for row in pareto(rows, ACCURACY, energy)] == [rows[2].label, rows[0].label]

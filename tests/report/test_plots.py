@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -10,7 +11,10 @@ from PIL import Image
 
 from insitu.errors import ConfigError
 from insitu.experiment.record import Results
+from insitu.report import plots
+from insitu.report.measure import ACCURACY, energy_cost, pareto
 from insitu.report.plots import save_curves, save_memory, save_overview
+from insitu.report.tables import networks
 from tests.report import factory
 
 
@@ -44,6 +48,54 @@ def test_the_overview_is_the_same_svg_every_time(results: Results, tmp_path: Pat
     assert first == save_overview(hostile, tmp_path / "b.svg").read_bytes()
     assert ElementTree.fromstring(first).tag.endswith("svg")
     assert not [p for p in tmp_path.iterdir() if p.suffix not in (".svg",)]
+
+
+def drawn(results: Results, path: Path, **more: Any) -> str:
+    """The texts of a picture."""
+    from matplotlib import rc_context
+
+    with rc_context({"svg.fonttype": "none"}):
+        plots.STYLE["svg.fonttype"] = "none"
+        try:
+            return save_overview(results, path, **more).read_text()
+        finally:
+            plots.STYLE["svg.fonttype"] = "path"
+
+
+def front(results: Results) -> set[str]:
+    """Labels on the front of any network."""
+    fields = [[row for row in results.rows if row.network == name] for name in networks(results)]
+    return {row.label for rows in fields for row in pareto(rows, ACCURACY)}
+
+
+def test_only_the_front_is_named_and_a_legend_says_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named: set[str] = set()
+    monkeypatch.setattr(plots, "name_dots", lambda _ax, dots, _line: named.update(dot[0] for dot in dots))
+    few = factory.results(rules=factory.RULES[:5])
+    text = drawn(few, tmp_path / "few.svg")
+    assert named == front(few) < {row.label for row in few.rows} and all(
+        row.label in text for row in few.rows
+    )
+    many = factory.results(rules=[f"rule{n:02d}" for n in range(20)])
+    assert not [row.label for row in many.rows if row.label in drawn(many, tmp_path / "many.svg")]
+
+
+def test_a_picture_of_energy(results: Results, tmp_path: Path) -> None:
+    rows = [
+        row.model_copy(update={"hardware": factory.hardware(1e6 * (i + 1), i + 1.0)})
+        for i, row in enumerate(results.rows)
+    ]
+    text = drawn(results.model_copy(update={"rows": rows}), tmp_path / "e.svg", cost=energy_cost)
+    assert "energy of a learned sample on stm32l4r5-c" in text
+    with pytest.raises(ConfigError, match="no such rows"):
+        save_overview(results, tmp_path / "none.png", energy_cost)
+
+
+def test_a_dot_at_chance_is_said_to_be(tmp_path: Path) -> None:
+    few = factory.changed(factory.results(rules=factory.RULES[:3]), 0, majority=0.99, tested=100)
+    assert f"{few.rows[0].label} (chance)" in drawn(few, tmp_path / "c.svg")
 
 
 def test_refusals(results: Results, tmp_path: Path) -> None:

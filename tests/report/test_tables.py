@@ -58,3 +58,11 @@ def test_markdown_has_a_table_per_network(results: Results) -> None:
     body = [line for line in text.splitlines() if line.startswith("| ")]
     assert len({line.count("|") for line in body}) == 1
     assert len(body) == 2 * (2 + len(factory.RULES))
+
+
+def test_a_row_at_chance_or_diverged_is_marked(results: Results) -> None:
+    found = factory.changed(results, 0, majority=0.99, tested=100)
+    found = factory.changed(found, 1, diverged=1)
+    text = printed(found, 200)
+    assert text.count("(chance)") == 1 and text.count("(diverged)") == 1
+    assert "(chance)" in rows_markdown(found)

@@ -43,15 +43,24 @@ if TYPE_CHECKING:
     from insitu.experiment.recipes import Recipe
 
 
+DEFAULT, EVERY_RULE = "device", "digits"
+"""The recipe of a comparison that names none, and that of every rule."""
+
+
 def compare(
     recipe: Annotated[
         str, typer.Argument(help="A recipe's name or a .yaml file; flags override it.")
-    ] = "digits",
+    ] = DEFAULT,
     data: DataName = None,
     network: Annotated[
         str | None, typer.Option("--network", help="One or more networks, comma-separated.")
     ] = None,
-    rules: Annotated[str | None, typer.Option("--rules", help="Rules, comma-separated.")] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            "--rules", help="Rules, comma-separated; all: every rule, in float32 unless a recipe is given."
+        ),
+    ] = None,
     epochs: Epochs = None,
     seeds: Seeds = None,
     batch: Batch = None,
@@ -70,7 +79,9 @@ def compare(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Trains the same networks with every rule and several seeds: table, results.json and report.html.
+    """Trains the same networks with several rules and seeds: table, results.json, pictures and report.html.
+
+    Without a recipe: what learning costs over inference in the integers of a device, on embedded data.
 
     Example: insitu compare --data mnist --network mlp-784-1000-10 --rules bp,dfa,drtp --epochs 1 --seeds 3
     """
@@ -90,9 +101,34 @@ def compare(
         "max_energy_uj": max_energy_uj,
         "data_dir": path_text(data_dir),
     }
-    config = recipe_config(CompareConfig, recipe, words(rules), flags, sets, trust=trust)
+    recipe, chosen = _of_all(recipe, words(rules))
+    config = recipe_config(CompareConfig, recipe, chosen, flags, sets, trust=trust)
+    if recipe == DEFAULT:
+        config = _without_compiler(config, console(quiet=quiet))
     with folder_for(out, f"compare-{config.data}", resume=resume) as folder:
         _run(config, folder, resume=resume, jobs=jobs, console=console(quiet=quiet), as_json=as_json)
+
+
+def _of_all(recipe: str, rules: list[str] | None) -> tuple[str, list[str] | None]:
+    """The recipe and the rules that ``--rules all`` stands for."""
+    if rules != ["all"]:
+        return recipe, rules
+    if recipe == DEFAULT:
+        return EVERY_RULE, None
+    from insitu.rules import RULES
+
+    return recipe, list(RULES)
+
+
+def _without_compiler(config: CompareConfig, console: Console) -> CompareConfig:
+    """The comparison in a form that is quick enough without a C engine, if there is none."""
+    from insitu.backends.protocol import find
+    from insitu.experiment.config import TORCH
+
+    if config.engine == TORCH or (reason := find(config.engine).missing()) is None:
+        return config
+    console.print(f"{reason}: one epoch of one seed by the slow reference instead", markup=False)
+    return config.model_copy(update={"engine": TORCH, "epochs": 1, "seeds": 1})
 
 
 def reproduce(
@@ -178,6 +214,7 @@ def _run(
 ) -> Any:
     """Runs a comparison, writes its page and prints its table."""
     from insitu.experiment.compare import compare as run
+    from insitu.report.measure import energy_cost
     from insitu.report.page import write_report
     from insitu.report.plots import save_overview
 
@@ -185,6 +222,8 @@ def _run(
     results = run(config, out, resume=resume, jobs=jobs, command=command, on_event=_progress(console))
     page = write_report(results, out / "report.html")
     save_overview(results, out / "overview.png")
+    if any(row.hardware and row.hardware.energy_pj for row in results.rows):
+        save_overview(results, out / "energy.png", energy_cost)
     if as_json:
         emit(results.model_dump_json(indent=1))
     else:

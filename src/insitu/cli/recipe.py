@@ -91,4 +91,5 @@ def _pick_rules(names: list[str], known: list[dict[str, Any]], *, keep_rates: bo
     if not keep_rates:
         for spec in picked:
             spec.pop("lr", None)
+            spec.pop("rates", None)
     return picked

@@ -55,6 +55,13 @@ class Dataset:
         return found.hexdigest()[:32]
 
     @property
+    def majority(self) -> float | None:
+        """Share of the test samples that are of their most frequent class; ``None`` for regression."""
+        if self.classes is None or not len(self.test):
+            return None
+        return float(np.bincount(self.test.y).max()) / len(self.test)
+
+    @property
     def outputs(self) -> int:
         """Number of network outputs: the classes, or the K regression targets."""
         return self.classes if self.classes is not None else int(self.train.y.shape[1])

@@ -310,6 +310,8 @@ def _row(setup: Setup, spec: RuleSpec, runs: list[Outcome], cost: StepCost, bp: 
         test_accuracy=spread([r.test_accuracy for r in runs]),
         test_loss=spread([r.test_loss for r in runs]),
         before=_before(runs[0].before),
+        majority=setup.data.majority if config.target == "label" else None,
+        tested=len(setup.data.test),
         peak_bytes=cost.peak,
         eager_bytes=cost.eager,
         inference_bytes=cost.inference_bytes,

@@ -228,12 +228,18 @@ class RuleSpec(Frozen):
     rule: str
     options: dict[str, Any] = {}
     lr: Annotated[float | None, _most(bounds.RATE)] = Field(default=None, gt=0)
+    rates: dict[str, Annotated[float, Field(gt=0), _most(bounds.RATE)]] = Field(
+        default={}, description="learning rates on some networks, over lr"
+    )
     precision: str | dict[str, Any] | None = None
     network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
     epochs_factor: Annotated[int, _most(bounds.EPOCHS)] = Field(
         default=1, ge=1, description="epochs of this rule over those of the others"
     )
     engine: Engine | None = Field(default=None, description="of this rule, if not the shared one")
+    batch: Annotated[int | None, _most(bounds.BATCH)] = Field(
+        default=None, ge=1, description="samples a step of this rule, if not the shared number"
+    )
     label: str | None = None
 
     @property
@@ -272,12 +278,15 @@ class BudgetConfig(TrainingConfig):
     def run(self, network: str, spec: RuleSpec, seed: int) -> RunConfig:
         """The configuration of a run of a rule on a network."""
         shared = {name: getattr(self, name) for name in TrainingConfig.model_fields}
-        if spec.lr is not None:
-            shared["optimizer"] = self.optimizer.model_copy(update={"lr": spec.lr})
+        lr = spec.rates.get(network, spec.lr)
+        if lr is not None:
+            shared["optimizer"] = self.optimizer.model_copy(update={"lr": lr})
         if spec.precision is not None:
             shared["precision"] = spec.precision
         if spec.engine is not None:
             shared["engine"] = spec.engine
+        if spec.batch is not None:
+            shared["batch"] = spec.batch
         shared["network_options"] = self.network_options | spec.network_options
         shared["epochs"] = self.epochs * spec.epochs_factor
         run = RunConfig(**shared, network=network, rule=spec.rule, rule_options=dict(spec.options), seed=seed)

@@ -105,6 +105,10 @@ class Rejected(Record):
     reason: str
 
 
+DIVERGED = 1e6
+"""A test loss above it is no finite number's but in name."""
+
+
 class Row(Record):
     """One rule on one network.
 
@@ -112,9 +116,10 @@ class Row(Record):
     batch; ``inference_bytes`` of the forward pass at the same batch. Ratios to BP are ``None`` where ``bp`` was
     not run. ``diverged`` counts the seeds whose loss left the finite numbers. ``seconds`` is the mean training time
     of a seed, evaluation excluded. Accuracies are fractions. ``before`` is the test accuracy of a pretrained network
-    before it learned: in float32, and in the row's precision (``quantized``). ``input_shape`` is that of a sample,
-    ``outputs`` those of the network. ``identity`` holds hashes of the user's network files and of the data; ``None`` in
-    results of older versions.
+    before it learned: in float32, and in the row's precision (``quantized``). ``majority`` is the share of the most
+    frequent class in the test data, and ``tested`` their number; ``None`` in results of older versions.
+    ``input_shape`` is that of a sample, ``outputs`` those of the network. ``identity`` holds hashes of the user's
+    network files and of the data; ``None`` in results of older versions.
     """
 
     rule: str
@@ -134,6 +139,8 @@ class Row(Record):
     test_accuracy: Spread | None
     test_loss: Spread | None
     before: dict[str, float] | None = None
+    majority: float | None = None
+    tested: int | None = None
     peak_bytes: Bytes
     eager_bytes: Bytes
     inference_bytes: int
@@ -152,6 +159,18 @@ class Row(Record):
     command: str
     paper: str
     identity: dict[str, str] | None = None
+
+    @property
+    def warning(self) -> str:
+        """What speaks against reading the row as a result: ``diverged``, ``chance`` (its accuracy is not above the
+        majority's share by 1.96 standard errors of that share), or nothing."""
+        lost = self.test_loss is None or self.test_loss.mean > DIVERGED
+        if self.diverged or (lost and self.test_accuracy is not None):
+            return "diverged"
+        if self.test_accuracy is None or self.majority is None or not self.tested:
+            return ""
+        error = (self.majority * (1 - self.majority) / self.tested) ** 0.5
+        return "chance" if self.test_accuracy.mean < self.majority + 1.96 * error else ""
 
 
 class Results(Record):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from insitu.experiment.front import front
 from insitu.experiment.record import Curve, Row, Spread
-from insitu.report.units import spread_text
+from insitu.report.units import bytes_text, energy_text, spread_text
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,48 @@ def measure_of(rows: Iterable[Row]) -> Measure:
     return ACCURACY if scored or all(r.test_loss is None for r in rows) else LOSS
 
 
-def pareto(rows: Sequence[Row], measure: Measure) -> list[Row]:
-    """Rows that no other row beats: from the fewest bytes up, each better than all before it."""
-    scored = [(r.peak_bytes.total, s.mean, r) for r in rows if (s := measure.of(r))]
+@dataclass(frozen=True)
+class Cost:
+    """What a training step takes, over what inference on the device takes: of a row, unknown without a number.
+
+    Attributes:
+        title: of an axis.
+        of: the ratio of a row.
+    """
+
+    title: str
+    of: Callable[[Row], float | None]
+
+
+def bytes_cost(rows: Sequence[Row]) -> Cost:
+    """Peak bytes over the least of inference: a device infers in its own words, sample by sample."""
+    least = min(row.inference_bytes for row in rows)
+    title = f"peak of a training step, × inference ({bytes_text(least)})"
+    return Cost(title, lambda row: row.peak_bytes.total / least)
+
+
+def energy_cost(rows: Sequence[Row]) -> Cost | None:
+    """Energy of a learned sample over that of inference, in the same way; ``None`` where no row has one."""
+    known = {row.label: row.hardware for row in rows if row.hardware and row.hardware.energy_pj}
+    inference = [
+        h.energy_pj[1] / h.energy_to_inference
+        for h in known.values()
+        if h.energy_pj and h.energy_to_inference
+    ]
+    if not inference:
+        return None
+    least, target = min(inference), next(iter(known.values())).target
+
+    def of(row: Row) -> float | None:
+        return row.hardware.energy_pj[1] / least if row.hardware and row.hardware.energy_pj else None
+
+    return Cost(f"energy of a learned sample on {target}, × inference ({energy_text(least)})", of)
+
+
+def pareto(rows: Sequence[Row], measure: Measure, cost: Cost | None = None) -> list[Row]:
+    """Rows that no other row beats: from the least cost (bytes, unless told) up, each better than all before it."""
+    taken = cost or bytes_cost(rows)
+    scored = [(c, s.mean, r) for r in rows if (s := measure.of(r)) and (c := taken.of(r)) is not None]
     sign = 1 if measure.higher else -1
     return [scored[i][2] for i in front([(size, sign * mean) for size, mean, _ in scored])]
 

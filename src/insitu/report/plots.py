@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from insitu.errors import ConfigError
-from insitu.experiment.record import Curve, Moment, Results, Row
+from insitu.experiment.record import Curve, Moment, Results, Row, Spread
 from insitu.report.labels import Dot, along, place
-from insitu.report.measure import measure_of, pareto, steps
+from insitu.report.measure import Cost, bytes_cost, measure_of, pareto, steps
 from insitu.report.memory import peak_of, samples_of, stacks
 from insitu.report.palette import ROLE_COLOURS, RuleStyle, rule_style, rule_styles
 from insitu.report.scale import LOG_RANGE, log_ticks
@@ -96,27 +96,51 @@ def draw_memory(ax: Axes, timeline: Sequence[Moment], title: str = "", *, top: i
         ax.legend(handles[::-1], names[::-1], frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
 
 
-def save_overview(results: Results, path: Path) -> Path:
-    """Accuracy against peak bytes, a dot per rule, one field per network: the picture for a README.
+def save_overview(results: Results, path: Path, cost: CostOf = bytes_cost) -> Path:
+    """Accuracy against what a training step takes, a dot per rule, one field per network; the Pareto front is named.
+
+    Args:
+        cost: makes the axis of a network's rows: bytes, or energy, over inference.
 
     Raises:
-        ConfigError: if the results hold no rows, or the file's suffix is no picture format.
+        ConfigError: if the results hold no rows with such a cost, or the file's suffix is no picture format.
     """
     from matplotlib import rc_context
 
-    if not results.rows:
-        raise ConfigError("there is nothing to draw: the results hold no rows; run 'insitu compare' first")
+    fields = {name: [row for row in results.rows if row.network == name] for name in networks(results)}
+    costs = {name: cost(rows) for name, rows in fields.items()}
+    if not fields or None in costs.values():
+        raise ConfigError(
+            "there is nothing to draw: the results hold no such rows; run 'insitu compare' first"
+        )
     styles = rule_styles(results.rows)
     with rc_context(STYLE):
-        names = networks(results)
-        figure, axes = figure_of(len(names))
-        for ax, network in zip(axes, names):
-            _overview(ax, [row for row in results.rows if row.network == network], styles)
+        figure, axes = figure_of(len(fields))
+        for ax, (name, rows) in zip(axes, fields.items()):
+            _overview(ax, rows, _known(costs[name]), styles)
+        _legend(figure, axes[0], results)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the names go where the dots are now
-        for ax, network in zip(axes, names):
-            _name_dots(ax, [row for row in results.rows if row.network == network])
+        for ax, (name, rows) in zip(axes, fields.items()):
+            _name_front(ax, rows, _known(costs[name]))
         return write_figure(figure, path)
+
+
+CostOf = Callable[[Sequence[Row]], Cost | None]
+MOST_IN_LEGEND = 16
+"""Rules that a legend names; of more, only the front is named."""
+
+
+def _known(cost: Cost | None) -> Cost:
+    assert cost is not None
+    return cost
+
+
+def _legend(figure: Figure, ax: Axes, results: Results) -> None:
+    """Every rule with its marker, beside the fields."""
+    handles, names = ax.get_legend_handles_labels()
+    if len(names) <= MOST_IN_LEGEND:
+        figure.legend(handles, names, frameon=False, loc="outside right center", fontsize=9)
 
 
 def figure_of(fields: int, *, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -154,40 +178,42 @@ def _series(
         )
 
 
-def _overview(ax: Axes, rows: Sequence[Row], styles: dict[str, RuleStyle]) -> None:
-    """Dots, whiskers, front and axes of one network."""
+def _overview(ax: Axes, rows: Sequence[Row], cost: Cost, styles: dict[str, RuleStyle]) -> None:
+    """Dots, whiskers, front and axes of one network; the dot of a row with a warning is hollow."""
     measure = measure_of(rows)
-    sizes = [n for row in rows for n in (row.peak_bytes.total, row.inference_bytes)]
-    unit, factor = _unit(rows)
     ax.margins(0.09)
-    ax.axvline(rows[0].inference_bytes / factor, color="#59626d", linestyle=":", linewidth=1, zorder=1)
+    ax.axvline(1, color="#59626d", linestyle=":", linewidth=1, zorder=1)
     for row in rows:
-        if (spread := measure.of(row)) is not None:
-            style = styles[row.label]
-            at = (row.peak_bytes.total / factor, measure.factor * spread.mean, measure.factor * spread.sd)
-            ax.errorbar(*at, color=style.light, fmt=MARKERS[style.marker], markersize=7, capsize=2.5,
-                        markeredgecolor="white", markeredgewidth=0.7, elinewidth=1.2, zorder=3)  # fmt: skip
-    if min(sizes) > 0 and max(sizes) / min(sizes) > LOG_RANGE:
+        if (spread := measure.of(row)) is not None and (taken := cost.of(row)) is not None:
+            style, hollow = styles[row.label], bool(row.warning)
+            label = f"{row.label} ({row.warning})" if hollow else row.label
+            at = (taken, measure.factor * spread.mean, measure.factor * spread.sd)
+            ax.errorbar(*at, color=style.light, fmt=MARKERS[style.marker], markersize=7, capsize=2.5, label=label,
+                        markerfacecolor="white" if hollow else style.light, zorder=3, elinewidth=1.2,
+                        markeredgecolor=style.light if hollow else "white", markeredgewidth=0.7)  # fmt: skip
+    taken_by_all = [1.0, *(found for row in rows if (found := cost.of(row)) is not None)]
+    if min(taken_by_all) > 0 and max(taken_by_all) / min(taken_by_all) > LOG_RANGE:
         _log_axis(ax)
-    if front := _front(ax, rows):
+    if front := _front(ax, rows, cost):
         ax.set_xlim(ax.get_xlim())
         ax.plot(*zip(*front), color="#59626d", linewidth=1.2, alpha=0.7, zorder=1)
-    ax.set(xlabel=f"peak of a training step ({unit})", ylabel=measure.axis, title=rows[0].network)
-    spot: Any = {"xy": (rows[0].inference_bytes / factor, 0.015), "xycoords": ("data", "axes fraction")}
+    ax.set(xlabel=cost.title, ylabel=measure.axis, title=rows[0].network)
+    spot: Any = {"xy": (1, 0.015), "xycoords": ("data", "axes fraction")}
     ax.annotate("inference", xytext=(4, 2), textcoords="offset points", fontsize=8.5, color="#59626d", **spot)
 
 
-def _front(ax: Axes, rows: Sequence[Row]) -> list[tuple[float, float]]:
-    """Corners of the Pareto front, up to the right end of the axis."""
+def _front_dots(rows: Sequence[Row], cost: Cost) -> list[tuple[Row, float, Spread]]:
+    """Rows of the front with their costs and scores."""
     measure = measure_of(rows)
-    factor = _unit(rows)[1]
-    front = [(row, spread) for row in pareto(rows, measure) if (spread := measure.of(row))]
-    points = [(row.peak_bytes.total / factor, measure.factor * spread.mean) for row, spread in front]
+    found = [(row, cost.of(row), measure.of(row)) for row in pareto(rows, measure, cost)]
+    return [(row, taken, spread) for row, taken, spread in found if taken is not None and spread is not None]
+
+
+def _front(ax: Axes, rows: Sequence[Row], cost: Cost) -> list[tuple[float, float]]:
+    """Corners of the Pareto front, up to the right end of the axis."""
+    factor = measure_of(rows).factor
+    points = [(taken, factor * spread.mean) for _, taken, spread in _front_dots(rows, cost)]
     return steps(points, ax.get_xlim()[1])
-
-
-def _unit(rows: Sequence[Row]) -> tuple[str, int]:
-    return byte_unit(max(n for row in rows for n in (row.peak_bytes.total, row.inference_bytes)))
 
 
 def _log_axis(ax: Axes) -> None:
@@ -198,12 +224,10 @@ def _log_axis(ax: Axes) -> None:
     ax.set_xticks([], minor=True)
 
 
-def _name_dots(ax: Axes, rows: Sequence[Row]) -> None:
-    measure = measure_of(rows)
-    factor, times = _unit(rows)[1], measure.factor
-    scored = [(row, spread) for row in rows if (spread := measure.of(row))]
-    named = [(r.label, r.peak_bytes.total / factor, times * s.mean, times * s.sd) for r, s in scored]
-    name_dots(ax, named, _front(ax, rows) if scored else [])
+def _name_front(ax: Axes, rows: Sequence[Row], cost: Cost) -> None:
+    times = measure_of(rows).factor
+    named = [(r.label, taken, times * s.mean, times * s.sd) for r, taken, s in _front_dots(rows, cost)]
+    name_dots(ax, named, _front(ax, rows, cost))
 
 
 Named = tuple[str, float, float, float]

@@ -29,7 +29,8 @@ def scatter(rows: Sequence[Row], styles: Mapping[str, RuleStyle]) -> Markup:
     parts = [*frame(x, y, measure), _inference(rows, x)]
     parts += [svg.path(front, class_="front")] if front else []
     parts += [_whisker(row, spread, styles[row.label], measure, x, y) for row, spread in scored]
-    parts += _names(scored, measure, x, y, along(front))
+    named = [(row, spread) for row in pareto(rows, measure) if (spread := measure.of(row))]
+    parts += _names(named, measure, x, y, along(front))
     parts += [_dot(row, spread, styles[row.label], measure, x, y) for row, spread in scored]
     label = f"{measure.title} against peak bytes of a training step, {len(scored)} rules"
     return svg.picture(WIDTH, HEIGHT, label, parts, class_="chart scatter")

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from insitu.escape import markdown
 from insitu.experiment.record import Results, Row
-from insitu.report.measure import measure_of, pareto
+from insitu.report.measure import Measure, measure_of, pareto
 from insitu.report.palette import ROLES
 from insitu.report.units import count_text, decimals, energy_text, kib, ratio, spread_text
 
@@ -46,7 +46,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
     roles = [_role_column(role, drops.get(role, 5)) for role in used]
     return [
         Column("rule", lambda row: row.label),
-        Column(title, lambda row: spread_text(measure.of(row), measure.factor, measure.digits)),
+        Column(title, lambda row: _score(row, measure)),
         Column("peak KiB", lambda row: kib(row.peak_bytes.total)),
         *roles,
         Column("× inf.", lambda row: ratio(row.bytes_to_inference), 4),
@@ -56,6 +56,12 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         *_hardware_columns(rows),
         Column("s", lambda row: decimals(row.seconds), 2),
     ]
+
+
+def _score(row: Row, measure: Measure) -> str:
+    """The figure of merit, with what speaks against it."""
+    shown = spread_text(measure.of(row), measure.factor, measure.digits)
+    return f"{shown} ({row.warning})" if row.warning else shown
 
 
 def _hardware_columns(rows: Sequence[Row]) -> list[Column]:
