@@ -12,13 +12,15 @@ import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from insitu.experiment import recipes
 from insitu.experiment.grid import GridResults
-from insitu.experiment.record import Results
+from insitu.experiment.record import Results, Row
 from insitu.ops import op_table
 from insitu.passes import plan
 from insitu.passes.precision import describe
+from insitu.report.measure import bytes_cost, energy_cost
 from insitu.rules import RULES, make_rule
 from insitu.rules.facts import alive, example, executed, smallest_batch
 
@@ -61,6 +63,33 @@ def reproduction_table(name: str) -> str:
         f"{results.created[:10]}. `insitu reproduce {name}`\n\n"
     )
     return made + recipes.reproduction_markdown(recipe, results)
+
+
+def first_screen() -> str:
+    """What the comparison of ``make demo`` found, in the sentences of the README."""
+    results = Results.model_validate_json((RESULTS / "device.json").read_text(encoding="utf-8"))
+    dense, maps = (
+        [row for row in results.rows if row.network == name]
+        for name in dict.fromkeys(row.network for row in results.rows)
+    )
+
+    def said(rows: list[Row], label: str) -> tuple[str, str, str]:
+        """Accuracy, bytes and energy over inference."""
+        (row,) = (r for r in rows if r.label == label)
+        energy = energy_cost(rows)
+        assert row.test_accuracy is not None and energy is not None and (joules := energy.of(row)) is not None
+        size = bytes_cost(rows).of(row)
+        return f"{100 * row.test_accuracy.mean:.1f} %", f"{size:.2f}", f"{joules:.1f}"
+
+    bp, deep_bp, etch, usual = said(dense, "bp"), said(maps, "bp"), said(maps, "etch-relu32"), said(maps, "bp-float32")
+    return (
+        f"In the same words, BP in place is hard to beat in bytes: {bp[1]} times those of inference on the dense network and {deep_bp[1]} "
+        f"times on four convolutions, at {bp[0]} and {deep_bp[0]}; as PyTorch does it, by batches of 32 in float32, it takes "
+        f"{usual[1]} times.\n"
+        f"Learning in the forward pass pays in energy and on maps, and costs accuracy: `etch` with ReLU and small heads takes {etch[1]} times the "
+        f"bytes and {etch[2]} times the energy of inference on the convolutions, where BP takes {deep_bp[2]}, and scores {etch[0]}. Where it holds and "
+        "where not, on larger data: [critical analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
+    )
 
 
 def memory_table() -> str:
@@ -187,20 +216,28 @@ def trials_table(name: str) -> str:
     lines = [
         f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of "
         f"them for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over "
-        "the seeds; differences are paired.\n",
+        f"the seeds; differences are paired.{_of_floats(study)}\n",
         f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds "
         "| less the first row | bytes | over inference |",
         "| --- |" + " --- |" * (len(study.rates) + 5),
     ]
     for row in [r for r in study.rows if r in found]:
         r = found[row]
-        runs = [r["runs"].get(f"{lr:g} 1", {}).get("validation") for lr in study.rates]
+        runs = [r["runs"].get(f"{lr:g} 1", {}).get("validation") for lr in study.rates_of(row)]
         cells = ["–" if v is None else f"{100 * v:.1f}" for v in runs]
         cells += [_mean(r["test"], r["interval"]), str(r["seeds"]), _mean(r["difference"], r["paired"])]
         learn, infer = r["bytes"]
         cells += [f"{learn:,}", f"{learn / infer:.3f}"]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _of_floats(study: Any) -> str:
+    """What is different in rows of floats."""
+    if not study.float_rates:
+        return ""
+    rates = ", ".join(f"{lr:g}" for lr in study.float_rates)
+    return f" Rows in float32 are trained by batches of 32, and have the rates {rates} in these columns."
 
 
 def _mean(value: float, half: float | None) -> str:
@@ -223,6 +260,7 @@ def parts() -> dict[str, str]:
         if recipes.find(n).source != "insitu"
     }
     own = {
+        "first screen": first_screen(),
         "ops": op_table(),
         "rules": rule_table(),
         "memory": memory_table(),
