@@ -10,13 +10,14 @@ from hypothesis import strategies as st
 
 from insitu.network.graph import Network
 from insitu.network.layers import Describe
+from insitu.ops.activations import ACTIVATIONS
 from insitu.ops.optimizers import Optimizer
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import extend_state
 from insitu.run.torch_exec import TorchExecutor
 from insitu.step.ir import Step
 
-ACTIVATIONS = ("relu", "leaky_relu", "tanh", "sigmoid", "hardtanh", "sign")
+FUNCTIONS = tuple(ACTIVATIONS)
 OPTIMIZERS = (
     Optimizer("sgd"),
     Optimizer("sgd", weight_decay=0.01),
@@ -120,8 +121,8 @@ def _conv(draw: st.DrawFn, d: Describe) -> str:
 
 
 def _activation(draw: st.DrawFn, d: Describe) -> str:
-    fn = draw(st.sampled_from(ACTIVATIONS))
-    d.activation(fn, **({"slope": 0.1} if fn == "leaky_relu" else {}))
+    fn = draw(st.sampled_from(FUNCTIONS))
+    d.activation(fn, **ACTIVATIONS[fn].options)
     return fn
 
 
@@ -143,8 +144,15 @@ def _pool(draw: st.DrawFn, d: Describe) -> str:
 
 
 def _dropout(draw: st.DrawFn, d: Describe) -> str:
-    d.dropout(0.25)
-    return "dropout"
+    channels = len(d.shape) == 3 and draw(st.booleans())
+    d.dropout(0.25, channels=channels)
+    return f"dropout{'2d' if channels else ''}"
+
+
+def _upsample(draw: st.DrawFn, d: Describe) -> str:
+    rows, columns = draw(st.integers(1, 2)), draw(st.integers(1, 3))
+    d.upsample((rows, columns))
+    return f"upsample{rows}x{columns}"
 
 
 def _residual(draw: st.DrawFn, d: Describe) -> str:
@@ -177,6 +185,7 @@ def networks(draw: st.DrawFn) -> tuple[Network, tuple[str, ...]]:
         kinds = [_dense, _activation, _norm, _dropout]
         if len(d.shape) == 3:
             kinds = [_conv, _conv, _activation, _activation, _norm, _dropout, _pool, _pool]
+            kinds += [_upsample] * (max(d.shape[1:]) < 8)
         if d.layers:
             kinds.append(_residual)
         drawn.append(draw(st.sampled_from(kinds))(draw, d))
