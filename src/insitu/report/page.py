@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +126,12 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def _listed(found: Iterable[object]) -> str:
+    """What differs among rows, in their order: 1 and 32."""
+    *others, last = dict.fromkeys(map(str, found))
+    return f"{', '.join(others)} and {last}" if others else last
+
+
 def _summary(results: Results) -> str:
     """One paragraph: what was compared, how, when and with which version."""
     rows = results.rows
@@ -134,9 +140,10 @@ def _summary(results: Results) -> str:
     rates = sorted({row.lr for row in rows})
     shown = f"{rates[0]:g}" if len(rates) == 1 else f"{rates[0]:g} to {rates[-1]:g}"
     each = "each rule on each network" if len(networks(results)) > 1 else "each rule"
+    precisions, batches = (_listed(getattr(row, name) for row in rows) for name in ("precision", "batch"))
     return (
         f"{_count(rules, 'learning rule')} on {_count(len(networks(results)), 'network')}, trained on "
-        f"{first.data} in {first.precision} with batches of {first.batch} and {first.optimizer} "
+        f"{first.data} in {precisions} with batches of {batches} and {first.optimizer} "
         f"(learning rate {shown}): {_count(first.epochs, 'epoch')}, {count_text(first.samples)} samples, "
         f"{_count(len(first.seeds), 'seed')} for {each}. "
         f"Made {results.created[:16].replace('T', ' ')} UTC by insitu {results.insitu}."

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-LOG_RANGE = 8.0
+LOG_RANGE = 5.0
 """Above this ratio of the largest to the smallest value an axis is logarithmic."""
 
 
