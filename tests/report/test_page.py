@@ -75,7 +75,6 @@ def test_every_rule_is_in_every_part(html: str) -> None:
 
 def test_summary_and_facts(html: str) -> None:
     assert "10 learning rules on 2 networks, trained on digits in float32 with batches of 32 and sgd" in html
-
     assert "Made 2026-11-24 07:29 UTC by insitu 0.1.0." in html
     assert "Best test accuracy: bp, 97.00 ± 0.40 %." in html
     assert "Lowest peak: drtp-regenerated" in html
