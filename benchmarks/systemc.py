@@ -28,7 +28,6 @@ from typing import Any
 import numpy as np
 
 from fpga import RUNS, run_of
-
 from insitu.backends.engine import cycles
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import Image, fitted
@@ -119,7 +118,11 @@ def beside_rtl(image: Image) -> dict[str, Any]:
         for host in hosts:
             host.learn(x, label, t % len(program.steps), program.lr, t)
         memories = [
-            (host.device.read("a", 0, build.a_words * build.lanes), host.device.read("w", 0, build.w_words), host.cycles)
+            (
+                host.device.read("a", 0, build.a_words * build.lanes),
+                host.device.read("w", 0, build.w_words),
+                host.cycles,
+            )
             for host in hosts
         ]
         total += memories[0][2]
@@ -128,7 +131,7 @@ def beside_rtl(image: Image) -> dict[str, Any]:
     return {"steps": len(program.batches), "cycles": total, "equal": True}
 
 
-# --- speed --------------------------------------------------------------------------------------------------------------
+# --- speed ----------------------------------------------------------------------------------------------------------
 
 
 def speed() -> None:
@@ -149,7 +152,9 @@ def seconds_of_model(program: Program) -> float:
     with tempfile.TemporaryDirectory() as folder:
         write(program, 8, Path(folder))
         words = ["--mode", "learn", "--chunk", "1000"]
-        loading, whole = (platform_of([folder], *words, "--samples", n)[1] for n in ("1", str(len(program.batches))))
+        loading, whole = (
+            platform_of([folder], *words, "--samples", n)[1] for n in ("1", str(len(program.batches)))
+        )
     return (whole - loading) / (len(program.batches) - 1)
 
 
@@ -164,7 +169,9 @@ def seconds_of_rtl(program: Program, count: int) -> float:
     chosen = program.batches[:count]
     samples = np.stack([place.form.pack(x) for x, _ in chosen])
     began = time.process_time()
-    hardware.sim.samples(entry.start, place.start // image.build.lanes, samples, [int(y[0]) for _, y in chosen])
+    hardware.sim.samples(
+        entry.start, place.start // image.build.lanes, samples, [int(y[0]) for _, y in chosen]
+    )
     return (time.process_time() - began) / count
 
 
@@ -186,7 +193,7 @@ def platform_of(folders: list[str], *options: str) -> tuple[str, float]:
     return done.stdout, resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
-# --- the platform -------------------------------------------------------------------------------------------------------
+# --- the platform ---------------------------------------------------------------------------------------------------
 
 
 def platform() -> None:

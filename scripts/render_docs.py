@@ -77,18 +77,20 @@ def first_screen() -> str:
         """Accuracy, bytes and energy over inference."""
         (row,) = (r for r in rows if r.label == label)
         energy = energy_cost(rows)
-        assert row.test_accuracy is not None and energy is not None and (joules := energy.of(row)) is not None
-        size = bytes_cost(rows).of(row)
+        assert row.test_accuracy is not None and energy is not None
+        size, joules = bytes_cost(rows).of(row), energy.of(row)
         return f"{100 * row.test_accuracy.mean:.1f} %", f"{size:.2f}", f"{joules:.1f}"
 
-    bp, deep_bp, etch, usual = said(dense, "bp"), said(maps, "bp"), said(maps, "etch-relu32"), said(maps, "bp-float32")
+    bp, deep, etch = said(dense, "bp"), said(maps, "bp"), said(maps, "etch-relu32")
+    usual = said(maps, "bp-float32")
     return (
-        f"In the same words, BP in place is hard to beat in bytes: {bp[1]} times those of inference on the dense network and {deep_bp[1]} "
-        f"times on four convolutions, at {bp[0]} and {deep_bp[0]}; as PyTorch does it, by batches of 32 in float32, it takes "
-        f"{usual[1]} times.\n"
-        f"Learning in the forward pass pays in energy and on maps, and costs accuracy: `etch` with ReLU and small heads takes {etch[1]} times the "
-        f"bytes and {etch[2]} times the energy of inference on the convolutions, where BP takes {deep_bp[2]}, and scores {etch[0]}. Where it holds and "
-        "where not, on larger data: [critical analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
+        f"In the same words, BP in place is hard to beat in bytes: {bp[1]} times those of inference on the dense "
+        f"network and {deep[1]} times on four convolutions, at {bp[0]} and {deep[0]}; as PyTorch does it, by batches "
+        f"of 32 in float32, it takes {usual[1]} times.\n"
+        f"Learning in the forward pass pays in energy and on maps, and costs accuracy: `etch` with ReLU and small "
+        f"heads takes {etch[1]} times the bytes and {etch[2]} times the energy of inference on the convolutions, "
+        f"where BP takes {deep[2]}, and scores {etch[0]}. Where it holds and where not, on larger data: [critical "
+        "analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
     )
 
 
