@@ -115,7 +115,8 @@ def grid(
 
 def _of_comparison(compare: dict[str, Any]) -> dict[str, Any]:
     """The grid of a recipe: its first network, its rules with their options and rates, its training."""
-    kept = {key: value for key, value in compare.items() if key not in ("networks", "precision")}
+    others = ("networks", "precision", "hardware", "max_bytes", "max_energy_uj")
+    kept = {key: value for key, value in compare.items() if key not in others}
     return kept | {"network": compare["networks"][0]}
 
 
