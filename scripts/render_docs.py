@@ -8,7 +8,10 @@ script would write. Results of long runs are read from docs/results/NAME.json, a
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -92,6 +95,36 @@ def first_screen() -> str:
         f"where BP takes {deep[2]}, and scores {etch[0]}. Where it holds and where not, on larger data: [critical "
         "analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
     )
+
+
+def printed(words: str, lines: int) -> str:
+    """The first lines that a command prints, in a window of 110 columns."""
+    from insitu.cli import main
+
+    before, out = os.environ.get("COLUMNS"), io.StringIO()
+    os.environ["COLUMNS"] = "110"
+    try:
+        with contextlib.redirect_stdout(out):
+            main(words.split())
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+    shown = [line.rstrip() for line in out.getvalue().splitlines()[:lines]]
+    return "```\n" + "\n".join(shown) + "\n```\n"
+
+
+def of_readme() -> dict[str, str]:
+    """What commands of the README print, by the part's name."""
+    deep = (
+        "cost cnn-16x2-16x2 --rule etch --option limit=32 --precision edge-latent-free-8 --target stm32l4r5-c"
+    )
+    return {
+        "first screen": first_screen(),
+        "printed rule": printed("show rule predsim", 13),
+        "printed cost": printed(deep, 8),
+        "printed microcode": printed("show microcode mlp-64-32-10 --rule etch", 14),
+    }
 
 
 def memory_table() -> str:
@@ -261,8 +294,7 @@ def parts() -> dict[str, str]:
         for n in recipes.names()
         if recipes.find(n).source != "insitu"
     }
-    own = {
-        "first screen": first_screen(),
+    own = of_readme() | {
         "ops": op_table(),
         "rules": rule_table(),
         "memory": memory_table(),
