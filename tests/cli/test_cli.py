@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -149,6 +150,16 @@ def test_json_on_stdout_and_quiet(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert captured.err == ""
 
 
+def test_train_says_what_guessing_would_score_and_which_classes_are_confused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *TINY, "--confusion", "-q", "--out", str(tmp_path / "run")]) == 0
+    text = capsys.readouterr().out
+    assert "(balanced " in text and "the most frequent class 22.00 %)" in text
+    rows = [line.split() for line in text.splitlines() if re.match(r"[0-9]\s", line)]
+    assert len(rows) == 10 and sum(int(n) for row in rows for n in row[1:11] if n != ".") == 50
+
+
 def test_compare_from_an_empty_folder(tmp_path: Path) -> None:
     """As a new user would: no flags but a smaller budget."""
     done = run("compare", *TINY, "--seeds", "1", "--rules", "bp,drtp", cwd=tmp_path)
@@ -172,13 +183,13 @@ def test_compare_asks_the_question_of_a_device_unless_told(monkeypatch: pytest.M
     assert device.batch == 1 and device.precision == "edge-latent-free-8" and device.engine == "c"
     assert {s.rule for s in device.rules} >= {
         "bp",
-        "bp-checkpoint",
         "bp-stash",
         "fa",
         "dfa",
         "drtp",
         "pred",
         "etch",
+        "shallow",
     }
     assert every.precision == "float32" and len({s.rule for s in every.rules}) > 25
     assert {s.rule for s in others.rules} == set(RULES) and others.data == "mnist"

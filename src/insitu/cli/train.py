@@ -65,6 +65,9 @@ def train(
     resume: Resume = False,
     trust: Trust = False,
     out: Out = None,
+    confusion: Annotated[
+        bool, typer.Option("--confusion", help="Also print which classes were taken for which.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -101,7 +104,10 @@ def train(
             emit((folder / "result.json").read_text(encoding="utf-8"))
         else:
             score = _score(outcome.test_accuracy, outcome.test_loss)
-            emit(f"{score} after {outcome.samples} training samples; run folder {folder}")
+            more = f" ({outcome.metrics.summary})" if outcome.metrics else ""
+            emit(f"{score}{more} after {outcome.samples} training samples; run folder {folder}")
+            if confusion and outcome.metrics:
+                emit(outcome.metrics.table.rstrip())
             _tell_start(outcome)
             for line in _exits(outcome.exits):
                 emit(line)

@@ -23,6 +23,7 @@ from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.engines import check_engine, engine_of
 from insitu.experiment.exits import exits_of
 from insitu.experiment.identity import Identity, ask_origin, compare, identity, named
+from insitu.experiment.metrics import Metrics
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
 from insitu.experiment.pretrained import FILES, tell
 from insitu.experiment.program import executable
@@ -136,6 +137,7 @@ class RunFolder:
             "diverged": outcome.diverged,
             "before": outcome.before,
             "exits": outcome.exits.model_dump() if outcome.exits else None,
+            "metrics": outcome.metrics.model_dump() if outcome.metrics else None,
             "curve": outcome.curve.model_dump(),
             "identity": {**of, "spec": outcome.config.network},
         }
@@ -288,10 +290,21 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
     values = trainer.parameters(setup.learned())
     params = {name: values.pop(name) for name in setup.net.params}
     exits = exits_of(setup, settings, trainer.state, validation, test_data)
-    outcome = replace(outcome_of(setup, progress, params, out), before=before, heads=values, exits=exits)
+    metrics = _metrics(setup, trainer)
+    outcome = outcome_of(setup, progress, params, out)
+    outcome = replace(outcome, before=before, heads=values, exits=exits, metrics=metrics)
     if folder:
         folder.finish(outcome, mark)
     return outcome
+
+
+def _metrics(setup: Setup, trainer: Trainer) -> Metrics | None:
+    """Of the test samples; ``None`` where there are no classes."""
+    data = setup.data
+    if data.classes is None or setup.config.target != "label":
+        return None
+    found = trainer.predictions()
+    return None if found is None else Metrics.of(data.test.y, found, data.class_names, data.classes)
 
 
 def _before_training(setup: Setup) -> dict[str, float | None] | None:

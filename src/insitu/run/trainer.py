@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from insitu.errors import DataError
@@ -111,6 +112,8 @@ class Trainer:
         self.progress = Progress()
         self.torch = _torch_engine(settings, emit, infer, params, phases, prefix)
         self.engine: Engine = engine or self.torch
+        self._latest: npt.NDArray[np.int64] | None = None
+        self._predictions: npt.NDArray[np.int64] | None = None
         self._train, self._test = train, test
         self._residents: dict[str, Value] = {}
         self._real: torch.dtype | None = None
@@ -305,6 +308,7 @@ class Trainer:
         """A row of the history."""
         s, p = self.settings, self.progress
         test_loss, accuracy = self.evaluate(self._test)
+        self._predictions = self._latest
         row: dict[str, Any] = {
             "epoch": p.epoch,
             "step": p.step,
@@ -336,16 +340,26 @@ class Trainer:
         """Mean loss (PyTorch's reduction) and accuracy; accuracy is ``None`` for targets that are no classes."""
         _, y = self.torch.tensors.of(data)
         classes = not y.is_floating_point()
-        loss, right = 0.0, 0
+        loss, right, found = 0.0, 0, []
         for first in range(0, len(data), self.settings.eval_batch):
             yb = y[first : first + self.settings.eval_batch]
             z = self._predicted(data, first, first + len(yb))
-            right += int((z.argmax(1) == yb).sum()) if classes else 0
+            if classes:
+                found.append(z.argmax(1))
+                right += int((found[-1] == yb).sum())
             scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(yb))
             loss += float(
                 LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1]
             )
+        self._latest = torch.cat(found).cpu().numpy() if found else None
         return loss / len(data), right / len(data) if classes else None
+
+    def predictions(self) -> npt.NDArray[np.int64] | None:
+        """The classes of the test samples after the last epoch; ``None`` for targets that are no classes."""
+        if self._predictions is None:  # a run that had ended before it was resumed
+            self.evaluate(self._test)
+            self._predictions = self._latest
+        return self._predictions
 
     def _predicted(self, data: Arrays, first: int, end: int) -> torch.Tensor:
         """The network's outputs for the samples ``first`` to ``end``."""
