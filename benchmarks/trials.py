@@ -88,6 +88,7 @@ ON_MAPS: dict[str, Row] = {
     "pred": ("pred", {"limit": 1024}, KERNELS),
     "bp-stash": ("bp-stash", {}, dynamic(KERNELS)),
     "bp": ("bp", {}, dynamic(KERNELS)),
+    "bp, tanh": ("bp", {}, dynamic(KERNELS)),
 }
 
 BEHIND: dict[str, Row] = {
@@ -151,6 +152,7 @@ STUDIES = {
             "bp-stash": ("bp-stash", {}, dynamic(WORDS)),
             "bp": ("bp", {}, dynamic(WORDS)),
             "bp, hinge": ("bp", {}, dynamic(WORDS)),
+            "bp, tanh": ("bp", {}, dynamic(WORDS)),
         },
         (0.04, 0.02, 0.01, 0.005),
         20_000,

@@ -44,6 +44,16 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @on_demand
+def test_twine_finds_the_archives_fit_for_an_index(built: Path, tmp_path: Path) -> None:
+    run(sys.executable, "-m", "pip", "install", "--quiet", "--target", tmp_path, "twine", cwd=tmp_path)
+    archives = sorted([*built.glob("*.whl"), *built.glob("*.tar.gz")])
+    text = run(
+        sys.executable, "-m", "twine", "check", "--strict", *archives, cwd=built, PYTHONPATH=str(tmp_path)
+    )
+    assert len(archives) == 2 and text.count("PASSED") == 2
+
+
+@on_demand
 @pytest.mark.parametrize("archive", ["*.whl", "*.tar.gz"])
 def test_an_archive_works_alone(archive: str, built: Path, tmp_path: Path) -> None:
     """The dependencies are those of this environment, insitu is the archive's."""

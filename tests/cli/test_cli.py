@@ -160,6 +160,22 @@ def test_train_says_what_guessing_would_score_and_which_classes_are_confused(
     assert len(rows) == 10 and sum(int(n) for row in rows for n in row[1:11] if n != ".") == 50
 
 
+def test_a_rate_is_found_on_held_back_training_samples(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", "--network", "mlp-64-16-10", "--epochs", "1", "--set", "limit_train=300", "--json"]
+    assert main([*words, "--lr", "auto", "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr()
+    (chosen,) = re.findall(r"--lr auto: (\S+), the best", said.err)
+    assert json.loads(said.out)["samples"] == 300 and said.err.count("on held-back samples\n") == 8
+    kept = yaml.safe_load((tmp_path / "a" / "config.yaml").read_text())
+    assert kept["optimizer"]["lr"] == float(chosen) and kept["validation"] == 0.0
+    assert main([*words, "--lr", "auto", "--resume", "-q", "--out", str(tmp_path / "a")]) == 0
+    assert "--lr auto" not in capsys.readouterr().err
+    assert main([*words, "--lr", "fast"]) == 2
+    assert "'fast' is no learning rate; use a number, or auto" in capsys.readouterr().err
+
+
 def test_compare_from_an_empty_folder(tmp_path: Path) -> None:
     """As a new user would: no flags but a smaller budget."""
     done = run("compare", *TINY, "--seeds", "1", "--rules", "bp,drtp", cwd=tmp_path)

@@ -106,4 +106,4 @@ def test_a_start_says_what_it_was_worth_and_warns_where_learning_made_it_worse(r
     assert main(["train", *again, *few]) == 0
     told = capsys.readouterr()
     assert "before learning: " in told.out
-    assert "learning made the network worse; try a lower rate: --lr 5" in told.err
+    assert "learning made the network worse; try --lr auto, or --lr 5" in told.err

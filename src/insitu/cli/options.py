@@ -74,6 +74,13 @@ MaxEnergy = Annotated[
     typer.Option("--max-energy-uj", help="Nor do those with more energy a sample on the target."),
 ]
 Rate = Annotated[float | None, typer.Option("--lr", help="Initial learning rate.")]
+RateOrAuto = Annotated[
+    str | None,
+    typer.Option(
+        "--lr",
+        help="Initial learning rate; auto: the best of a short sweep on training samples that are held back.",
+    ),
+]
 PrecisionName = Annotated[
     str | None,
     typer.Option(

@@ -20,7 +20,7 @@ from insitu.cli.options import (
     Out,
     PrecisionName,
     Quiet,
-    Rate,
+    RateOrAuto,
     Resume,
     Seed,
     Sets,
@@ -37,8 +37,11 @@ from insitu.errors import ConfigError, InsituWarning
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from insitu.experiment.auto_rate import Trial
     from insitu.experiment.config import RunConfig
     from insitu.experiment.exits import Exits
+
+AUTO = "auto"
 
 
 def train(
@@ -51,7 +54,7 @@ def train(
     rule: Annotated[str | None, typer.Option(help="A name of 'insitu list rules'.")] = None,
     epochs: Epochs = None,
     batch: Batch = None,
-    lr: Rate = None,
+    lr: RateOrAuto = None,
     optimizer: Kind = None,
     seed: Seed = None,
     precision: PrecisionName = None,
@@ -83,7 +86,7 @@ def train(
         "rule": rule,
         "epochs": epochs,
         "batch": batch,
-        "optimizer__lr": lr,
+        "optimizer__lr": _rate(lr),
         "optimizer__kind": optimizer,
         "seed": seed,
         "precision": precision,
@@ -97,6 +100,8 @@ def train(
     checked = from_file(RunConfig, config, flags, sets, trust=trust)
     named = config is None or network is not None or names_network(sets)
     ask([checked.network], f"configuration {config}", named=named, trust=trust)
+    if lr == AUTO and not (resume and out and (out / "config.yaml").exists()):
+        checked = _with_best_rate(checked, console(quiet=quiet))
     with folder_for(out, f"{checked.rule}-{checked.data}", resume=resume) as folder:
         outcome = _with_progress(checked, folder, resume, console(quiet=quiet))
         _plot(folder, checked, outcome)
@@ -113,6 +118,30 @@ def train(
                 emit(line)
 
 
+def _rate(text: str | None) -> float | None:
+    """A rate that was given as a number."""
+    if text in (None, AUTO):
+        return None
+    try:
+        return float(text or "")
+    except ValueError:
+        raise ConfigError(f"--lr {text!r} is no learning rate; use a number, or auto") from None
+
+
+def _with_best_rate(config: RunConfig, console: Console) -> RunConfig:
+    """The configuration with the rate of a short sweep."""
+    from insitu.experiment.auto_rate import best, trials
+
+    def note(trial: Trial) -> None:
+        known = trial.score > -float("inf")
+        shown = f"{100 * trial.score:.1f} %" if trial.score > 0 else f"loss {-trial.score:.4g}"
+        console.print(f"lr {trial.lr:g}: {shown if known else 'diverged'} on held-back samples", markup=False)
+
+    lr = best(trials(config, note))
+    console.print(f"--lr auto: {lr:g}, the best of one epoch on held-back training samples", markup=False)
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": lr})})
+
+
 def _tell_start(outcome: Any) -> None:
     """What a pretrained network was worth before, and a warning where learning made it worse."""
     known = {name: value for name, value in (outcome.before or {}).items() if value is not None}
@@ -122,7 +151,7 @@ def _tell_start(outcome: Any) -> None:
     start, end = list(known.values())[-1], outcome.test_accuracy
     if end is None or end < start:
         warnings.warn(
-            f"learning made the network worse; try a lower rate: --lr {outcome.config.optimizer.lr / 10:g}",
+            f"learning made the network worse; try --lr auto, or --lr {outcome.config.optimizer.lr / 10:g}",
             InsituWarning,
             stacklevel=2,
         )
