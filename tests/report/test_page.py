@@ -86,6 +86,12 @@ def test_the_summary_says_what_differs_among_the_rows(results: Results) -> None:
     assert "in edge-latent-free-8 and float32 with batches of 1 and 32 and sgd" in render_report(mixed)
 
 
+def test_a_row_at_chance_is_marked_in_the_table(results: Results) -> None:
+    assert "not above the share of the most frequent class" not in render_report(results)
+    html = render_report(factory.changed(results, 0, majority=0.99, tested=100))
+    assert "not above the share of the most frequent class" in html and ">chance<" in html
+
+
 def test_hostile_names_stay_text(results: Results) -> None:
     evil = '</script><script>alert("x")</script>\'{{ 7*7 }}'
     timeline = [results.rows[0].timeline[0].model_copy(update={"op": evil, "layer": evil})]

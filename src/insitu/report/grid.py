@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from insitu.experiment.record import Row
-from insitu.report.measure import Measure, measure_of
+from insitu.report.measure import Measure, bytes_cost, measure_of
 from insitu.report.palette import PHASES, ROLES
 from insitu.report.units import count_text, kib, percent, ratio, seconds_text
 
@@ -90,6 +90,11 @@ def _score_columns(rows: Sequence[Row], measure: Measure) -> list[Column]:
     heading = measure.title.capitalize()
     shown = lambda r: measure.text(measure.of(r)).removesuffix(f" {measure.unit}")  # noqa: E731
     columns = [Column(heading, title, f"{measure.title} over the seeds", mean, shown, best)]
+    if any(row.warning for row in rows):
+        columns.append(
+            Column(heading, "warning", "diverged, or not above the share of the most frequent class",
+                   lambda r: float(bool(r.warning)), lambda r: r.warning or "no")
+        )  # fmt: skip
     if any(row.diverged for row in rows):
         columns.append(
             Column(heading, "diverged", "seeds whose loss left the finite numbers",
@@ -103,13 +108,14 @@ def _byte_columns(rows: Sequence[Row]) -> list[Column]:
     total = Column(heading, "total", "all roles", lambda r: r.peak_bytes.total,
                    lambda r: kib(r.peak_bytes.total), "low")  # fmt: skip
     used = [role for role in ROLES if any(getattr(row.peak_bytes, role) for row in rows)]
+    over_inference = bytes_cost(rows).of
     return [
         total,
         *(_role_column(heading, role) for role in used),
         Column(heading, "eager", "peak of the step as the rule emits it, before fusion",
                lambda r: r.eager_bytes.total, lambda r: kib(r.eager_bytes.total)),
-        Column(heading, "× inf.", "peak over that of inference", lambda r: r.bytes_to_inference,
-               lambda r: ratio(r.bytes_to_inference)),
+        Column(heading, "× inf.", "peak over the least of inference", over_inference,
+               lambda r: ratio(over_inference(r))),
         Column(heading, "× BP", "peak over that of bp", lambda r: r.bytes_to_bp,
                lambda r: ratio(r.bytes_to_bp)),
     ]  # fmt: skip

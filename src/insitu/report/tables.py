@@ -13,7 +13,7 @@ from rich.text import Text
 
 from insitu.escape import markdown
 from insitu.experiment.record import Results, Row
-from insitu.report.measure import Measure, measure_of, pareto
+from insitu.report.measure import Measure, bytes_cost, measure_of, pareto
 from insitu.report.palette import ROLES
 from insitu.report.units import count_text, decimals, energy_text, kib, ratio, spread_text
 
@@ -39,7 +39,7 @@ def _role_column(role: str, drop: int) -> Column:
 
 def _columns(rows: Sequence[Row]) -> list[Column]:
     """All columns that say something about these rows; bytes are KiB."""
-    measure = measure_of(rows)
+    measure, over_inference = measure_of(rows), bytes_cost(rows)
     title = f"{measure.title.removeprefix('test ')} {measure.unit}".rstrip()
     used = [role for role in ROLES if any(getattr(r.peak_bytes, role) for r in rows)]
     drops = {"label": 12, "scratch": 11, "head": 10, "state": 9, "error": 8, "weight": 7}
@@ -49,7 +49,7 @@ def _columns(rows: Sequence[Row]) -> list[Column]:
         Column(title, lambda row: _score(row, measure)),
         Column("peak KiB", lambda row: kib(row.peak_bytes.total)),
         *roles,
-        Column("× inf.", lambda row: ratio(row.bytes_to_inference), 4),
+        Column("× inf.", lambda row: ratio(over_inference.of(row))),
         Column("× BP", lambda row: ratio(row.bytes_to_bp)),
         Column("MACs", lambda row: count_text(row.macs_per_sample.total), 3),
         Column("MACs × inf.", lambda row: ratio(row.macs_to_inference), 6),
@@ -73,7 +73,7 @@ def _hardware_columns(rows: Sequence[Row]) -> list[Column]:
 
     if not any(row.hardware is not None for row in rows):
         return []
-    of_bp = Column("energy × BP", lambda row: ratio(row.hardware.energy_to_bp if row.hardware else None))
+    of_bp = Column("energy × BP", lambda row: ratio(row.hardware.energy_to_bp if row.hardware else None), 1)
     return [Column("energy", energy), of_bp]
 
 
