@@ -53,16 +53,25 @@ def builds(lanes: int) -> Iterator[tuple[str, Parameters]]:
         yield "learning, 4-bit words", synth.reference(lanes, weight_bits=4)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """Rows by part; none where there is no file."""
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def kept(path: Path, part: str, row: str, found: Any) -> None:
+    """Writes a row; the file is read again, for other parts may run at the same time."""
+    rows = read(path)
+    rows.setdefault(part, {})[row] = found
+    path.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
+    print(row, found, flush=True)
+
+
 def stored() -> dict[str, Any]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    return read(RESULTS)
 
 
 def keep(part: str, row: str, found: Any) -> None:
-    """Writes a row; the file is read again, for other parts may run at the same time."""
-    rows = stored()
-    rows.setdefault(part, {})[row] = found
-    RESULTS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
-    print(row, found, flush=True)
+    kept(RESULTS, part, row, found)
 
 
 def cells(lanes: list[int]) -> None:

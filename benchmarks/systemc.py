@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from fpga import RUNS, run_of
+from fpga import RUNS, kept, read, run_of
 from insitu.backends.engine import cycles
 from insitu.backends.engine.host import Host
 from insitu.backends.engine.image import Image, fitted
@@ -50,15 +50,13 @@ STREAMS = {"digits": ("mlp-64-32-10", 10_000), "spar-watch": ("mlp-768-32-7", 10
 SPEED = ("mlp-784-128-10", "mnist", 2_000)
 
 
-def stored() -> dict[str, Any]:
-    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-
-
 def keep(part: str, row: str, found: Any) -> None:
-    rows = stored()
-    rows.setdefault(part, {})[row] = found
-    RESULTS.write_text(json.dumps(rows, indent=1, sort_keys=True) + "\n")
-    print(row, found, flush=True)
+    """Writes a row."""
+    kept(RESULTS, part, row, found)
+
+
+def stored() -> dict[str, Any]:
+    return read(RESULTS)
 
 
 def program_of(network: str, data: str, rule: str, count: int) -> Program:

@@ -166,6 +166,22 @@ def find(name: str) -> Backend:
     return _makers()[name]()()
 
 
+def check_folder(folder: Path, mark: str) -> None:
+    """Refuses to write a project among files of something else.
+
+    Args:
+        mark: how the name of a file ends by which a folder is known as such a project.
+
+    Raises:
+        ConfigError: there are other files.
+    """
+    from insitu.run import lock
+
+    there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
+    if there and not any(name.endswith(mark) for name in there):
+        raise ConfigError(f"{folder} holds other files than such a project; pass an empty folder with -o")
+
+
 def on_reals(step: Step) -> tuple[Op, Value] | None:
     """The first op of a step that works on reals, and the real value; a real copy of a weight is none."""
     from insitu.numbers.formats import Float

@@ -23,6 +23,7 @@ from insitu.backends.c.interface import checks, header
 from insitu.backends.c.memory import Memory, aligned, packed
 from insitu.backends.c.schedule import schedule
 from insitu.backends.c.templates import PREFIX, RUNTIME, template
+from insitu.backends.protocol import check_folder
 from insitu.backends.spec.document import document
 from insitu.backends.spec.files import trace_files
 from insitu.errors import ConfigError
@@ -31,7 +32,6 @@ from insitu.numbers.formats import Quantized
 from insitu.ops.update import Optimized
 from insitu.ops.updates import BoundUpdate
 from insitu.passes.plan import Layout
-from insitu.run import lock
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 from insitu.step.ir import Step, Value
@@ -366,11 +366,7 @@ def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0) ->
         )
     source = Source(program)
     files = tested(source)
-    there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
-    if there and not any(file.endswith("_net.h") for file in there):
-        raise ConfigError(
-            f"{folder} holds other files than an exported project; pass an empty folder with -o"
-        )
+    check_folder(folder, "_net.h")
     for path in kernels_of(files.values()):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
     files["Makefile"] = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})

@@ -13,14 +13,14 @@ import numpy as np
 from insitu.backends.engine import isa
 from insitu.backends.engine.image import Image, fitted
 from insitu.backends.engine.trace import MEMORIES, golden
+from insitu.backends.protocol import check_folder
 from insitu.backends.rtl import sim, synth, tools
 from insitu.backends.rtl.axi import Axi
 from insitu.backends.rtl.board import Board
 from insitu.backends.rtl.device import parameters
 from insitu.backends.rtl.engine.top import Engine
 from insitu.backends.rtl.parameters import Parameters
-from insitu.errors import ConfigError, StepError
-from insitu.run import lock
+from insitu.errors import StepError
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 
@@ -85,9 +85,7 @@ class Project:
         Raises:
             ConfigError: the folder holds something else.
         """
-        there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
-        if there and MARK not in there:
-            raise ConfigError(f"{folder} holds other files than such a project; pass an empty folder with -o")
+        check_folder(folder, MARK)
         texts = dict(self.files())
         make_folder(folder)
         for name, text in texts.items():

@@ -11,10 +11,10 @@ from typing import Any
 
 from insitu.backends.engine import isa
 from insitu.backends.engine.trace import golden
+from insitu.backends.protocol import check_folder
 from insitu.backends.systemc.data import Data
 from insitu.backends.systemc.device import RUNTIME, sources
-from insitu.errors import ConfigError, StepError
-from insitu.run import lock
+from insitu.errors import StepError
 from insitu.run.files import make_folder, write_atomic
 from insitu.run.program import Program
 
@@ -65,9 +65,7 @@ class Project:
         Raises:
             ConfigError: the folder holds something else.
         """
-        there = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.exists() else set()
-        if there and MARK not in there:
-            raise ConfigError(f"{folder} holds other files than such a project; pass an empty folder with -o")
+        check_folder(folder, MARK)
         make_folder(folder / "faces")
         for name, text in self.files():
             write_atomic(folder / name, text)
