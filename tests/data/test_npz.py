@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from insitu.data import load
-from insitu.errors import ConfigError, DataError
+from insitu.errors import ConfigError, DataError, InsituWarning
 
 
 class Bomb:
@@ -81,8 +81,39 @@ def test_floats_are_regression_unless_told_otherwise(path):
     assert load(save(path, x=x, y=np.arange(10)), options={"task": "regression"}).train.y.dtype == np.float32
 
 
+@pytest.mark.parametrize("x", ["x", "X", "data"])
+@pytest.mark.parametrize("y", ["y", "Y", "labels"])
+def test_other_names_of_samples_and_labels(path, x, y):
+    data = load(save(path, **{f"{x}_train": X, f"{y}_train": Y, f"{x}_test": X[:4], f"{y}_test": Y[:4]}))
+    assert data.classes == 2 and (len(data.train), len(data.test)) == (10, 4)
+    assert len(load(save(path, **{x: X, y: Y})).train) == 8
+
+
+@pytest.mark.parametrize("kind", ["U", "S"])
+def test_labels_of_texts_are_classes_in_alphabetical_order(path, kind):
+    texts = np.array(["walk", "lie", "sit"] * 4).astype(kind)
+    data = load(
+        save(path, x_train=np.zeros((12, 3)), y_train=texts, x_test=np.zeros((3, 3)), y_test=texts[1:4])
+    )
+    assert data.class_names == ("lie", "sit", "walk") and data.classes == 3
+    assert data.train.y[:3].tolist() == [2, 0, 1] and data.test.y.tolist() == [0, 1, 2]
+
+
+def test_windows_keep_their_channels_and_images_stay_images(path):
+    x, y = np.random.default_rng(0).random((10, 3, 40)), np.arange(10) % 2
+    with pytest.warns(InsituWarning, match=r"windows of 3 channels; for images set data_options.layout=nhw"):
+        data = load(save(path, x=x, y=y))
+    assert data.sample_shape == (3, 1, 40)
+    assert load(str(path), options={"layout": "nhw"}).sample_shape == (1, 3, 40)
+    assert load(str(path), options={"layout": "ncl"}).sample_shape == (3, 1, 40)
+    assert load(save(path, x=x[:, :, :8], y=y)).sample_shape == (1, 3, 8)  # not long
+    assert load(save(path, x=(x * 255).astype(np.uint8), y=y)).sample_shape == (1, 3, 40)  # pixels
+    assert load(str(path), options={"layout": "ncl"}).sample_shape == (3, 1, 40)
+
+
 X = np.zeros((10, 3), np.float32)
 Y = np.arange(10) % 2
+TEXTS = np.array(["a", "b"])
 BAD_X = X.copy()
 BAD_X[7, 1] = np.nan
 
@@ -90,7 +121,9 @@ BAD_X[7, 1] = np.nan
 @pytest.mark.parametrize(
     ("arrays", "options", "reason"),
     [
-        ({"x": X, "labels": Y}, {}, r"lacks y; it holds x, labels\. Store them with numpy\.savez"),
+        ({"x": X, "target": Y}, {}, r"lacks y; it holds x, target\. Store them with numpy\.savez"),
+        ({"x": X, "data": X, "y": Y}, {}, r"x and data are both x\. Keep one of them"),
+        ({"x_train": X, "X_train": X, "y_train": Y}, {}, r"x_train and X_train are both x_train"),
         ({"x_train": X, "y_train": Y}, {}, r"lacks x_test, y_test; it holds x_train, y_train"),
         ({}, {}, r"lacks x, y; it holds nothing"),
         ({"x": BAD_X, "y": Y}, {}, r"whole file: 1 of 10 samples hold NaN or inf in x, first at sample 7"),
@@ -105,7 +138,16 @@ BAD_X[7, 1] = np.nan
         ({"x": X, "y": Y}, {"classes": 1}, r"label 1 at sample \d is outside the 1 classes"),
         ({"x": X, "y": Y * 10**6}, {}, r"the largest label is 1000000, too many classes for 10 samples"),
         ({"x": X.astype(str), "y": Y}, {}, r"x has type <U"),
-        ({"x": X, "y": Y.astype(str)}, {}, r"labels have type <U"),
+        (
+            {"x": X, "y": Y.astype(str), "class_names": TEXTS},
+            {},
+            r"class_names is stored too\. Remove class_names",
+        ),
+        (
+            {"x_train": X, "y_train": Y.astype(str), "x_test": X, "y_test": (Y + 1).astype(str)},
+            {},
+            r"y_test has class '2', which the training split has not",
+        ),
         ({"x": X, "y": Y.astype(str)}, {"task": "regression"}, r"regression targets of type <U"),
         ({"x": X[:1], "y": Y[:1]}, {}, r"1 samples are too few to split"),
         (

@@ -122,6 +122,7 @@ def sensors() -> nn.Module:
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*is taken for windows:insitu.errors.InsituWarning")
 def test_a_network_over_sequences_learns_in_integers_from_arrays_of_channels(tmp_path):
     rng = np.random.default_rng(0)
     y = np.arange(80) % 4

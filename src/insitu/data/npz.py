@@ -1,7 +1,8 @@
-"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`; never pickles."""
+"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`, by these or other names; never pickles."""
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from insitu.data.dataset import Dataset, Split
 from insitu.data.request import Request
 from insitu.data.selection import SPLIT_SEED, TEST_FRACTION, head, split_labels, split_rows, spread
 from insitu.data.validate import as_labels, check_finite, check_labels, check_lengths, check_rank
-from insitu.errors import ConfigError, DataError
+from insitu.errors import ConfigError, DataError, InsituWarning
 from insitu.inputs import arrays, bounds
 
 OPTIONS = ("task", "layout", "classes", "test_fraction", "split_seed")
@@ -18,6 +19,9 @@ LICENCE = "the user's own"
 _SAVE = "Store them with numpy.savez(file, x=..., y=...) or with x_train, y_train, x_test, y_test."
 _JOINT = ("x", "y")
 _SPLITS = ("x_train", "y_train", "x_test", "y_test")
+_ALIASES = {"x": ("x", "X", "data"), "y": ("y", "Y", "labels")}
+_LAYOUTS = ("auto", "nchw", "nhwc", "ncl", "nhw")
+_LONG = 4  # a window is at least so many times as long as it has channels
 _CHANNELS = (1, 3, 4)
 # An index far above the number of samples is an identifier, not a class: it would make a giant output layer.
 _PLAUSIBLE_CLASSES = 1000
@@ -27,18 +31,22 @@ def load_npz(path: Path, request: Request) -> Dataset:
     """Read, split and scale a file.
 
     Integer y (N,) means classification, float y (N,) or (N, K) means regression; option `task`
-    ("classification" or "regression") decides otherwise. x: (N, F), (N, H, W) which becomes (N, 1, H, W),
-    or (N, C, H, W); uint8 is scaled by 1/255 to [0, 1], other numbers are only converted to float32. uint8
-    images whose last axis is the channels are turned to (N, C, H, W); option `layout` ("nchw" or "nhwc")
-    decides otherwise. `x, y` alone is split 80/20 (`test_fraction`, `split_seed`), stratified. `classes`
-    overrides the number of classes (largest + 1).
+    ("classification" or "regression") decides otherwise; y of texts is classes in alphabetical order. x: (N, F),
+    (N, H, W) which becomes (N, 1, H, W), windows of real numbers (N, C, L) that are long for their channels, which
+    become (N, C, 1, L), or (N, C, H, W); uint8 is scaled by 1/255 to [0, 1], other numbers are only converted to
+    float32. uint8 images whose last axis is the channels are turned to (N, C, H, W); option `layout` ("nchw",
+    "nhwc", "ncl" or "nhw") decides otherwise. `x, y` alone is split 80/20 (`test_fraction`, `split_seed`),
+    stratified. `classes` overrides the number of classes (largest + 1). x may be called X or data, y Y or labels.
     """
     request.allow_options(OPTIONS)
-    keys = arrays.names(path, _SAVE)
-    wanted = _SPLITS if any(key in keys for key in _SPLITS) and not set(_JOINT) <= set(keys) else _JOINT
-    extra = ("class_names",) if "class_names" in keys else ()
-    found = arrays.read(path, _SAVE, (*wanted, *extra))
     name = str(path)
+    called = _called(name, arrays.names(path, _SAVE))
+    wanted = _SPLITS if any(key in called for key in _SPLITS) and not set(_JOINT) <= set(called) else _JOINT
+    extra = ("class_names",) if "class_names" in called else ()
+    stored = arrays.read(path, _SAVE, [called.get(key, key) for key in (*wanted, *extra)])
+    found = {key: stored[called.get(key, key)] for key in (*wanted, *extra)}
+    if request.options.get("task") != "regression":
+        found |= _of_texts(name, {key: found[key] for key in wanted if key.startswith("y")}, bool(extra))
     parts = _joint_parts(name, found, request) if wanted is _JOINT else _stored_parts(name, found, request)
     (x_train, y_train), (x_test, y_test) = parts
     classes, class_names = _classes(name, y_train, y_test, found.get("class_names"), request)
@@ -49,18 +57,76 @@ def load_npz(path: Path, request: Request) -> Dataset:
     return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE)
 
 
+def _called(name: str, keys: tuple[str, ...]) -> dict[str, str]:
+    """The keys of a file by the names that they stand for.
+
+    Raises:
+        DataError: two stand for one.
+    """
+    found: dict[str, str] = {key: key for key in keys if key == "class_names"}
+    for what, aliases in _ALIASES.items():
+        for part in ("", "_train", "_test"):
+            there = [alias + part for alias in aliases if alias + part in keys]
+            if len(there) > 1:
+                raise DataError(
+                    f"data '{name}': {' and '.join(there)} are both {what}{part}. Keep one of them."
+                )
+            if there:
+                found[what + part] = there[0]
+    return found
+
+
+def _of_texts(name: str, labels: dict[str, np.ndarray], named: bool) -> dict[str, np.ndarray]:
+    """Class indices of labels that are texts, and `class_names`; nothing where they are numbers.
+
+    Raises:
+        DataError: the test split has a class that the training split lacks, or the file has `class_names` too.
+    """
+    if not any(array.dtype.kind in "US" for array in labels.values()):
+        return {}
+    if named:
+        raise DataError(f"data '{name}': labels are texts and class_names is stored too. Remove class_names.")
+    texts = {key: array.astype(str) for key, array in labels.items()}
+    names = np.unique(next(iter(texts.values())))
+    found: dict[str, np.ndarray] = {"class_names": names}
+    for key, array in texts.items():
+        place = np.searchsorted(names, array).clip(max=len(names) - 1)
+        if (unknown := names[place] != array).any():
+            raise DataError(
+                f"data '{name}': {key} has class {str(array[unknown][0])!r}, which the training split has not. "
+                "Store samples of every class in the training split."
+            )
+        found[key] = place
+    return found
+
+
 def as_samples(name: str, where: str, raw: np.ndarray, layout: str = "auto") -> np.ndarray:
     """x as float32, channels first; see `load_npz` for the rules. Raises `DataError` for other types."""
     if raw.dtype.kind not in "biuf":
         raise DataError(f"data '{name}', {where}: x has type {raw.dtype}. Store numbers (uint8 or float32).")
     check_rank(name, where, raw)
     if raw.ndim == 3:
-        raw = raw[:, None]
+        raw = raw[:, :, None] if _windows(name, raw, layout) else raw[:, None]
     elif raw.ndim == 4 and (layout == "nhwc" or (layout == "auto" and _channels_last(raw))):
         raw = raw.transpose(0, 3, 1, 2)
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which check_finite reports
         x = np.ascontiguousarray(raw, dtype=np.float32)
     return x / np.float32(255.0) if raw.dtype == np.uint8 else x
+
+
+def _windows(name: str, raw: np.ndarray, layout: str) -> bool:
+    """(N, C, L), not (N, H, W): as the layout says, else real numbers whose last axis is long."""
+    if layout != "auto":
+        return layout == "ncl"
+    if raw.dtype.kind != "f" or raw.shape[2] < _LONG * raw.shape[1]:
+        return False
+    warnings.warn(
+        f"data '{name}': x of shape {raw.shape} is taken for windows of {raw.shape[1]} channels; for images set "
+        "data_options.layout=nhw",
+        InsituWarning,
+        stacklevel=2,
+    )
+    return True
 
 
 def _channels_last(raw: np.ndarray) -> bool:
@@ -104,7 +170,7 @@ def _pair(
 ) -> tuple[np.ndarray, np.ndarray]:
     """x and y converted and checked before any selection, so that errors name the user's own row numbers."""
     check_lengths(name, where, raw_x, raw_y)
-    layout = request.choice("layout", "auto", ("auto", "nchw", "nhwc"))
+    layout = request.choice("layout", "auto", _LAYOUTS)
     x, y = as_samples(name, where, raw_x, layout), _targets(name, where, raw_y, request)
     check_finite(name, where, x, "x")
     if y.ndim == 2:
