@@ -1,4 +1,4 @@
-"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`, by these or other names; never pickles."""
+"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`, by these or other names; no pickles."""
 
 from __future__ import annotations
 
