@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from insitu.backends.engine import isa
-from insitu.backends.engine.build import Build
+from insitu.backends.engine.build import PRECISION, Build
 from insitu.backends.engine.machine import Machine
 from insitu.backends.systemc.device import Model, missing
 from insitu.errors import StepError
+from insitu.experiment.config import RunConfig
+from insitu.experiment.train import train
 from tests.backends.engine import pairs
 from tests.backends.rtl.programs import KINDS, Writer, runs
 
@@ -107,6 +109,14 @@ def with_model(rule, network, lanes=8):
     pair.machine = Model(pair.image.build)
     pair.host = type(pair.host)(pair.image, pair.machine)
     return pair
+
+
+def test_a_run_trains_through_the_model_as_through_c():
+    named = {"network": "mlp-64-16-10", "rule": "etch", "precision": PRECISION, "batch": 1, "epochs": 1}
+    more = {"network_options": {"activation": "relu"}, "limit_train": 60, "limit_test": 40}
+    found = [train(RunConfig(**named, **more, engine=engine)) for engine in ("systemc", "c")]
+    assert found[0].metrics == found[1].metrics
+    assert all(np.array_equal(found[0].params[k], found[1].params[k]) for k in found[1].params)
 
 
 HOSTILE = {
