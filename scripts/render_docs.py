@@ -97,6 +97,30 @@ def first_screen() -> str:
     )
 
 
+LOSSES = (0.01, 0.02, 0.05, 0.15, 0.35)
+"""Shares of accuracy that one may be ready to lose."""
+
+
+def which_rule() -> str:
+    """Of each network and loss of accuracy: the rules of least bytes and of least energy, in words of 8 bits."""
+    results = Results.model_validate_json((RESULTS / "device.json").read_text(encoding="utf-8"))
+    lines = ["| network | may lose | least bytes | least energy |", "| --- | --- | --- | --- |"]
+    for name in dict.fromkeys(row.network for row in results.rows):
+        rows = [row for row in results.rows if row.network == name and row.batch == 1]
+        scored = {row.label: row.test_accuracy.mean for row in rows if row.test_accuracy}
+        costs = [bytes_cost(rows), energy_cost(rows)]
+        for loss in LOSSES:
+            good = [row for row in rows if scored[row.label] >= max(scored.values()) - loss]
+            cells = []
+            for cost in costs:
+                assert cost is not None
+                ratios = {row.label: found for row in good if (found := cost.of(row)) is not None}
+                best = min(ratios, key=lambda label: ratios[label])
+                cells.append(f"`{best}`, {ratios[best]:.2f} × inference, {100 * scored[best]:.1f} %")
+            lines.append(f"| {name} | {100 * loss:.0f} % | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def printed(words: str, lines: int) -> str:
     """The first lines that a command prints, in a window of 110 columns."""
     from insitu.cli import main
@@ -295,6 +319,7 @@ def parts() -> dict[str, str]:
         if recipes.find(n).source != "insitu"
     }
     own = of_readme() | {
+        "which rule": which_rule(),
         "ops": op_table(),
         "rules": rule_table(),
         "memory": memory_table(),
