@@ -86,6 +86,7 @@ UNLIKE = {
     "curves.png",
     "memory.png",
     "overview.png",
+    "energy.png",
     "report.html",
     "heat.png",
     "grid.md",
