@@ -96,9 +96,11 @@ def test_unknown_names(tmp_path, monkeypatch, name, kind, reason):
 
 
 def test_other_files_are_refused(tmp_path):
-    path = tmp_path / "table.csv"
+    path = tmp_path / "table.tsv"
     path.write_text("1,2")
-    with pytest.raises(DataError, match=r"table\.csv: neither an \.npz file nor a folder\. Convert it"):
+    with pytest.raises(
+        DataError, match=r"table\.tsv: neither an \.npz nor a \.csv file, nor a folder\. Convert it"
+    ):
         load(str(path))
 
 

@@ -116,7 +116,7 @@ Classes = Annotated[
     typer.Option("--classes", min=1, max=bounds.CLASSES.value, help="Outputs; default: the network's own."),
 ]
 DataName = Annotated[
-    str | None, typer.Option("--data", help="A data set's name, an .npz or a folder of images.")
+    str | None, typer.Option("--data", help="A data set's name, an .npz or .csv file, or a folder of images.")
 ]
 
 

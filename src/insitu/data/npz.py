@@ -46,12 +46,18 @@ def load_npz(path: Path, request: Request) -> Dataset:
     stored = arrays.read(path, _SAVE, [called.get(key, key) for key in (*wanted, *extra)])
     found = {key: stored[called.get(key, key)] for key in (*wanted, *extra)}
     if request.options.get("task") != "regression":
-        found |= _of_texts(name, {key: found[key] for key in wanted if key.startswith("y")}, bool(extra))
-    parts = _joint_parts(name, found, request) if wanted is _JOINT else _stored_parts(name, found, request)
+        found |= of_texts(name, {key: found[key] for key in wanted if key.startswith("y")}, bool(extra))
+    return of_arrays(name, found, request)
+
+
+def of_arrays(name: str, found: dict[str, np.ndarray], request: Request) -> Dataset:
+    """The data set of `x, y`, or of `x_train, y_train, x_test, y_test`, and `class_names` where there are some."""
+    joint = "x" in found
+    parts = _joint_parts(name, found, request) if joint else _stored_parts(name, found, request)
     (x_train, y_train), (x_test, y_test) = parts
     classes, class_names = _classes(name, y_train, y_test, found.get("class_names"), request)
-    train_rows = (head if wanted is _JOINT else spread)(len(y_train), request.limit_train)
-    test_rows = (head if wanted is _JOINT else spread)(len(y_test), request.limit_test)
+    train_rows = (head if joint else spread)(len(y_train), request.limit_train)
+    test_rows = (head if joint else spread)(len(y_test), request.limit_test)
     train = Split(x_train[train_rows], y_train[train_rows])
     test = Split(x_test[test_rows], y_test[test_rows])
     return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE)
@@ -76,7 +82,7 @@ def _called(name: str, keys: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _of_texts(name: str, labels: dict[str, np.ndarray], named: bool) -> dict[str, np.ndarray]:
+def of_texts(name: str, labels: dict[str, np.ndarray], named: bool) -> dict[str, np.ndarray]:
     """Class indices of labels that are texts, and `class_names`; nothing where they are numbers.
 
     Raises:
@@ -88,6 +94,11 @@ def _of_texts(name: str, labels: dict[str, np.ndarray], named: bool) -> dict[str
         raise DataError(f"data '{name}': labels are texts and class_names is stored too. Remove class_names.")
     texts = {key: array.astype(str) for key, array in labels.items()}
     names = np.unique(next(iter(texts.values())))
+    if len(names) > _PLAUSIBLE_CLASSES:
+        raise DataError(
+            f"data '{name}': its labels are {len(names)} different texts, too many classes. Is it an identifier? Store "
+            "the class of each sample."
+        )
     found: dict[str, np.ndarray] = {"class_names": names}
     for key, array in texts.items():
         place = np.searchsorted(names, array).clip(max=len(names) - 1)

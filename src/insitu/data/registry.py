@@ -15,10 +15,11 @@ from insitu.data.folders import Layout, find, is_file, is_folder, locate, roots
 from insitu.data.images import load_folder
 from insitu.data.npz import load_npz
 from insitu.data.request import Request
+from insitu.data.tables import load_csv
 from insitu.data.validate import check_dataset
 from insitu.errors import ConfigError, DataError
 
-_PATHS = "or a path to an .npz file or a folder of images"
+_PATHS = "or a path to an .npz or .csv file or a folder of images"
 
 
 @dataclass(frozen=True)
@@ -158,14 +159,14 @@ def load(
 ) -> Dataset:
     """Read, check and return a data set.
 
-    name: one of `names()`, or a path to an `.npz` file or a folder of images.
+    name: one of `names()`, or a path to an `.npz` or `.csv` file or a folder of images.
     data_dir: looked in first, before INSITU_DATA and the user's cache folder; not used for paths and
     `digits`.
     limit_train, limit_test: at most so many samples (>= 1). Sets in a mixed order give their first samples;
         sets that may be sorted (`spar-watch`, stored splits of a user) give evenly spaced ones.
     options: `corruption` (a name of `corrupt.KINDS`) and `severity` (1..5) for digits, mnist, fashion-mnist and
         cifar10; `size` (28 or 8) for mnist and fashion-mnist; `subject` and `role` for spar-watch, see
-        `watch.load_watch`; see `npz.load_npz` and `images.load_folder` for those of paths.
+        `watch.load_watch`; see `npz.load_npz`, `tables.load_csv` and `images.load_folder` for those of paths.
 
     Raises `ConfigError` for a name, limit or option that cannot be used, `DataError` for missing or bad data.
     """
@@ -198,8 +199,10 @@ def _load_path(request: Request) -> Dataset:
     if is_file(path):
         if path.suffix.lower() == ".npz":
             return load_npz(path, request)
+        if path.suffix.lower() == ".csv":
+            return load_csv(path, request)
         raise DataError(
-            f"{path}: neither an .npz file nor a folder. Convert it with numpy.savez(file, x=..., y=...)."
+            f"{path}: neither an .npz nor a .csv file, nor a folder. Convert it with numpy.savez(file, x=..., y=...)."
         )
     if path.suffix or len(path.parts) > 1 or request.name.startswith(("~", ".")):
         raise DataError(
