@@ -82,6 +82,14 @@ def test_bad_images(tmp_path):
         load(str(tmp_path))
 
 
+@pytest.mark.parametrize("held", ["val", "valid", "validation"])
+def test_images_that_would_not_be_used_are_not_left_out_in_silence(tmp_path, held):
+    for part in ("train", held, "test"):
+        fill(tmp_path / part)
+    with pytest.raises(DataError, match=rf"the images of {held} would not be used.*--set validation=0\.1"):
+        load(str(tmp_path))
+
+
 def test_bad_folders(tmp_path):
     with pytest.raises(DataError, match=r"has no class folders\. Use ROOT/CLASS"):
         load(str(tmp_path))

@@ -124,6 +124,11 @@ BAD_X[7, 1] = np.nan
         ({"x": X, "target": Y}, {}, r"lacks y; it holds x, target\. Store them with numpy\.savez"),
         ({"x": X, "data": X, "y": Y}, {}, r"x and data are both x\. Keep one of them"),
         ({"x_train": X, "X_train": X, "y_train": Y}, {}, r"x_train and X_train are both x_train"),
+        (
+            {"x": X, "y": Y, "x_train": X, "y_train": Y, "x_test": X, "y_test": Y},
+            {},
+            r"holds splits and x and y too\. Keep the splits or x and y",
+        ),
         ({"x_train": X, "y_train": Y}, {}, r"lacks x_test, y_test; it holds x_train, y_train"),
         ({}, {}, r"lacks x, y; it holds nothing"),
         ({"x": BAD_X, "y": Y}, {}, r"whole file: 1 of 10 samples hold NaN or inf in x, first at sample 7"),

@@ -80,7 +80,10 @@ GOOD = ["a,label", *(f"{n},{n % 2}" for n in range(10))]
     (GOOD, {"window": 4}, r"no 4 rows after another have one label"),
     (GOOD, {"window": 4, "step": 2}, r"step 2 is less than window 4"),
     (GOOD, {"window": 0}, r"whole number from 1"),
-    (["a,label", "1,x", "2,y"], {"task": "regression"}, r"holds texts, but task is regression"),
+    (["a,label", "1,x", "2,y"], {"task": "regression"}, r"line 2, column 'label': 'x' is no finite number"),
+    (["a,label", "1,2", "2,nan"], {"task": "regression"}, r"line 3, column 'label': 'nan'"),
+    ([*GOOD[:3], "7,"], {}, r"line 4, column 'label': no label"),
+    ([*GOOD[:3], "1_000,1"], {}, r"line 4, column 'a': '1_000' is no finite number"),
     (["a,label", *(f"{n},id{n}" for n in range(1200))], {}, r"1200 different texts, too many classes"),
     (GOOD, {"delimiter": ";"}, r"has no option 'delimiter'"),
 ])  # fmt: skip
@@ -94,3 +97,8 @@ def test_a_file_that_is_no_text(path):
     path.write_bytes(b"\xff\xfe\x00a,b")
     with pytest.raises(DataError, match=r"not a readable \.csv file"):
         load(str(path))
+
+
+def test_a_line_break_in_quotes_is_part_of_a_text(path):
+    data = load(written(path, "a,label", *(f'{n},"p\nq"' if n % 2 else f"{n},r" for n in range(10))))
+    assert data.class_names == ("p\nq", "r")

@@ -55,6 +55,11 @@ def _plan(root: Path, request: Request) -> tuple[tuple[str, ...], Files, Files]:
     fraction = request.fraction("test_fraction", TEST_FRACTION)
     seed = request.whole("split_seed", SPLIT_SEED, 0) or 0
     stored = [part for part in ("train", "test") if is_folder(root / part)]
+    if stored and (held := [part for part in ("val", "valid", "validation") if is_folder(root / part)]):
+        raise DataError(
+            f"{root}: the images of {held[0]} would not be used. Move them into train and hold a share back with "
+            "--set validation=0.1, or remove the folder."
+        )
     if not stored:
         names = _class_folders(root)
         files = _list_files(root, names)

@@ -41,7 +41,11 @@ def load_npz(path: Path, request: Request) -> Dataset:
     request.allow_options(OPTIONS)
     name = str(path)
     called = _called(name, arrays.names(path, _SAVE))
-    wanted = _SPLITS if any(key in called for key in _SPLITS) and not set(_JOINT) <= set(called) else _JOINT
+    wanted = _SPLITS if any(key in called for key in _SPLITS) else _JOINT
+    if wanted is _SPLITS and (both := [called[key] for key in _JOINT if key in called]):
+        raise DataError(
+            f"data '{name}': holds splits and {' and '.join(both)} too. Keep the splits or x and y."
+        )
     extra = ("class_names",) if "class_names" in called else ()
     stored = arrays.read(path, _SAVE, [called.get(key, key) for key in (*wanted, *extra)])
     found = {key: stored[called.get(key, key)] for key in (*wanted, *extra)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,7 +39,14 @@ def load_csv(path: Path, request: Request) -> Dataset:
     names, rows, lines = _read(path)
     label = _label(name, names, request)
     texts = [row.pop(label) for row in rows]
+    if "" in texts:
+        line = lines[texts.index("")]
+        raise DataError(
+            f"{name}, line {line}, column {names[label]!r}: no label. Fill the cell, or remove the line."
+        )
     x = _numbers(name, rows, lines, [n for i, n in enumerate(names) if i != label])
+    if request.options.get("task") == "regression":
+        _numbers(name, [[text] for text in texts], lines, [names[label]])
     window = request.whole("window", 1, 1, bounds.FEATURES.value) or 1
     step = request.whole("step", window, 1) or window
     if step < window:
@@ -65,7 +73,7 @@ def _read(path: Path) -> tuple[list[str], list[list[str]], list[int]]:
         )
     try:
         text = path.read_text(encoding="utf-8-sig")
-        reader = csv.reader(text.splitlines(), strict=True)
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         found = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
@@ -104,7 +112,7 @@ def _numbers(name: str, rows: list[list[str]], lines: list[int], names: list[str
     for n, (row, line) in enumerate(zip(rows, lines)):
         for i, cell in enumerate(row):
             value = _number(cell)
-            if value is None or not math.isfinite(value) or abs(value) > float(np.finfo(np.float32).max):
+            if value is None or abs(value) > float(np.finfo(np.float32).max):
                 raise DataError(
                     f"{name}, line {line}, column {names[i]!r}: {cell[:40]!r} is no finite number. Repair the cell, or "
                     "remove the column."
@@ -114,10 +122,12 @@ def _numbers(name: str, rows: list[list[str]], lines: list[int], names: list[str
 
 
 def _number(cell: str) -> float | None:
+    """A finite number as tables write it: Python's own 1_000, nan and inf are none."""
     try:
-        return float(cell)
+        value = float(cell.replace("_", "?"))
     except ValueError:
         return None
+    return value if math.isfinite(value) else None
 
 
 def _starts(texts: Sequence[str], window: int, step: int) -> Iterator[int]:
@@ -134,10 +144,6 @@ def _targets(name: str, texts: list[str], request: Request) -> dict[str, np.ndar
     task = request.choice("task", "auto", ("auto", "classification", "regression"))
     numbers = [_number(text) for text in texts]
     if task == "regression":
-        if None in numbers:
-            raise DataError(
-                f"data '{name}': the label column holds texts, but task is regression. Remove the option."
-            )
         return {"y": np.array(numbers, np.float64)}
     whole = [n for n in numbers if n is not None and abs(n) < 2**31 and n == int(n)]
     if len(whole) == len(texts):
