@@ -82,7 +82,8 @@ def first_screen() -> str:
         energy = energy_cost(rows)
         assert row.test_accuracy is not None and energy is not None
         size, joules = bytes_cost(rows).of(row), energy.of(row)
-        return f"{100 * row.test_accuracy.mean:.1f} %", f"{size:.2f}", f"{joules:.1f}"
+        score = f"{100 * row.test_accuracy.mean:.1f} ± {100 * row.test_accuracy.sd:.1f} %"
+        return score, f"{size:.2f}", f"{joules:.1f}"
 
     bp, deep, etch = said(dense, "bp"), said(maps, "bp"), said(maps, "etch-relu32")
     usual = said(maps, "bp-float32")
@@ -92,8 +93,8 @@ def first_screen() -> str:
         f"of 32 in float32, it takes {usual[1]} times.\n"
         f"Learning in the forward pass pays in energy and on maps, and costs accuracy: `etch` with ReLU and small "
         f"heads takes {etch[1]} times the bytes and {etch[2]} times the energy of inference on the convolutions, "
-        f"where BP takes {deep[2]}, and scores {etch[0]}. Where it holds and where not, on larger data: [critical "
-        "analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
+        f"where BP takes {deep[2]}, and scores {etch[0]} ({len(dense[0].seeds)} seeds each). Where it holds and "
+        "where not, on larger data: [critical analysis](docs/critical-analysis.md), [own rule](docs/own-rule.md).\n"
     )
 
 
