@@ -63,7 +63,9 @@ def test_grey_and_transparent_images_join_colour_ones(tmp_path):
 def test_sizes_must_agree_or_be_set(tmp_path):
     fill(tmp_path)
     paint(tmp_path / "b" / "big.png", 0, size=(9, 9))
-    with pytest.raises(DataError, match=r"\dx\d pixels, but .*\.png has \dx\d\..*option size"):
+    with pytest.raises(
+        DataError, match=r"\dx\d pixels, but .*\.png has \dx\d\..*--set data_options\.size=32"
+    ):
         load(str(tmp_path))
     assert load(str(tmp_path), options={"size": "6"}).sample_shape == (1, 6, 6)
 
@@ -83,10 +85,20 @@ def test_bad_images(tmp_path):
 
 
 @pytest.mark.parametrize("held", ["val", "valid", "validation"])
-def test_images_that_would_not_be_used_are_not_left_out_in_silence(tmp_path, held):
-    for part in ("train", held, "test"):
-        fill(tmp_path / part)
-    with pytest.raises(DataError, match=rf"the images of {held} would not be used.*--set validation=0\.1"):
+def test_a_folder_of_validation_images_is_a_split_of_its_own(tmp_path, held):
+    fill(tmp_path / "train")
+    for i in range(3):
+        paint(tmp_path / held / "b" / f"{i}.png", 100 + i)
+    with pytest.raises(
+        DataError, match=rf"has a folder train but no folder test. Rename {held} to test, or use ROOT"
+    ):
+        load(str(tmp_path))
+    fill(tmp_path / "test")
+    data = load(str(tmp_path), limit_train=4)
+    assert (len(data.train), len(data.test), data.validation.y.tolist()) == (4, 10, [1, 1, 1])
+    assert np.round(data.validation.x[:, 0, 0, 0] * 255).tolist() == [100, 101, 102]
+    fill(tmp_path / ("val" if held != "val" else "valid"))
+    with pytest.raises(DataError, match=r"both hold validation samples\. Keep one of them"):
         load(str(tmp_path))
 
 

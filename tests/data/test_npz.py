@@ -81,6 +81,34 @@ def test_floats_are_regression_unless_told_otherwise(path):
     assert load(save(path, x=x, y=np.arange(10)), options={"task": "regression"}).train.y.dtype == np.float32
 
 
+def test_stored_validation_samples_are_a_split_of_their_own(path):
+    splits = {"x_train": X, "y_train": Y, "x_test": X[:4], "y_test": Y[:4]}
+    for ending in ("val", "valid", "validation"):
+        data = load(save(path, **splits, **{f"x_{ending}": X[2:5] + 1, f"y_{ending}": Y[2:5]}))
+        assert np.array_equal(data.validation.x, X[2:5] + 1) and np.array_equal(data.validation.y, Y[2:5])
+    assert load(save(path, **splits)).digest != data.digest
+    with pytest.raises(DataError, match=r"lacks y_val; it holds"):
+        load(save(path, **splits, x_val=X))
+    with pytest.raises(DataError, match=r"lacks x_train, y_train, x_test, y_test; it holds"):
+        load(save(path, x_val=X, y_val=Y))
+    with pytest.raises(DataError, match=r"validation split: label 7 .* is outside the 2 classes"):
+        load(save(path, **splits, x_val=X[:1], y_val=np.array([7])))
+
+
+def test_a_folder_of_npy_files_is_read_as_an_archive_is(tmp_path):
+    np.save(tmp_path / "X.npy", X)
+    np.save(tmp_path / "notes.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"lacks y; it holds X, notes"):
+        load(str(tmp_path))
+    np.save(tmp_path / "labels.npy", Y)
+    whole = load(str(tmp_path))
+    assert whole.digest == load(save(tmp_path / "same.npz", X=X, labels=Y)).digest
+    assert load(str(tmp_path / "X.npy")).digest == whole.digest  # one of the pair
+    (tmp_path / "X.npy").write_bytes(b"damage")
+    with pytest.raises(DataError, match=r"array 'X' (holds pickled|cannot be read)"):
+        load(str(tmp_path))
+
+
 @pytest.mark.parametrize("x", ["x", "X", "data"])
 @pytest.mark.parametrize("y", ["y", "Y", "labels"])
 def test_other_names_of_samples_and_labels(path, x, y):

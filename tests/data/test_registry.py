@@ -17,7 +17,7 @@ from .conftest import write_mnist
 
 
 def test_names():
-    assert names() == ("digits", "mnist", "fashion-mnist", "cifar10", "spar-watch")
+    assert names() == ("digits", "mnist", "fashion-mnist", "cifar10", "spar-watch", "spoken-digits")
 
 
 def test_digits_are_embedded_and_their_split_is_fixed():
@@ -120,7 +120,7 @@ def test_describe_is_ready_for_json(tmp_path):
     assert rows["mnist"]["found"] == str(tmp_path / "MNIST/raw")
     assert rows["cifar10"]["found"] is None and rows["cifar10"]["shape"] == [3, 32, 32]
     assert json.loads(json.dumps(list(rows.values())))[0]["train"] == 1437
-    assert [row["found"] for row in describe()][1:] == [None] * 4
+    assert [row["found"] for row in describe()][1:] == [None] * 5
 
 
 def test_the_described_counts_are_true(real_data):

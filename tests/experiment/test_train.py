@@ -281,3 +281,31 @@ def test_a_changed_file_is_noticed(tmp_path: Path, changed: str) -> None:
     told = "is of another version of its network" if changed == "network" else "was trained on other data"
     with pytest.raises(CheckpointError, match=told):
         train(config(**more), tmp_path / "run", resume=True)
+
+
+def test_stored_validation_samples_are_used_and_training_samples_kept(tmp_path: Path) -> None:
+    """Accuracy on them is that of their own labels: right ones, and then wrong ones."""
+    rng = np.random.default_rng(1)
+    y = np.arange(80) % 2
+    x = (y[:, None] + 0.1 * rng.normal(size=(80, 4))).astype(np.float32)
+    splits = {"x_train": x, "y_train": y, "x_test": x[:10], "y_test": y[:10], "x_val": x[:20]}
+    for wrong in (0, 1):
+        path = tmp_path / f"{wrong}.npz"
+        np.savez(path, **splits, y_val=np.abs(y[:20] - wrong))
+        seen: list[dict[str, Any]] = []
+        run = config(
+            data=str(path),
+            network="mlp-4-8-2",
+            epochs=3,
+            limit_train=None,
+            validation=0.5,
+            early_stop={"patience": 9},
+        )
+        outcome = train(run, on_event=seen.append)
+        last = [event for event in seen if "validation_accuracy" in event][-1]
+        assert last["validation_accuracy"] == 1 - wrong and outcome.samples == 240
+
+
+def test_early_stop_without_validation_samples_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"early_stop needs validation samples.*--set validation=0\.1"):
+        train(config(early_stop={"patience": 2}))

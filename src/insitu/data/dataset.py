@@ -34,6 +34,7 @@ class Dataset:
     classes: number of classes, or None for regression; class_names is empty for regression.
     sample_shape: shape of one sample, for example (1, 28, 28).
     source: where the values came from (a folder, a file, or "embedded").
+    validation: samples that the user keeps for choices, or None: then a share of the training split serves.
     """
 
     name: str
@@ -44,14 +45,16 @@ class Dataset:
     sample_shape: tuple[int, ...]
     source: str
     licence: str
+    validation: Split | None = None
 
     @cached_property
     def digest(self) -> str:
         """A hash of all samples and labels."""
         found = sha256()
-        for array in (self.train.x, self.train.y, self.test.x, self.test.y):
-            found.update(f"{array.dtype}{array.shape}".encode())
-            found.update(np.ascontiguousarray(array))
+        for split in (self.train, self.test, *([self.validation] if self.validation else [])):
+            for array in (split.x, split.y):
+                found.update(f"{array.dtype}{array.shape}".encode())
+                found.update(np.ascontiguousarray(array))
         return found.hexdigest()[:32]
 
     @property

@@ -1,4 +1,7 @@
-"""The user's own `.npz` files: `x, y`, or `x_train, y_train, x_test, y_test`, by these or other names; no pickles."""
+"""The user's own arrays: `x, y`, or `x_train, y_train, x_test, y_test`, by these or other names; no pickles.
+
+They lie in an `.npz` file, or in a folder of `.npy` files with these names.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,9 @@ LICENCE = "the user's own"
 _SAVE = "Store them with numpy.savez(file, x=..., y=...) or with x_train, y_train, x_test, y_test."
 _JOINT = ("x", "y")
 _SPLITS = ("x_train", "y_train", "x_test", "y_test")
+_HELD = ("x_val", "y_val")
 _ALIASES = {"x": ("x", "X", "data"), "y": ("y", "Y", "labels")}
+_PARTS = {"": ("",), "_train": ("_train",), "_test": ("_test",), "_val": ("_val", "_valid", "_validation")}
 _LAYOUTS = ("auto", "nchw", "nhwc", "ncl", "nhw")
 _LONG = 4  # a window is at least so many times as long as it has channels
 _CHANNELS = (1, 3, 4)
@@ -27,8 +32,23 @@ _CHANNELS = (1, 3, 4)
 _PLAUSIBLE_CLASSES = 1000
 
 
+def holds_arrays(root: Path) -> bool:
+    """Whether a folder has an `.npy` file of samples or labels by a known name."""
+    keys = tuple(file.stem for file in root.glob("*.npy"))
+    return any(key in keys for names in _names().values() for key in names)
+
+
+def _names() -> dict[str, list[str]]:
+    """The keys that stand for x, y, x_train and so on."""
+    return {
+        what + part: [alias + end for alias in aliases for end in endings]
+        for what, aliases in _ALIASES.items()
+        for part, endings in _PARTS.items()
+    }
+
+
 def load_npz(path: Path, request: Request) -> Dataset:
-    """Read, split and scale a file.
+    """Read, split and scale an `.npz` file, or a folder of `.npy` files.
 
     Integer y (N,) means classification, float y (N,) or (N, K) means regression; option `task`
     ("classification" or "regression") decides otherwise; y of texts is classes in alphabetical order. x: (N, F),
@@ -36,13 +56,15 @@ def load_npz(path: Path, request: Request) -> Dataset:
     become (N, C, 1, L), or (N, C, H, W); uint8 is scaled by 1/255 to [0, 1], other numbers are only converted to
     float32. uint8 images whose last axis is the channels are turned to (N, C, H, W); option `layout` ("nchw",
     "nhwc", "ncl" or "nhw") decides otherwise. `x, y` alone is split 80/20 (`test_fraction`, `split_seed`),
-    stratified. `classes` overrides the number of classes (largest + 1). x may be called X or data, y Y or labels.
+    stratified; `x_val, y_val` beside stored splits are validation samples. `classes` overrides the number of classes
+    (largest + 1). x may be called X or data, y Y or labels.
     """
     request.allow_options(OPTIONS)
     name = str(path)
     called = _called(name, arrays.names(path, _SAVE))
-    wanted = _SPLITS if any(key in called for key in _SPLITS) else _JOINT
-    if wanted is _SPLITS and (both := [called[key] for key in _JOINT if key in called]):
+    wanted: tuple[str, ...] = _SPLITS if any(key in called for key in (*_SPLITS, *_HELD)) else _JOINT
+    wanted += _HELD if any(key in called for key in _HELD) else ()
+    if wanted != _JOINT and (both := [called[key] for key in _JOINT if key in called]):
         raise DataError(
             f"data '{name}': holds splits and {' and '.join(both)} too. Keep the splits or x and y."
         )
@@ -58,13 +80,14 @@ def of_arrays(name: str, found: dict[str, np.ndarray], request: Request) -> Data
     """The data set of `x, y`, or of `x_train, y_train, x_test, y_test`, and `class_names` where there are some."""
     joint = "x" in found
     parts = _joint_parts(name, found, request) if joint else _stored_parts(name, found, request)
-    (x_train, y_train), (x_test, y_test) = parts
-    classes, class_names = _classes(name, y_train, y_test, found.get("class_names"), request)
+    (x_train, y_train), (x_test, y_test), *held = parts
+    classes, class_names = _classes(name, [y for _, y in parts], found.get("class_names"), request)
     train_rows = (head if joint else spread)(len(y_train), request.limit_train)
     test_rows = (head if joint else spread)(len(y_test), request.limit_test)
     train = Split(x_train[train_rows], y_train[train_rows])
     test = Split(x_test[test_rows], y_test[test_rows])
-    return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE)
+    validation = Split(*held[0]) if held else None
+    return Dataset(name, train, test, classes, class_names, train.x.shape[1:], name, LICENCE, validation)
 
 
 def _called(name: str, keys: tuple[str, ...]) -> dict[str, str]:
@@ -74,15 +97,12 @@ def _called(name: str, keys: tuple[str, ...]) -> dict[str, str]:
         DataError: two stand for one.
     """
     found: dict[str, str] = {key: key for key in keys if key == "class_names"}
-    for what, aliases in _ALIASES.items():
-        for part in ("", "_train", "_test"):
-            there = [alias + part for alias in aliases if alias + part in keys]
-            if len(there) > 1:
-                raise DataError(
-                    f"data '{name}': {' and '.join(there)} are both {what}{part}. Keep one of them."
-                )
-            if there:
-                found[what + part] = there[0]
+    for what, names in _names().items():
+        there = [key for key in names if key in keys]
+        if len(there) > 1:
+            raise DataError(f"data '{name}': {' and '.join(there)} are both {what}. Keep one of them.")
+        if there:
+            found[what] = there[0]
     return found
 
 
@@ -170,7 +190,7 @@ def _stored_parts(
                 f"data '{name}' stores its own splits, so option '{key}' has no use. Remove it."
             )
     parts = []
-    for part in ("train", "test"):
+    for part in ("train", "test", *(("val",) if "x_val" in stored else ())):
         parts.append(_pair(name, f"{part} split", stored[f"x_{part}"], stored[f"y_{part}"], request))
     if parts[0][1].ndim != parts[1][1].ndim:
         raise DataError(
@@ -211,9 +231,10 @@ def _targets(name: str, where: str, raw: np.ndarray, request: Request) -> np.nda
 
 
 def _classes(
-    name: str, y_train: np.ndarray, y_test: np.ndarray, names: np.ndarray | None, request: Request
+    name: str, labels: list[np.ndarray], names: np.ndarray | None, request: Request
 ) -> tuple[int | None, tuple[str, ...]]:
     """The number of classes (option, else `class_names`, else largest training label + 1) and their names."""
+    y_train, y_test = labels[:2]
     if y_train.ndim == 2:
         return None, ()
     largest = int(y_train.max())
@@ -227,8 +248,8 @@ def _classes(
                 f"data '{name}': the largest label is {largest}, too many classes for "
                 f"{len(y_train) + len(y_test)} samples. Number the classes from 0, or set option classes."
             )
-    for where, labels in (("train split", y_train), ("test split", y_test)):
-        check_labels(name, where, labels, classes)
+    for where, of_split in zip(("train split", "test split", "validation split"), labels):
+        check_labels(name, where, of_split, classes)
     if names is not None and names.size == classes:
         return classes, tuple(str(n) for n in names.ravel())
     return classes, tuple(str(n) for n in range(classes))

@@ -8,18 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from insitu.data import cifar, corrupt, embedded, mnist, watch
+from insitu.data import cifar, corrupt, embedded, images, mnist, sounds, speech, watch
 from insitu.data.corrupt import Corruption, Pixels
 from insitu.data.dataset import Dataset
 from insitu.data.folders import Layout, find, is_file, is_folder, locate, roots
-from insitu.data.images import load_folder
-from insitu.data.npz import load_npz
+from insitu.data.npz import holds_arrays, load_npz
 from insitu.data.request import Request
 from insitu.data.tables import load_csv
 from insitu.data.validate import check_dataset
 from insitu.errors import ConfigError, DataError
 
-_PATHS = "or a path to an .npz or .csv file or a folder of images"
+_PATHS = "or a path to an .npz or .csv file or a folder of images, recordings or .npy files"
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,20 @@ _ENTRIES = (
         remedy=watch.REMEDY,
         options=watch.OPTIONS,
     ),
+    Entry(
+        name=speech.NAME,
+        what="spoken digits of six speakers, 32 frames of 20 log-mel bands; a speaker can be left out",
+        train=2_700,
+        test=300,
+        shape=(1, 32, 20),
+        classes=10,
+        size_bytes=15_404_946,
+        licence=speech.LICENCE,
+        layouts=(speech.LAYOUT,),
+        read=lambda layout, root, request: speech.load_speech(root, request),
+        remedy=speech.REMEDY,
+        options=speech.OPTIONS,
+    ),
 )
 _BY_NAME = {entry.name: entry for entry in _ENTRIES}
 
@@ -159,14 +172,15 @@ def load(
 ) -> Dataset:
     """Read, check and return a data set.
 
-    name: one of `names()`, or a path to an `.npz` or `.csv` file or a folder of images.
+    name: one of `names()`, or a path: an `.npz` or `.csv` file, a folder of images, recordings or `.npy` files.
     data_dir: looked in first, before INSITU_DATA and the user's cache folder; not used for paths and
     `digits`.
     limit_train, limit_test: at most so many samples (>= 1). Sets in a mixed order give their first samples;
         sets that may be sorted (`spar-watch`, stored splits of a user) give evenly spaced ones.
     options: `corruption` (a name of `corrupt.KINDS`) and `severity` (1..5) for digits, mnist, fashion-mnist and
-        cifar10; `size` (28 or 8) for mnist and fashion-mnist; `subject` and `role` for spar-watch, see
-        `watch.load_watch`; see `npz.load_npz`, `tables.load_csv` and `images.load_folder` for those of paths.
+        cifar10; `size` (28 or 8) for mnist and fashion-mnist. Of the others see `watch.load_watch`,
+        `speech.load_speech`, and of paths `npz.load_npz`, `tables.load_csv`, `images.load_images`,
+        `sounds.load_sounds`.
 
     Raises `ConfigError` for a name, limit or option that cannot be used, `DataError` for missing or bad data.
     """
@@ -195,12 +209,14 @@ def unknown(name: str) -> ConfigError:
 def _load_path(request: Request) -> Dataset:
     path = Path(request.name).expanduser()
     if request.name and is_folder(path):
-        return load_folder(path, request)
+        return _load_folder(path, request)
     if is_file(path):
         if path.suffix.lower() == ".npz":
             return load_npz(path, request)
         if path.suffix.lower() == ".csv":
             return load_csv(path, request)
+        if path.suffix.lower() == ".npy" and holds_arrays(path.parent):
+            return load_npz(path.parent, request)
         raise DataError(
             f"{path}: neither an .npz nor a .csv file, nor a folder. Convert it with numpy.savez(file, x=..., y=...)."
         )
@@ -209,6 +225,16 @@ def _load_path(request: Request) -> Dataset:
             f"{path}: no such file or folder. Correct the path, or choose one of {', '.join(_BY_NAME)}."
         )
     raise unknown(request.name)
+
+
+def _load_folder(path: Path, request: Request) -> Dataset:
+    if holds_arrays(path):
+        return load_npz(path, request)
+    if sounds.KIND.lies_in(path):
+        if images.KIND.lies_in(path):
+            raise DataError(f"{path}: holds images and recordings. Keep one of them in a folder of its own.")
+        return sounds.load_sounds(path, request)
+    return images.load_images(path, request)
 
 
 def _where(entry: Entry, places: list[Path]) -> str | None:

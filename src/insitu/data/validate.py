@@ -17,8 +17,9 @@ _CHUNK_VALUES = (
 
 
 def check_dataset(data: Dataset) -> Dataset:
-    """Return `data` unchanged when both splits are sound; raise `DataError` otherwise."""
-    for where, split in (("train split", data.train), ("test split", data.test)):
+    """Return `data` unchanged when its splits are sound; raise `DataError` otherwise."""
+    splits = {"train split": data.train, "test split": data.test}
+    for where, split in (splits | ({"validation split": data.validation} if data.validation else {})).items():
         check_lengths(data.name, where, split.x, split.y)
         check_rank(data.name, where, split.x)
         check_finite(data.name, where, split.x, "x")

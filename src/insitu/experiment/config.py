@@ -137,7 +137,12 @@ class TrainingConfig(Frozen):
     data_options: dict[str, Any] = {}
     limit_train: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
     limit_test: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
-    validation: float = Field(default=0.0, ge=0, lt=1, description="share of the training split held out")
+    validation: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the training split held out, unless the data have a validation split",
+    )
     network_options: dict[str, Any] = {}
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -203,14 +208,6 @@ class TrainingConfig(Frozen):
     def precision_name(self) -> str:
         """What tables call the precision."""
         return str(self.policy or self.precision)
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if self.early_stop is not None and self.validation == 0:
-            raise ValueError(
-                "early_stop needs a validation share above 0, so that the test split stays unseen"
-            )
-        return self
 
 
 class RunConfig(TrainingConfig):

@@ -93,11 +93,11 @@ def arrays_of(setup: Setup) -> tuple[Arrays, Arrays, Arrays | None]:
         x = x.reshape(len(x), *shape)
         return Arrays(x, x.reshape(len(x), *setup.net.blocks[-1].shape) if reconstruct else y)
 
-    train, test = setup.data.train, setup.data.test
+    train, test, own = setup.data.train, setup.data.test, setup.data.validation
     count = setup.training_samples
-    held = len(train) - count
-    if not held:
-        return arrays(train.x, train.y), arrays(test.x, test.y), None
+    if count == len(train):
+        held = arrays(own.x, own.y) if own is not None else None
+        return arrays(train.x, train.y), arrays(test.x, test.y), held
     order = np.random.default_rng([setup.config.seed, len(train)]).permutation(len(train))
     kept, out = np.sort(order[:count]), np.sort(order[count:])
     return arrays(train.x[kept], train.y[kept]), arrays(test.x, test.y), arrays(train.x[out], train.y[out])

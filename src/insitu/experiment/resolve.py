@@ -121,7 +121,7 @@ class Setup:
         net = build_network(config.network, found, config, config.seed)
         setup = cls(config, found, net, make_rule(config.rule, config.rule_options))
         count = setup.training_samples
-        if count == 0 or (config.validation and count == len(found.train)):
+        if count == 0 or (config.validation and count == len(found.train) and found.validation is None):
             raise DataError(
                 f"validation={config.validation:g} of {len(found.train)} training samples of {config.data!r} leaves "
                 f"{count} to train on; choose a share that leaves samples on both sides"
@@ -130,6 +130,10 @@ class Setup:
             raise DataError(
                 f"batch {config.batch} is larger than the {count} training samples of {config.data!r}; "
                 f"use --batch {count} or less"
+            )
+        if config.early_stop is not None and not config.validation and found.validation is None:
+            raise ConfigError(
+                "early_stop needs validation samples, so that the test split stays unseen; add --set validation=0.1"
             )
         setup.check_classes()
         # a rule that cannot serve this network, or a precision that cannot hold it, says so now
@@ -145,9 +149,9 @@ class Setup:
 
     @property
     def training_samples(self) -> int:
-        """Samples of the training split without the validation share."""
-        count = len(self.data.train)
-        return count - round(count * self.config.validation)
+        """Of the training split, without the validation share: data that have validation samples need none."""
+        count, own = len(self.data.train), self.data.validation is not None
+        return count - (0 if own else round(count * self.config.validation))
 
     @property
     def total_samples(self) -> int:

@@ -1,4 +1,7 @@
-"""Arrays from outside: ``.npz`` files without pickles, state dicts of torch (weights only); damage is one refusal."""
+"""Arrays from outside: ``.npz`` and ``.npy`` files without pickles, state dicts of torch (weights only).
+
+Damage is one refusal.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +30,13 @@ MAX_BYTES = 1 << 34
 
 
 def names(path: Path, remedy: str, refusal: type[InsituError] = DataError) -> tuple[str, ...]:
-    """The keys of an ``.npz`` file.
+    """The keys of an ``.npz`` file, or of a folder with an ``.npy`` file for each of them.
 
     Raises:
         refusal: if it is no zip archive, holds a key twice, or claims more than :data:`MAX_BYTES`.
     """
+    if path.is_dir():
+        return tuple(sorted(file.stem for file in path.glob("*.npy")))
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -46,7 +53,7 @@ def names(path: Path, remedy: str, refusal: type[InsituError] = DataError) -> tu
 def read(
     path: Path, remedy: str, wanted: Sequence[str] | None = None, refusal: type[InsituError] = DataError
 ) -> dict[str, np.ndarray]:
-    """Arrays of an ``.npz`` file by key.
+    """Arrays of an ``.npz`` file, or of a folder of ``.npy`` files, by key.
 
     Args:
         wanted: keys; ``None``: all.
@@ -62,7 +69,7 @@ def read(
     arrays: dict[str, np.ndarray] = {}
     key = ""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with nullcontext(_Folder(path)) if path.is_dir() else np.load(path, allow_pickle=False) as archive:
             for key in keys if wanted is None else wanted:
                 arrays[key] = archive[key]
     except DAMAGE as error:
@@ -77,6 +84,17 @@ def read(
         if not isinstance(array, np.ndarray):
             raise refusal(f"{path}: '{key}' is not a NumPy array. {remedy}")
     return arrays
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of ``.npy`` files, read as an archive is."""
+
+    path: Path
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        found: np.ndarray = np.load(self.path / f"{key}.npy", allow_pickle=False)
+        return found
 
 
 def read_state_dict(path: Path, remedy: str, refusal: type[InsituError] = DataError) -> dict[str, np.ndarray]:
