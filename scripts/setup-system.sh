@@ -24,6 +24,12 @@ want riscv64-unknown-elf-gcc gcc-riscv64-unknown-elf "the tests of C programs on
 want qemu-system-riscv32 qemu-system-misc "the tests of C programs on emulated boards"
 want verilator verilator "the tests of the learning engine in simulation"
 want clang clang "the tests of the generated C with a second compiler"
+want avr-gcc "gcc-avr avr-libc" "the tests of the firmware forms"
+want simavr simavr "the tests of the firmware forms"
+want arduino-builder "arduino-builder arduino-core-avr" "the tests of the firmware forms"
+want s390x-linux-gnu-gcc "gcc-s390x-linux-gnu libc6-dev-s390x-cross" "the tests of the firmware forms"
+want qemu-s390x qemu-user "the tests of the firmware forms"
+want wasm-ld lld "the tests of the firmware forms"
 want /usr/include/systemc libsystemc-dev "the tests of the SystemC model"
 want valgrind valgrind "a test of the SystemC model"
 

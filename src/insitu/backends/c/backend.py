@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from insitu.backends.c.forms import NAMES as FORMS
 from insitu.backends.c.templates import PREFIX
 from insitu.backends.protocol import Backend, Written, on_reals
 from insitu.errors import ConfigError
@@ -57,7 +58,17 @@ class Options:
         },
     )
 
+    form: str = field(
+        default="plain",
+        metadata={"help": f"How the project is laid out: {', '.join(FORMS)}."},
+    )
+
     def __post_init__(self) -> None:
+        if self.form != "plain" and self.board is not None:
+            raise ConfigError(
+                f"--board builds the plain project, and --form {self.form} is laid out for another tool chain; export "
+                "twice, to two folders"
+            )
         if not 0 <= self.trace <= bounds.STEPS.value:
             raise ConfigError(
                 f"a trace of {self.trace} steps is not possible; use 0 to {bounds.STEPS.value:,}"
@@ -111,10 +122,10 @@ class C(Backend):
         from insitu.backends.c.firmware import on_board
         from insitu.backends.c.project import write
 
-        project = write(program, folder, options.name, options.trace)
+        project = write(program, folder, options.name, options.trace, options.form)
         found = [on_board(project, b, optimize=options.optimize, run=options.emulate) for b in options.boards]
         facts = {"planned": project.planned, "boards": [board.plain() for board in found]}
-        note = f"project {folder}: 'make test' in it proves the bits again"
+        note = f"project {folder}: {_next(project)}"
         note += f"; {folder / 'spec.md'} says what it computes, bit by bit"
         return Written(folder, _text(project, found), facts, note)
 
@@ -122,6 +133,13 @@ class C(Backend):
         from insitu.backends.c.engine import CompiledEngine
 
         return CompiledEngine(program)
+
+
+def _next(project: Project) -> str:
+    """What to do with a written project."""
+    if project.form == "plain":
+        return "'make test' in it proves the bits again"
+    return f"its README.md says how to take it into firmware{project.said and '; ' + project.said}"
 
 
 SHOWN = 4

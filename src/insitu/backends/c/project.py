@@ -16,7 +16,7 @@ from zlib import crc32
 
 import numpy as np
 
-from insitu.backends.c import exits, updates
+from insitu.backends.c import exits, forms, updates
 from insitu.backends.c.calls import calls
 from insitu.backends.c.emit import Constants, Emitter, Place, base_shift, form_of
 from insitu.backends.c.interface import checks, header
@@ -324,12 +324,16 @@ class Project:
         program: what it computes.
         workspace: bytes of the arena's end that kernels gather windows in.
         name: what its symbols begin with.
+        form: how it is laid out.
+        said: what was done in it with the tools of this machine; may be empty.
     """
 
     folder: Path
     program: Program
     workspace: int
     name: str = PREFIX
+    form: str = "plain"
+    said: str = ""
 
     @cached_property
     def planned(self) -> dict[str, int]:
@@ -350,36 +354,37 @@ def specification(source: Source, trace: int) -> dict[str, str | bytes]:
     return {"spec.md": document(source.program, source.memory.place, said), **files}
 
 
-def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0) -> Project:
+def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0, form: str = "plain") -> Project:
     """Writes the whole project.
 
     Args:
         trace: training steps of which every array after every op is written too.
         name: what every symbol, macro and file of the project begins with, so that several link into one firmware.
+        form: how it is laid out (:mod:`insitu.backends.c.forms`).
 
     Raises:
-        ConfigError: an op has no kernel, the name is none in C, or the folder holds something else.
+        ConfigError: an op has no kernel, the name is none in C, the form does not fit, or the folder holds something
+            else.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,31}", name):
         raise ConfigError(
             f"name {name!r} cannot begin symbols of C; use a letter and then letters, digits and _, at most 32"
         )
-    source = Source(program)
+    laid, source = forms.find(form), Source(program)
     files = tested(source)
-    check_folder(folder, "_net.h")
     for path in kernels_of(files.values()):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
-    files["Makefile"] = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in defines(program))})
-    files["README.md"] = (RUNTIME / "README.md").read_text(encoding="utf-8")
+    arranged = laid.arrange(files, forms.Facts(name, program, defines(program)))
+    check_folder(folder, laid.mark)
     told = specification(source, trace)
-    make_folder(folder)
-    first = "insitu_net.h"  # says what the folder is, if this is cut short
-    write_atomic(folder / renamed(first, name), renamed(files[first], name))
-    make_folder(folder / "kernels")
-    for file, content in files.items():
-        write_atomic(folder / renamed(file, name), renamed(content, name))
+    for file in sorted(arranged, key=lambda f: "/" in f or not f.endswith(laid.mark)):
+        # the first says what the folder is, if this is cut short
+        path = folder / renamed(file, name)
+        make_folder(path.parent)
+        write_atomic(path, renamed(arranged[file], name))
     _write_specification(folder, told)
-    return Project(folder, program, aligned(source.workspace), name)
+    said = laid.finish(folder) if laid.finish is not None else ""
+    return Project(folder, program, aligned(source.workspace), name, form, said)
 
 
 def _write_specification(folder: Path, files: Mapping[str, str | bytes]) -> None:

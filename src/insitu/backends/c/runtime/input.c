@@ -14,7 +14,9 @@ insitu_status insitu_quantize_input(const float *values, uint32_t count, uint8_t
         return INSITU_BAD_SIZE;
     }
     for (uint32_t i = 0; i < count; i++) {
-        const float at = values[i] / INSITU_INPUT_UNIT + (float)INSITU_INPUT_ZERO + 0.5f;
+        const float scaled = values[i] / INSITU_INPUT_UNIT; /* each rounded to float, also where more bits are at hand */
+        const float moved = scaled + (float)INSITU_INPUT_ZERO;
+        const float at = moved + 0.5f;
         int32_t word;
         if (at >= (float)INSITU_INPUT_MOST) {
             word = INSITU_INPUT_MOST;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* How a real weight moves by its gradient: float32, one rounding per operation. */
+/* How a real weight moves by its gradient: float32, one rounding per operation. Each result has a variable of its own,
+   for a compiler may keep what is between two operations wider than float. */
 #include "internal.h"
 
 /* 2^e as a float, e in what normal numbers reach. */
@@ -16,7 +17,9 @@ static float power_of_two(int32_t e)
 
 float insitu_scaled_real(float x, int32_t e)
 {
-    return x * power_of_two(e);
+    float scaled = x * power_of_two(e);
+
+    return scaled;
 }
 
 /* A real to the nearest float16, ties to even. */
@@ -58,13 +61,16 @@ void insitu_master_begin(insitu_mover *m)
 
 int64_t insitu_master_change(insitu_mover *m, uint32_t i, uint32_t j, int32_t g, uint32_t word)
 {
-    float w = insitu_get_real(m->w, i), real = (float)g * m->unit;
+    float w = insitu_get_real(m->w, i), whole = (float)g, real = whole * m->unit, decay, moved;
 
     (void)j;
     (void)word;
-    if (m->move->of.master.decay != 0.0f)
-        real = real + w * m->move->of.master.decay;
-    w = w - real * m->clock->rate;
+    if (m->move->of.master.decay != 0.0f) {
+        decay = w * m->move->of.master.decay;
+        real = real + decay;
+    }
+    moved = real * m->clock->rate;
+    w = w - moved;
     if (w < -m->move->of.master.bound)
         w = -m->move->of.master.bound;
     else if (w > m->move->of.master.bound)
