@@ -277,6 +277,64 @@ def test_a_platformio_library_is_valid_and_its_example_learns(sample: Learned, t
     assert schema.ManifestSchema().load_manifest(kept)["headers"] == found["headers"]
 
 
+# --- the browser ----------------------------------------------------------------------------------------------------
+
+BROWSER = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-sync",
+]
+BROWSER += ["--disable-background-networking", "--disable-component-update"]
+
+TAUGHT = """(lines) => {
+    network.reset();
+    for (const [label, ...values] of lines) network.learn(values, label);
+    const saved = network.save(), state = Array.from(network.state());
+    network.reset();
+    network.load(saved);
+    return [state, Array.from(network.state())];
+}"""
+
+
+@pytest.mark.parametrize("precision", ["edge-latent-free-4", "w8a8"])
+def test_a_page_learns_to_the_same_bits_and_what_is_drawn_on_it(tmp_path: Path, precision: str) -> None:
+    need("clang", "wasm-ld", "chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
+    sample = learned(program_of(tmp_path, precision))
+    out = write(sample.program, tmp_path / "c", form="wasm").folder
+    lines = [[float(word) for word in re.split("[ ,]", line)] for line in sample.lines.splitlines()[:-1]]
+    trouble: list[str] = []
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
+        page = browser.new_page()
+        page.on("pageerror", lambda error: trouble.append(str(error)))
+        page.on("console", lambda message: trouble.append(message.text))
+        page.on(
+            "request", lambda r: trouble.append(r.url) if not r.url.startswith(("file:", "data:")) else None
+        )
+        page.goto((out / "index.html").as_uri())
+        page.wait_for_selector("#classes button")
+        for state in page.evaluate(TAUGHT, lines):
+            assert f"state {crc32(bytes(state)):08x}" == sample.state
+        before = page.evaluate("network.steps()")
+        page.click("#classes button:nth-child(2)")
+        assert "draw something first" in page.inner_text("#told")
+        box = page.locator("#pad").bounding_box()
+        page.mouse.move(box["x"] + 160, box["y"] + 40)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 160, box["y"] + 280, steps=8)
+        page.mouse.up()
+        assert page.locator("#classes .said").count() == 1
+        page.click("#classes button:nth-child(2)")
+        assert page.evaluate("network.steps()") == before + 1
+        assert "1 learned" in page.inner_text("#classes button:nth-child(2)")
+        browser.close()
+    assert trouble == []
+
+
 # --- other machines -------------------------------------------------------------------------------------------------
 
 

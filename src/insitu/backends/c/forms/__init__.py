@@ -9,7 +9,7 @@ from insitu.errors import ConfigError
 
 __all__ = ["NAMES", "Facts", "Form", "find"]
 
-NAMES = ("plain", "single-header", "arduino", "platformio")
+NAMES = ("plain", "single-header", "arduino", "platformio", "wasm")
 """Of forms; the module of ``esp-idf`` is ``esp_idf``."""
 
 
