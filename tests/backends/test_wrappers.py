@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 from zlib import crc32
 
 import pytest
+import yaml
 
 from insitu.backends.c import updates
 from insitu.backends.c.memory import Memory
@@ -167,7 +170,7 @@ def test_a_batch_is_learned_when_its_last_sample_has_come(tmp_path: Path) -> Non
 def library(sample: Learned, folder: Path, form: str) -> Path:
     """The library, whose own self-test has passed."""
     out = write(sample.program, folder / form, form=form).folder
-    assert "self-test: all equal" in ran(["make", "-s", "test"], out / "extras/self_test")
+    assert "self-test: all equal" in ran(["make", "-s", "test", "CFLAGS=-O0"], out / "extras/self_test")
     return out
 
 
@@ -178,7 +181,7 @@ def c_files(out: Path) -> list[Path]:
 def runs_as_a_sketch(sample: Learned, out: Path, sketch: str, compiler: str) -> None:
     """The sketch, in C++ without a warning, learns to the same bits."""
     need(compiler)
-    flags = ["-std=c++17", *STRICT, f"-I{STAND_INS}", f"-I{out / 'src'}"]
+    flags = ["-std=c++17", *STRICT, f"-I{STAND_INS / 'arduino'}", f"-I{out / 'src'}"]
     objects = [f"{i}.o" for i, _ in enumerate(c_files(out))]
     for path, made in zip(c_files(out), objects):
         ran(["gcc", "-std=gnu17", "-O1", f"-I{out / 'src'}", "-c", path, "-o", made], out)
@@ -277,6 +280,109 @@ def test_a_platformio_library_is_valid_and_its_example_learns(sample: Learned, t
     assert schema.ManifestSchema().load_manifest(kept)["headers"] == found["headers"]
 
 
+def built(source: Path, folder: Path, *flags: str, **environment: str) -> Path:
+    """What CMake builds in `folder`."""
+    need("cmake")
+    warnings = " ".join(flag for flag in STRICT if flag != "-pedantic")
+    for command in (
+        [
+            "cmake",
+            "-S",
+            source,
+            "-B",
+            folder,
+            f"-DCMAKE_C_FLAGS={warnings}",
+            "-DCMAKE_C_COMPILER_WORKS=1",
+            *flags,
+        ],
+        ["cmake", "--build", folder, "-j2"],
+    ):
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env={**os.environ, **environment}
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_zephyr_module_is_complete_and_its_sample_learns(sample: Learned, tmp_path: Path) -> None:
+    out = library(sample, tmp_path, "zephyr")
+    module = yaml.safe_load((out / "zephyr/module.yml").read_text())
+    assert module["name"] == "insitu" and set(module) <= {"name", "build", "samples"}
+    assert (out / module["build"]["cmake"] / "CMakeLists.txt").is_file()
+    assert (out / module["build"]["kconfig"]).is_file() and (out / module["samples"][0]).is_dir()
+    told = yaml.safe_load((out / "samples/serial_learner/sample.yaml").read_text())
+    assert set(told) == {"sample", "tests"} and all(name.startswith("sample.") for name in told["tests"])
+    options = [f"-DZephyr_DIR={STAND_INS / 'zephyr'}", "-DOPTIONS=CONFIG_INSITU_SMALL=y"]
+    found = built(out / "samples/serial_learner", tmp_path / "build", *options)
+    assert sample.state in ran([found / "app"], out, sample.lines)
+
+
+def test_the_options_of_a_zephyr_module_are_read_by_kconfig(sample: Learned, tmp_path: Path) -> None:
+    out = write(sample.program, tmp_path / "c", name="wake", form="zephyr").folder
+    text = (out / "zephyr/Kconfig").read_text()
+    used = re.findall(r"CONFIG_(\w+)", (out / "zephyr/CMakeLists.txt").read_text())
+    assert set(used) == set(re.findall(r"^config (\w+)$", text, re.M))
+    kconfiglib = pytest.importorskip("kconfiglib")
+    kconfig = kconfiglib.Kconfig(str(out / "zephyr/Kconfig"), warn=False)
+    kconfig.load_config(str(out / "samples/serial_learner/prj.conf"))
+    assert kconfig.syms["WAKE"].str_value == "y" and kconfig.syms["WAKE_SMALL"].str_value == "n"
+
+
+def test_an_esp_idf_component_is_complete_and_its_example_learns(sample: Learned, tmp_path: Path) -> None:
+    out = library(sample, tmp_path, "esp-idf")
+    manifest = yaml.safe_load((out / "idf_component.yml").read_text())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", manifest["version"]) and manifest["description"]
+    assert all((out / example["path"]).is_dir() for example in manifest["examples"])
+    example = out / "examples/serial_learner"
+    asked = yaml.safe_load((example / "main/idf_component.yml").read_text())["dependencies"]["insitu"]
+    assert (example / "main" / asked["path"]).resolve() == out.resolve()
+    found = built(example, tmp_path / "build", IDF_PATH=str(STAND_INS / "esp-idf"))
+    assert sample.state in ran([found / "main/application"], out, sample.lines)
+    tools = pytest.importorskip("idf_component_tools.manifest")
+    assert str(tools.Manifest.fromdict(manifest).version) == manifest["version"]
+
+
+def test_a_cmsis_pack_names_each_of_its_files_once_and_they_learn(sample: Learned, tmp_path: Path) -> None:
+    out = library(sample, tmp_path, "cmsis-pack")
+    pack = ElementTree.parse(out / "insitu.insitu.pdsc").getroot()
+    assert pack.tag == "package" and pack.get("schemaVersion")
+    texts = {name: pack.findtext(name) for name in ("vendor", "name", "description", "url")}
+    assert all(texts.values()) and f"{texts['vendor']}.{texts['name']}.pdsc" == "insitu.insitu.pdsc"
+    version = pack.find("releases/release").get("version")  # type: ignore[union-attr]
+    component = pack.find("components/component")
+    assert component is not None and component.get("Cversion") == version
+    assert all(component.get(key) for key in ("Cclass", "Cgroup", "Csub"))
+    files = component.findall("files/file")
+    names = [file.get("name", "") for file in files]
+    assert {file.get("category") for file in files} == {"doc", "include", "header", "sourceC"}
+    assert len(set(names)) == len(names) and all((out / name).exists() for name in names)
+    there = [p.relative_to(out).as_posix() for p in (out / "src").rglob("*") if p.is_file()]
+    assert sorted(n for n in names if n.startswith("src/") and n != "src/") == sorted(there)
+    sources = [file.get("name", "") for file in files if file.get("category") == "sourceC"]
+    ran(["gcc", "-std=c99", *STRICT, "-Isrc", *sources, "-o", "example"], out)
+    assert sample.state in ran([out / "example"], out, sample.lines)
+
+
+@pytest.mark.parametrize("how", ["make", "cmake"])
+def test_a_micropython_module_learns_saves_and_loads(sample: Learned, tmp_path: Path, how: str) -> None:
+    out, stand_in = library(sample, tmp_path, "micropython"), STAND_INS / "micropython"
+    if how == "make":
+        warn = " ".join(flag for flag in STRICT if flag != "-pedantic")
+        given = [f"USERMOD_DIR={out}", f"STAND_IN={stand_in}", f"WARN={warn}", "CC=gcc"]
+        ran(["make", "-f", stand_in / "Makefile", *given, "port"], tmp_path)
+        port = tmp_path / "port"
+    else:
+        port = built(stand_in, tmp_path / "build", f"-DUSER_C_MODULES={out / 'micropython.cmake'}") / "port"
+    said, steps = ran([port], tmp_path, sample.lines).split()
+    assert int(steps) == len(sample.program.batches)
+    block = Memory(sample.program).block("state", sample.program.golden.states[-1])
+    assert bytes(block) in bytes.fromhex(said)
+    assert ran([port], tmp_path, sample.lines[: sample.lines.index("\n") + 1]).split()[1] == "1"
+    wrong = subprocess.run([port], input="3 1 2\n", capture_output=True, text=True)
+    assert wrong.returncode == 1 and "another number of values" in wrong.stdout
+    compile((out / "example.py").read_text(), "example.py", "exec")
+
+
 # --- the browser ----------------------------------------------------------------------------------------------------
 
 BROWSER = [
@@ -355,9 +461,9 @@ def test_a_machine_whose_int_has_16_bits_has_the_same_bits(tmp_path: Path, preci
         config.read_text().replace("mlp-64-12-10", "mlp-64-4-10")
     )  # 8 KB of RAM hold constants too
     out = write(exportable(config, steps=6), tmp_path / "c", form="arduino").folder
-    folders = [f"-I{path}" for path in (STAND_INS, out / "extras/self_test", out / "src")]
+    folders = [f"-I{path}" for path in (STAND_INS / "avr", out / "extras/self_test", out / "src")]
     flags = ["-mmcu=atmega2560", "-std=gnu99", "-Os", "-DINSITU_BOARD", *STRICT]
-    ran(["avr-gcc", *flags, *folders, STAND_INS / "avr.c", *c_files(out), "-o", "test.elf"], out)
+    ran(["avr-gcc", *flags, *folders, STAND_INS / "avr/avr.c", *c_files(out), "-o", "test.elf"], out)
     done = subprocess.run(
         ["simavr", "-m", "atmega2560", "-f", "16000000", "test.elf"],
         cwd=out,
@@ -388,7 +494,7 @@ def test_every_kernel_is_clean_under_strict_warnings(tmp_path: Path, compiler: s
     shutil.copytree(RUNTIME / "kernels", kernels)
     for path in updates.sources():
         shutil.copy(path, kernels)
-    for form in ([], ["-DINSITU_BYTES", "-DINSITU_NO_REAL"], ["-DINSITU_SMALL"]):
+    for form in ([], ["-DINSITU_BYTES", "-DINSITU_NO_REAL", "-DINSITU_SMALL"]):
         sources = sorted(kernels.glob("*.c"))
         ran([*compiler.split(), "-std=c99", *STRICT, *form, "-fsyntax-only", "-I.", *sources], tmp_path)
 

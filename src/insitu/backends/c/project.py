@@ -377,25 +377,22 @@ def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0, fo
     arranged = laid.arrange(files, forms.Facts(name, program, defines(program)))
     check_folder(folder, laid.mark)
     told = specification(source, trace)
-    for file in sorted(arranged, key=lambda f: "/" in f or not f.endswith(laid.mark)):
-        # the first says what the folder is, if this is cut short
-        path = folder / renamed(file, name)
-        make_folder(path.parent)
-        write_atomic(path, renamed(arranged[file], name))
-    _write_specification(folder, told)
+    made = {renamed(file, name): renamed(text, name) for file, text in arranged.items()}
+    _write_files(folder, {**made, **told}, laid.mark)
     said = laid.finish(folder) if laid.finish is not None else ""
     return Project(folder, program, aligned(source.workspace), name, form, said)
 
 
-def _write_specification(folder: Path, files: Mapping[str, str | bytes]) -> None:
-    """Writes the files, and removes those of an earlier trace."""
+def _write_files(folder: Path, files: Mapping[str, str | bytes], mark: str) -> None:
+    """Writes the files, and removes those of an earlier trace; first the one with the mark, which says what the folder
+    is, if this is cut short."""
     for path in (folder / "trace.npz", *(folder / "trace").glob("*/*.hex")):
         if path.relative_to(folder).as_posix() not in files:
             path.unlink(missing_ok=True)
     for part in {(folder / file).parent for file in files}:
         make_folder(part)
-    for file, content in files.items():
-        write_atomic(folder / file, content)
+    for file in sorted(files, key=lambda f: "/" in f or not f.endswith(mark)):
+        write_atomic(folder / file, files[file])
 
 
 def renamed(text: str, name: str) -> str:

@@ -9,7 +9,17 @@ from insitu.errors import ConfigError
 
 __all__ = ["NAMES", "Facts", "Form", "find"]
 
-NAMES = ("plain", "single-header", "arduino", "platformio", "wasm")
+NAMES = (
+    "plain",
+    "single-header",
+    "arduino",
+    "platformio",
+    "zephyr",
+    "esp-idf",
+    "cmsis-pack",
+    "micropython",
+    "wasm",
+)
 """Of forms; the module of ``esp-idf`` is ``esp_idf``."""
 
 

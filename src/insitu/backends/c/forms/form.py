@@ -59,14 +59,15 @@ class Form:
 
 
 def filled(form: str, values: Mapping[str, str]) -> dict[str, str]:
-    """The templates of a form with each ``@name@`` replaced, also in their paths."""
+    """The templates of a form with each ``@name@`` replaced, also in their paths; ``.in`` ends none."""
 
     def fill(text: str) -> str:
         return re.sub(r"@(\w+)@", lambda m: values[m[1]], text)
 
     folder = TEMPLATES / form
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {fill(p.relative_to(folder).as_posix()): fill(p.read_text(encoding="utf-8")) for p in paths}
+    texts = {p.relative_to(folder).as_posix(): p.read_text(encoding="utf-8") for p in paths}
+    return {fill(name.removesuffix(".in")): fill(text) for name, text in texts.items()}
 
 
 def values_of(facts: Facts, sources: Files) -> dict[str, str]:
@@ -104,8 +105,13 @@ CONTRACT = """/* The bits of real weights are those of a product and a sum, neve
 #endif"""
 
 
-def library(form: str, files: Files, facts: Facts, extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def library(
+    form: str, files: Files, facts: Facts, more: Callable[[Files], Mapping[str, str]] = lambda _: {}
+) -> dict[str, str]:
     """A library: sources in ``src``, the self-test in ``extras/self_test``, and the templates of the form.
+
+    Args:
+        more: from the sources, what its templates ask for beyond :func:`values_of`.
 
     Raises:
         ConfigError: labels are values and not classes.
@@ -115,7 +121,7 @@ def library(form: str, files: Files, facts: Facts, extra: Mapping[str, str] | No
     sources["src/insitu_serial.h"] = (TEMPLATES / "insitu_serial.h").read_text(encoding="utf-8")
     test = {f"extras/self_test/{name}": files[name] for name in TEST}
     test["extras/self_test/Makefile"] = (TEMPLATES / "self_test.mk").read_text(encoding="utf-8")
-    return {**sources, **test, **filled(form, values_of(facts, sources) | dict(extra or {}))}
+    return {**sources, **test, **filled(form, {**values_of(facts, sources), **more(sources)})}
 
 
 def check_classes(form: str, facts: Facts) -> None:

@@ -20,7 +20,7 @@ def arrange(files: Files, facts: Facts) -> Files:
     names = list(p.classes) or [str(i) for i in range(classes)]
     flags = "" if "INSITU_NO_REAL" in facts.defines else "-ffp-contract=off"
     page = {"side": str(side), "names": json.dumps(names).replace("<", "\\u003c"), "flags": flags}
-    return library(FORM.name, files, facts, page)
+    return library(FORM.name, files, facts, lambda _: page)
 
 
 def finish(folder: Path) -> str:
@@ -31,4 +31,4 @@ def finish(folder: Path) -> str:
     return f"the module is built: open {folder / 'index.html'} in a browser"
 
 
-FORM = Form("wasm", mark="index.html", arrange=arrange, finish=finish)
+FORM = Form("wasm", mark="spec.md", arrange=arrange, finish=finish)

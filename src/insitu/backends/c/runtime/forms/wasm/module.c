@@ -56,4 +56,8 @@ EXPORT(learn) int32_t learn(uint32_t label)
 EXPORT(slots_at) uint8_t *slots_at(void) { return slots; }
 EXPORT(slots_bytes) uint32_t slots_bytes(void) { return sizeof slots; }
 EXPORT(save) int32_t save(void) { return (int32_t)insitu_state_save(&network.net, slots, put, slots); }
-EXPORT(load) int32_t load(void) { return (int32_t)insitu_state_load(&network.net, slots); }
+EXPORT(load) int32_t load(void)
+{
+    network.gathered = 0;
+    return (int32_t)insitu_state_load(&network.net, slots);
+}

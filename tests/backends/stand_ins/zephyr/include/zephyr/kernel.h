@@ -1,0 +1,1 @@
+static inline void k_yield(void) { exit(0); } /* the input has ended */
