@@ -375,10 +375,11 @@ def write(program: Program, folder: Path, name: str = PREFIX, trace: int = 0, fo
     for path in kernels_of(files.values()):
         files[f"kernels/{path.name}"] = path.read_text(encoding="utf-8")
     arranged = laid.arrange(files, forms.Facts(name, program, defines(program)))
-    check_folder(folder, laid.mark)
+    for mark in laid.marks:
+        check_folder(folder, mark)
     told = specification(source, trace)
     made = {renamed(file, name): renamed(text, name) for file, text in arranged.items()}
-    _write_files(folder, {**made, **told}, laid.mark)
+    _write_files(folder, {**made, **told}, laid.marks[0])
     said = laid.finish(folder) if laid.finish is not None else ""
     return Project(folder, program, aligned(source.workspace), name, form, said)
 

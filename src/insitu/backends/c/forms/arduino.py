@@ -10,4 +10,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return library(FORM.name, files, facts)
 
 
-FORM = Form("arduino", mark="spec.md", arrange=arrange)
+FORM = Form("arduino", marks=("spec.md", "library.properties"), arrange=arrange)

@@ -19,4 +19,4 @@ KINDS = {".c": "sourceC", ".h": "header"}
 """Categories of files."""
 
 
-FORM = Form("cmsis-pack", mark="spec.md", arrange=arrange)
+FORM = Form("cmsis-pack", marks=("spec.md", ".pdsc"), arrange=arrange)

@@ -10,4 +10,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return library(FORM.name, files, facts)
 
 
-FORM = Form("esp-idf", mark="spec.md", arrange=arrange)
+FORM = Form("esp-idf", marks=("spec.md", "idf_component.yml"), arrange=arrange)

@@ -47,13 +47,14 @@ class Form:
 
     Attributes:
         name: as ``--form`` says it.
-        mark: how the name of a file ends, in the project's own folder, by which such a project is known.
+        marks: how the names of files or folders end, in the project's own folder, by all of which such a project is
+            known; another folder is not written to. The first is written first.
         arrange: from the files of the plain project, with its kernels, to those of the form.
         finish: what is done in the written folder with the tools of this machine, and a line to say about it.
     """
 
     name: str
-    mark: str
+    marks: tuple[str, ...]
     arrange: Callable[[Files, Facts], Files]
     finish: Callable[[Path], str] | None = None
 

@@ -10,4 +10,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return library(FORM.name, files, facts)
 
 
-FORM = Form("micropython", mark="spec.md", arrange=arrange)
+FORM = Form("micropython", marks=("spec.md", "micropython.mk"), arrange=arrange)

@@ -13,4 +13,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return {**files, "Makefile": makefile, "README.md": readme}
 
 
-FORM = Form("plain", mark="_net.h", arrange=arrange)
+FORM = Form("plain", marks=("_net.h",), arrange=arrange)

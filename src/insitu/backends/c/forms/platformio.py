@@ -10,4 +10,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return library(FORM.name, files, facts)
 
 
-FORM = Form("platformio", mark="spec.md", arrange=arrange)
+FORM = Form("platformio", marks=("spec.md", "library.json"), arrange=arrange)

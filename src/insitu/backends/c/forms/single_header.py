@@ -99,4 +99,4 @@ class Joined:
         return "\n".join([f"/* --- {name} */", body, *(f"#undef {m}" for m in sorted(set(macros)))])
 
 
-FORM = Form("single-header", mark="golden.h", arrange=arrange)
+FORM = Form("single-header", marks=("spec.md", "example.c"), arrange=arrange)

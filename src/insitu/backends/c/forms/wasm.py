@@ -31,4 +31,4 @@ def finish(folder: Path) -> str:
     return f"the module is built: open {folder / 'index.html'} in a browser"
 
 
-FORM = Form("wasm", mark="spec.md", arrange=arrange, finish=finish)
+FORM = Form("wasm", marks=("spec.md", "network.js"), arrange=arrange, finish=finish)

@@ -10,4 +10,4 @@ def arrange(files: Files, facts: Facts) -> Files:
     return library(FORM.name, files, facts, lambda _: {"NAME": facts.name.upper()})
 
 
-FORM = Form("zephyr", mark="spec.md", arrange=arrange)
+FORM = Form("zephyr", marks=("spec.md", "zephyr"), arrange=arrange)
