@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from insitu.data import cifar, corrupt, embedded, images, mnist, sounds, speech, watch
+from insitu.data import anomaly, cifar, corrupt, embedded, images, mnist, sounds, speech, watch
 from insitu.data.corrupt import Corruption, Pixels
 from insitu.data.dataset import Dataset
 from insitu.data.folders import Layout, find, is_file, is_folder, locate, roots
@@ -177,14 +177,20 @@ def load(
     `digits`.
     limit_train, limit_test: at most so many samples (>= 1). Sets in a mixed order give their first samples;
         sets that may be sorted (`spar-watch`, stored splits of a user) give evenly spaced ones.
-    options: `corruption` (a name of `corrupt.KINDS`) and `severity` (1..5) for digits, mnist, fashion-mnist and
-        cifar10; `size` (28 or 8) for mnist and fashion-mnist. Of the others see `watch.load_watch`,
+    options: of all, `normal` (classes): the network trains on their samples alone, and the others are anomalies, see
+        `anomaly.one_class`. `corruption` (a name of `corrupt.KINDS`) and `severity` (1..5) for digits, mnist,
+        fashion-mnist and cifar10; `size` (28 or 8) for mnist and fashion-mnist. Of the others see `watch.load_watch`,
         `speech.load_speech`, and of paths `npz.load_npz`, `tables.load_csv`, `images.load_images`,
         `sounds.load_sounds`.
 
     Raises `ConfigError` for a name, limit or option that cannot be used, `DataError` for missing or bad data.
     """
-    request = Request(str(name), limit_train, limit_test, dict(options or {}))
+    given = dict(options or {})
+    if (normal := given.pop(anomaly.OPTION, None)) is not None:
+        Request(str(name), limit_train)  # checks the limit, which counts the samples that are kept
+        whole = load(name, data_dir=data_dir, limit_test=limit_test, options=given)
+        return check_dataset(anomaly.one_class(whole, normal, limit_train))
+    request = Request(str(name), limit_train, limit_test, given)
     entry = _BY_NAME.get(request.name)
     if entry is None:
         return check_dataset(_load_path(request))

@@ -39,11 +39,14 @@ def _probe_step(net: Network, batch: int) -> Step:
     return b.finish()
 
 
-def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tuple[float, float]]:
+def measure(
+    net: Network, x: np.ndarray, how: CalibrationConfig, targets: np.ndarray | None = None
+) -> dict[str, tuple[float, float]]:
     """(least, greatest) of the samples (``x``) and of every layer's output, by the method of the configuration.
 
     Args:
         x: samples [N, ...] in the network's input shape; the first ``how.samples`` are used.
+        targets: of these samples, [N, ...], whose range (``label``) the outputs share; ``None`` for classes.
 
     Raises:
         DataError: if a value is not finite, or a layer gives one constant for all samples, or samples are out of reach.
@@ -60,6 +63,8 @@ def measure(net: Network, x: np.ndarray, how: CalibrationConfig) -> dict[str, tu
     found = {"x": (float(chosen.min()), float(chosen.max()))}
     for name, values in zip(names, outputs):
         found[name] = _range(name, values.numpy(), how)
+    if targets is not None:
+        found["label"] = _range("of the targets", targets[: how.samples], how)
     if found["x"][0] == found["x"][1]:
         raise DataError(
             f"the {len(chosen)} calibration samples are all {found['x'][0]:g}; give data that vary, or more samples"

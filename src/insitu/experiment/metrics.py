@@ -1,4 +1,4 @@
-"""What an accuracy hides: which classes are taken for which, and what guessing would score."""
+"""What an accuracy or a loss hides: which classes are taken for which, what guessing would score, what is detected."""
 
 from __future__ import annotations
 
@@ -73,3 +73,80 @@ class Metrics(Record):
         for name, row, share in zip(self.classes, cells, shares):
             lines.append(f"{name:{side}}  {' '.join(f'{cell:>{width}}' for cell in row)}  {share:>7}")
         return "\n".join(lines) + "\n"
+
+
+class Detection(Record):
+    """How well the error of a reconstruction tells anomalous test samples from normal ones.
+
+    Attributes:
+        auc: the chance that an anomalous sample has the larger error of two, ties counted half; ``None`` where all test
+            samples are of one kind.
+        normal, anomalous: test samples of each kind.
+    """
+
+    auc: float | None
+    normal: int
+    anomalous: int
+
+    @staticmethod
+    def of(anomalous: npt.NDArray[Any], error: npt.NDArray[Any]) -> Detection:
+        """Args: which samples are anomalous, and the error of each, [N]."""
+        low, high = np.sort(error[~anomalous]), error[anomalous]
+        if not len(low) or not len(high):
+            return Detection(auc=None, normal=len(low), anomalous=len(high))
+        below = sum(int(np.searchsorted(low, high, side).sum()) for side in ("left", "right"))
+        return Detection(auc=below / (2 * len(low) * len(high)), normal=len(low), anomalous=len(high))
+
+    @property
+    def summary(self) -> str:
+        """In a few words, beside a loss."""
+        if self.auc is None:
+            return "all test samples are of one kind"
+        return f"area under the ROC curve {self.auc:.4f}, {self.normal} normal and {self.anomalous} anomalous samples"
+
+    @property
+    def table(self) -> str:
+        """For readers."""
+        return f"{self.summary}\n"
+
+
+class Tags(Record):
+    """Of labels that do not exclude each other.
+
+    Attributes:
+        f1: of each label 2 TP / (2 TP + FP + FN); ``None`` of one that is neither set nor found.
+        macro, micro: the mean of those that there are, and F1 of all decisions together.
+    """
+
+    f1: list[float | None]
+    macro: float | None
+    micro: float | None
+
+    @staticmethod
+    def of(true: npt.NDArray[Any], found: npt.NDArray[Any]) -> Tags:
+        """Args: targets (set from 0.5 on) and decisions, [N,K]."""
+        true, found = true >= 0.5, found.astype(bool)
+        hits, marks = (true & found).sum(0), true.sum(0) + found.sum(0)
+        f1 = [float(2 * hit / n) if n else None for hit, n in zip(hits, marks)]
+        there = [value for value in f1 if value is not None]
+        both = int(marks.sum())
+        return Tags(
+            f1=f1,
+            macro=sum(there) / len(there) if there else None,
+            micro=float(2 * hits.sum() / both) if both else None,
+        )
+
+    @property
+    def summary(self) -> str:
+        """In a few words, beside a loss."""
+        return (
+            "no label is set or found"
+            if self.micro is None
+            else f"F1 {self.micro:.4f}, macro {self.macro:.4f}"
+        )
+
+    @property
+    def table(self) -> str:
+        """For readers: a row for each label."""
+        rows = [f"{i:>5}  {'–' if f1 is None else format(f1, '.4f')}" for i, f1 in enumerate(self.f1)]
+        return "\n".join(["label  F1", *rows]) + "\n"

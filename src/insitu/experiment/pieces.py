@@ -14,7 +14,7 @@ import torch
 from insitu.data import Augment
 from insitu.experiment.config import RunConfig
 from insitu.experiment.exits import Exits
-from insitu.experiment.metrics import Metrics
+from insitu.experiment.metrics import Detection, Metrics, Tags
 from insitu.experiment.record import Curve
 from insitu.experiment.resolve import Setup, build_network, load_data
 from insitu.network.torch.module import to_module
@@ -30,7 +30,8 @@ class Outcome:
     ``exits``: what its heads are worth as exits; ``None`` for rules without, and without a validation split.
     ``before``: test accuracy of the network that a run started from, in float32 and in the run's precision; ``None``
     for a run that started from nothing.
-    ``metrics``: confusion, recalls and what guessing would score; ``None`` without classes.
+    ``metrics``: confusion, recalls and what guessing would score; of an autoencoder how well its error tells
+    anomalies; of labels that do not exclude each other F1.
     ``origin``: the live module that was trained, as it was.
     """
 
@@ -44,7 +45,7 @@ class Outcome:
     before: dict[str, float | None] | None = None
     heads: Mapping[str, np.ndarray] = field(default_factory=dict)
     exits: Exits | None = None
-    metrics: Metrics | None = None
+    metrics: Metrics | Detection | Tags | None = None
     origin: torch.nn.Module | None = None
 
     def module(self) -> torch.nn.Module:

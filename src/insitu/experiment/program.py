@@ -36,5 +36,6 @@ def integer_batches(setup: Setup, program: Program, count: int) -> list[tuple[In
         given = {v.name: v for v in step.inputs}
         chosen = np.arange(t * step.batch, (t + 1) * step.batch) % len(data)
         x = data.x[chosen].reshape(step.batch, *setup.net.input_shape)
-        found.append((as_integers(given["x"], x), data.y[chosen].astype(np.int64)))
+        y = setup.labels(chosen)
+        found.append((as_integers(given["x"], x), as_integers(given["label"], y) if "label" in given else y))
     return found

@@ -190,6 +190,13 @@ class Setup:
         """Labels are arrays of the output's shape."""
         return self.config.target == "input" or self.data.classes is None
 
+    def labels(self, chosen: Any) -> np.ndarray:
+        """Classes or targets of training samples: what the data say, or the samples in the output's shape."""
+        if self.config.target != "input":
+            return self.data.train.y[chosen]
+        x = self.data.train.x[chosen]
+        return x.reshape(len(x), *self.net.blocks[-1].shape)
+
     @cached_property
     def phases(self) -> Phases:
         """The rule's schedule over time."""
@@ -243,7 +250,10 @@ class Setup:
             fresh=self.config.init_from is None,
         )
         return measure(
-            as_read(self.net, step), x.reshape(len(x), *self.net.input_shape), self.config.calibration
+            as_read(self.net, step),
+            x.reshape(len(x), *self.net.input_shape),
+            self.config.calibration,
+            self.labels(slice(len(x))) if self.targets and self.config.loss == "mse" else None,
         )
 
     def quantized(self, step: Step) -> Step:

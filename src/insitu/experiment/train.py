@@ -18,12 +18,13 @@ import torch
 
 import insitu
 from insitu.data import Dataset
+from insitu.data.anomaly import NORMAL, NORMAL_NAME
 from insitu.errors import CheckpointError, ConfigError
 from insitu.experiment.config import RunConfig, dump, load
 from insitu.experiment.engines import check_engine, engine_of
 from insitu.experiment.exits import exits_of
 from insitu.experiment.identity import Identity, ask_origin, compare, identity, named
-from insitu.experiment.metrics import Metrics
+from insitu.experiment.metrics import Detection, Metrics, Tags
 from insitu.experiment.pieces import Outcome, arrays_of, outcome_of, settings_of, threads_of
 from insitu.experiment.pretrained import FILES, tell
 from insitu.experiment.program import executable
@@ -298,13 +299,14 @@ def _train(setup: Setup, out: Path | None, resume: bool, on_event: OnEvent) -> O
     return outcome
 
 
-def _metrics(setup: Setup, trainer: Trainer) -> Metrics | None:
-    """Of the test samples; ``None`` where there are no classes."""
-    data = setup.data
-    if data.classes is None or setup.config.target != "label":
-        return None
-    found = trainer.predictions()
-    return None if found is None else Metrics.of(data.test.y, found, data.class_names, data.classes)
+def _metrics(setup: Setup, trainer: Trainer) -> Metrics | Detection | Tags | None:
+    """Of the test samples; ``None`` for a regression."""
+    data, found = setup.data, trainer.predictions()
+    if data.classes is None:
+        return Tags.of(data.test.y, found) if setup.config.loss == "bce" else None
+    if setup.config.target == "label":
+        return Metrics.of(data.test.y, found, data.class_names, data.classes)
+    return Detection.of(data.test.y != NORMAL, found) if data.class_names[:1] == (NORMAL_NAME,) else None
 
 
 def _before_training(setup: Setup) -> dict[str, float | None] | None:

@@ -86,11 +86,13 @@ class LossMonitor(Attrs):
         loss: name of the loss.
         step: the real that the integer 1 stands for.
         scale: factor on the summed loss.
+        target_step: the real that the integer 1 of targets stands for, where they are no class indices.
     """
 
     loss: str
     step: float
     scale: float
+    target_step: float = 1.0
 
 
 def _error_infer(inputs: Sequence[Value], attrs: IntegerError | Violated) -> Inferred:
@@ -253,11 +255,13 @@ register(
 
 
 def _monitor_torch(op: Op[LossMonitor], _rt: TorchContext) -> Run:
-    value, unit, scale = VALUES[op.attrs.loss], op.attrs.step, op.attrs.scale
+    a = op.attrs
+    value = VALUES[a.loss]
 
     def loss(z: Tensor, label: Tensor) -> Any:
-        real = z.float() * unit
-        return value(real, one_hot(label, real)) * scale
+        real = z.float() * a.step
+        targets = label.float() * a.target_step if label.dim() == z.dim() else one_hot(label, real)
+        return value(real, targets) * a.scale
 
     return loss
 

@@ -112,8 +112,8 @@ class Trainer:
         self.progress = Progress()
         self.torch = _torch_engine(settings, emit, infer, params, phases, prefix)
         self.engine: Engine = engine or self.torch
-        self._latest: npt.NDArray[np.int64] | None = None
-        self._predictions: npt.NDArray[np.int64] | None = None
+        self._latest: npt.NDArray[Any] = np.empty(0)
+        self._predictions: npt.NDArray[Any] | None = None
         self._train, self._test = train, test
         self._residents: dict[str, Value] = {}
         self._real: torch.dtype | None = None
@@ -344,18 +344,27 @@ class Trainer:
         for first in range(0, len(data), self.settings.eval_batch):
             yb = y[first : first + self.settings.eval_batch]
             z = self._predicted(data, first, first + len(yb))
-            if classes:
-                found.append(z.argmax(1))
-                right += int((found[-1] == yb).sum())
+            found.append(self._found(z, yb))
+            right += int((found[-1] == yb).sum()) if classes else 0
             scale = 1.0 if self.settings.loss == "xent" else 1.0 / (z.numel() // len(yb))
             loss += float(
                 LOSSES[self.settings.loss](z, yb if classes else one_hot(yb, z), scale, None, True)[1]
             )
-        self._latest = torch.cat(found).cpu().numpy() if found else None
+        self._latest = torch.cat(found).cpu().numpy()
         return loss / len(data), right / len(data) if classes else None
 
-    def predictions(self) -> npt.NDArray[np.int64] | None:
-        """The classes of the test samples after the last epoch; ``None`` for targets that are no classes."""
+    def _found(self, z: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """What outputs say of each sample: its class; of independent targets which ones are set; else the mean squared
+        error."""
+        if not y.is_floating_point():
+            return z.argmax(1)
+        if self.settings.loss == "bce":
+            return z > 0
+        return (z.double() - y.double()).square().flatten(1).mean(1)
+
+    def predictions(self) -> npt.NDArray[Any]:
+        """Of the test samples after the last epoch: classes [N]; with targets and loss bce which ones are set, [N,K];
+        with other targets the mean squared error [N]."""
         if self._predictions is None:  # a run that had ended before it was resumed
             self.evaluate(self._test)
             self._predictions = self._latest

@@ -64,6 +64,7 @@ def header(source: Source) -> str:
             "shape": " x ".join(map(str, x.shape[1:])),
             "labels": _wrapped(c_comment(labels + more + ".")) if p.classes else "",
             "names": names,
+            "targets": _targets(source),
             "early": declared(p),
         },
     )
@@ -109,14 +110,39 @@ def _sizes(source: Source) -> dict[str, str]:
 def input_defines(x: Value) -> dict[str, str]:
     """How real values become words of a sample; the unit as float32, which ``quantize`` divides by."""
     bits, form = form_of(x)
-    fmt: Any = x.format
-    unit = np.float32(1.0 if x.unit is None else x.unit)
     return {
         "SAMPLE_VALUES": f"{x.size}u",
-        "INPUT_UNIT": f"{np.format_float_scientific(unit, unique=True, trim='0')}f",
+        "INPUT_UNIT": _real(x.unit),
         "INPUT_ZERO": f"({x.zero})",
-        "INPUT_LEAST": f"({integer(fmt.least)})",
-        "INPUT_MOST": f"({integer(fmt.greatest)})",
+        **_ends("INPUT", x),
         "INPUT_BITS": f"{bits}u",
         "INPUT_FORM": form,
     }
+
+
+def _ends(name: str, x: Value) -> dict[str, str]:
+    fmt: Any = x.format
+    return {f"{name}_LEAST": f"({integer(fmt.least)})", f"{name}_MOST": f"({integer(fmt.greatest)})"}
+
+
+def _real(unit: float | None) -> str:
+    text = np.format_float_scientific(np.float32(1.0 if unit is None else unit), unique=True, trim="0")
+    return f"{text}f"
+
+
+_TARGETS = """
+/* Labels are targets: INSITU_CLASSES words a sample, of which n stands for n * INSITU_TARGET_UNIT, as the integer of a
+ * score does for INSITU_SCORE_UNIT. insitu_quantize_target makes them of `count` values, of whole samples. */
+{defines}
+insitu_status insitu_quantize_target(const float *values, uint32_t count, uint8_t *label);
+"""
+
+
+def _targets(source: Source) -> str:
+    """What the header says of targets; nothing where labels are classes."""
+    label = source.program.given.get("label")
+    if label is None or label.unit is None:
+        return ""
+    units = {"TARGET_UNIT": _real(label.unit), "SCORE_UNIT": _real(source.program.inference.outputs[0].unit)}
+    form = {**_ends("TARGET", label), "TARGET_FORM": form_of(label)[1]}
+    return _TARGETS.format(defines=_defines(units | form))

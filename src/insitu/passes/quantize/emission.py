@@ -151,8 +151,8 @@ class Emission:
         if measured:
             low, high = min(low for low, _ in measured), max(high for _, high in measured)
             widest = max(abs(low) if signed else 0.0, abs(high)) or 1.0
-            room = policy.headroom if policy.activation_headroom is None else policy.activation_headroom
-            widest *= 2.0 ** min(room, max(bits - 4, 0))
+            given = policy.activation_headroom
+            widest *= 2.0 ** (min(policy.headroom, max(bits - 4, 0)) if given is None else given)
         else:
             widest = WIDEST
         unit = power(widest / 2 ** (bits - signed))

@@ -22,17 +22,18 @@ def one_of(q: Quantizer) -> int:
 
 def _monitor(q: Quantizer, op: Op, z: LoweredValue, loss: str, scale: float) -> None:
     if op.attrs.with_loss:
-        label = q.plain[op.inputs[1]]
-        made = q.one(
-            "monitor", z.value, label, loss=loss, step=z.unit, scale=scale, like=op.outputs[1], unit=None
-        )
-        q.plain[op.outputs[1]] = made
+        target = q.lowered.get(op.inputs[1])
+        label, of = (target.value, target.unit) if target else (q.plain[op.inputs[1]], 1.0)
+        how = {"loss": loss, "step": z.unit, "target_step": of, "scale": scale}
+        q.plain[op.outputs[1]] = q.one("monitor", z.value, label, **how, like=op.outputs[1], unit=None)
 
 
 def _checked_labels(q: Quantizer, op: Op) -> tuple[LoweredValue, Value]:
     z = q.of(op.inputs[0])
     if op.inputs[1] not in q.plain or len(op.inputs[0].shape) != 2:
-        raise q.refuse("integer losses need scores [B,C] and class labels; use float32 for other targets")
+        raise q.refuse(
+            "this loss needs scores [B,C] and class labels on integers; use mse or bce for other targets"
+        )
     return z, q.plain[op.inputs[1]]
 
 
@@ -52,6 +53,9 @@ def _xent(q: Quantizer, op: Op) -> None:
 
 @lowers("mse_error")
 def _mse(q: Quantizer, op: Op) -> None:
+    if op.inputs[1] in q.lowered:
+        _mse_of_targets(q, op)
+        return
     z, label = _checked_labels(q, op)
     one, out = round(1.0 / z.unit), op.outputs[0]
     unit = 2.0 * op.attrs.scale * z.unit
@@ -60,6 +64,16 @@ def _mse(q: Quantizer, op: Op) -> None:
         q.one("difference_error", z.value, label, one=one, format=fmt, unit=unit, like=out, suffix=".wide")
     )
     q.lowered[out] = q.error(wide, out, was=4.0 * op.attrs.scale / one_of(q))  # errors up to 2, if static
+    _monitor(q, op, z, "mse", op.attrs.scale)
+
+
+def _mse_of_targets(q: Quantizer, op: Op) -> None:
+    """Outputs and targets share a unit, and the largest error that a static policy keeps is the targets' range."""
+    z, t, out = q.of(op.inputs[0]), q.of(op.inputs[1]), op.outputs[0]
+    unit = 2.0 * op.attrs.scale * z.unit
+    fmt = q.wide(z.format.max_abs + t.format.max_abs, unit)
+    wide = q.one("sub", z.value, t.value, format=fmt, unit=unit, like=out, suffix=".wide")
+    q.lowered[out] = q.error(LoweredValue(wide), out, was=unit * t.format.max_abs / one_of(q))
     _monitor(q, op, z, "mse", op.attrs.scale)
 
 
@@ -96,12 +110,17 @@ def _violation(q: Quantizer, op: Op) -> None:
 
 @lowers("bce_error")
 def _bce(q: Quantizer, op: Op) -> None:
-    z, label = _checked_labels(q, op)
-    scale, out = op.attrs.scale, op.outputs[0]
+    scale, out, target = op.attrs.scale, op.outputs[0], q.lowered.get(op.inputs[1])
+    z, label = (q.of(op.inputs[0]), target.value) if target else _checked_labels(q, op)
     p, one = sigmoid(q, z, out)
-    fmt = fixed(True, kind(q.precision.error).bits, scale / one)
-    made = q.one("less_label", p, label, one=one, format=fmt, unit=scale / one, like=out)
-    q.lowered[out] = LoweredValue(made)
+    unit = scale / one
+    fmt = fixed(True, kind(q.precision.error).bits, unit)
+    if target is None:
+        made = q.one("less_label", p, label, one=one, format=fmt, unit=unit, like=out)
+        q.lowered[out] = LoweredValue(made)
+    else:
+        wide = q.one("sub", p, label, format=q.wide(one, unit), unit=unit, like=out, suffix=".wide")
+        q.lowered[out] = q.to(LoweredValue(wide), fmt, unit, out, "half-up")
     _monitor(q, op, z, "bce", scale)
 
 

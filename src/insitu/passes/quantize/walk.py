@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Float, Quantized
 from insitu.numbers.rounding import Rounding
 from insitu.ops.activations import ACTIVATIONS
@@ -52,12 +51,12 @@ class Quantizer(Residents):
         self.names.add(v.name)
         if v.role == Role.LABEL:
             if isinstance(v.format, Float):
-                raise StepError(
-                    f"precision {self.precision.name}: step {self.step.name} learns from real targets, which have no "
-                    "integer form yet; use class labels, or float32"
-                )
-            self.inputs.append(v)
-            self.plain[v] = v
+                fmt = self._target_format(v)
+                made = replace(v, format=fmt, unit=fmt.unit)
+                self.lowered[v] = LoweredValue(made)
+            else:
+                self.plain[v] = made = v
+            self.inputs.append(made)
             return
         low, high = self.ranges.get("x", (0.0, 1.0))
         bits = kind(self.precision.input, "input").bits
@@ -77,6 +76,15 @@ class Quantizer(Residents):
         made = replace(v, format=fixed(signed, bits, unit), unit=unit)
         self.inputs.append(made)
         self.lowered[v] = LoweredValue(made)
+
+    def _target_format(self, v: Value) -> Fixed:
+        """Of real targets: those of a squared error as the outputs; of independent sigmoids, 0 to 1 as their values."""
+        if any(op.kind == "bce_error" for op in self.users.get(v, [])):
+            one = 2 ** (kind(self.precision.error, "error").bits - 1)
+            return Fixed(False, one.bit_length(), 1 - one.bit_length())
+        bits = kind(self.precision.output, "output").bits
+        low, high = self.ranges.get("label", (-1.0, 1.0))
+        return fixed(True, bits, power((max(-low, high) or 1.0) * 2.0 ** (1 - bits)))
 
     def to(
         self,
@@ -183,6 +191,10 @@ class Quantizer(Residents):
 
     def _scores(self, x: LoweredValue, out: Value, readers: list[Op]) -> LoweredValue:
         bits = kind(self.precision.output, "output").bits
+        of_targets = (op.kind == "mse_error" and op.inputs[1] in self.lowered for op in readers)
+        if "label" in self.ranges or any(of_targets):
+            fmt = self._target_format(out)
+            return self.to(x, fmt, fmt.unit, out, self.precision.rounding)
         largest = min((op.record.scores for op in readers if op.record.scores), default=SCORES)
         unit = largest * 2.0 ** (1 - bits)
         return self.to(x, fixed(True, bits, unit), unit, out, self.precision.rounding)
