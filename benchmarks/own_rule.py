@@ -27,8 +27,8 @@ from insitu.experiment.impact import assess
 from insitu.hardware.stability import claim
 from insitu.hardware.target import find
 
-WORDS = "edge-latent-free-8:error_exponent=static,headroom=1"
-STASH = "edge-latent-free-8"
+WORDS = "edge-latent-free-8:error_exponent=static,headroom=1,activation_headroom=1"
+STASH = "edge-latent-free-8:activation_headroom=2"
 NETWORK = "mlp-784-500-500-10"
 NETWORKS = (NETWORK, "lenet5", "resnet8")
 TARGETS = ("stm32l4r5", "accelerator-22nm")

@@ -35,8 +35,8 @@ Reals = npt.NDArray[np.float64]
 Drift = Callable[[float, float], float]
 SAMPLES = 300
 SEEDS = (1, 2, 3)
-WORDS = "edge-latent-free-8:error_exponent=static,headroom=5"
-NARROW = "edge-latent-free-8:error_exponent=static,headroom=1"
+WORDS = "edge-latent-free-8:error_exponent=static,headroom=5,activation_headroom=4"
+NARROW = "edge-latent-free-8:error_exponent=static,headroom=1,activation_headroom=1"
 """The box of the recipes."""
 
 
@@ -230,7 +230,7 @@ def layers(epochs: int = 30) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for label, extra in UPDATES.items():
         for rate, schedule in RATES.items():
-            precision = f"edge-latent-free-8:error_exponent=static,headroom=1{extra}"
+            precision = f"edge-latent-free-8:error_exponent=static,headroom=1,activation_headroom=1{extra}"
             one = Learner("mlp-64-64-10", 1, precision, 2.0**-6, 1000)
             order, rows = np.random.default_rng(1), []
             name, shift = "fc1.weight", 6 if "nearest" in label else 0
@@ -281,7 +281,7 @@ def rotating() -> list[dict[str, Any]]:
     found = []
     for label, violators, epochs, (window, evidence), schedule, seeds in ROTATING:
         for seed in seeds:
-            words = "edge-latent-free-8:error_exponent=static,headroom=1"
+            words = "edge-latent-free-8:error_exponent=static,headroom=1,activation_headroom=1"
             rule = {"violators": violators}
             first = Learner("mlp-64-64-10", seed, words, 2.0**-6, 1000, biases=False, rule=rule)
             order = np.random.default_rng(seed)
@@ -326,7 +326,7 @@ def rotating() -> list[dict[str, Any]]:
 
 def moments(samples: int = 4000, epochs: int = 3) -> list[dict[str, Any]]:
     """Signal to noise of every word's update, its kurtosis, and margins: MNIST, early and late."""
-    words, lr = "edge-latent-free-8:error_exponent=static,headroom=1", 2.0**-7
+    words, lr = "edge-latent-free-8:error_exponent=static,headroom=1,activation_headroom=1", 2.0**-7
     one = Learner("mlp-784-100-10", 1, words, lr, samples, data="mnist")
     order, found = np.random.default_rng(1), []
     for epoch in range(epochs):

@@ -1,6 +1,6 @@
 """Rules side by side at equal trials: every row takes the same learning rates, chosen on validation data.
 
-    python benchmarks/trials.py depth|maps|dense|demo-deep|demo-maps [--seeds 5] [--rows NAME ...] [--out FILE]
+    python benchmarks/trials.py depth|maps|dense|demo-deep|demo-maps|headroom-deep|headroom-maps [--seeds 5] [--rows NAME ...] [--out FILE]
 
 A tenth of the training samples is the validation split. The rate with the best validation accuracy of the first seed is
 then trained with further seeds, and test images are looked at once a run. Bytes are those of the plan at batch 1: of a
@@ -89,6 +89,7 @@ ON_MAPS: dict[str, Row] = {
     "bp-stash": ("bp-stash", {}, dynamic(KERNELS)),
     "bp": ("bp", {}, dynamic(KERNELS)),
     "bp, tanh": ("bp", {}, dynamic(KERNELS)),
+    "bp, hinge": ("bp", {}, dynamic(KERNELS)),
 }
 
 BEHIND: dict[str, Row] = {
@@ -112,21 +113,31 @@ ON_DIGITS = {
 """The rules of ``make demo``, each with ReLU and with tanh: what suits one of them ruins another."""
 
 
-def on_digits(title: str, network: str) -> Study:
+AT_ROOM: dict[str, Row] = {
+    f"{rule}, {room}": (rule, options, words | {"activation_headroom": room})
+    for rule, options, words in (BEHIND["bp"], BEHIND["dfa"], BEHIND["pred"], BEHIND["etch"])
+    for room in range(2, 7)
+}
+"""Doublings beyond the activations of first weights that static binary points leave room for."""
+
+
+def on_digits(title: str, network: str, rows: dict[str, Row] = ON_DIGITS) -> Study:
     rates, floats = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001), (1.0, 0.3, 0.1, 0.03, 0.01, 0.003)
     more = {"schedule": {"kind": "cosine", "final": 0.05}}
-    return Study(title, "digits", network, ON_DIGITS, rates, 1_437, 10, 360, more, floats)
+    return Study(title, "digits", network, rows, rates, 1_437, 10, 360, more, floats)
 
 
 STUDIES = {
     "demo-deep": on_digits("Four hidden layers, the built-in digits", "mlp-64-64-64-64-64-10"),
     "demo-maps": on_digits("Four convolutions, the built-in digits", "cnn-16x2-16x2"),
+    "headroom-deep": on_digits("Room for activations, four hidden layers", "mlp-64-64-64-64-64-10", AT_ROOM),
+    "headroom-maps": on_digits("Room for activations, four convolutions", "cnn-16x2-16x2", AT_ROOM),
     "depth": Study(
         "A plain stack of six convolutions, CIFAR-10",
         "cifar10",
         "cnn-16x2-32x2-64x2",
         ON_MAPS | {"etch, sketch of 64": ("etch", HEADS | {"sketch": 64}, KERNELS)},
-        (0.02, 0.01),
+        (0.02, 0.01, 0.005),
         10_000,
         2,
         2_000,
@@ -136,7 +147,7 @@ STUDIES = {
         "cifar10",
         "cnn-32-64-64",
         ON_MAPS,
-        (0.02, 0.01, 0.005),
+        (0.02, 0.01, 0.005, 0.0025),
         10_000,
         2,
         2_000,
@@ -154,7 +165,7 @@ STUDIES = {
             "bp, hinge": ("bp", {}, dynamic(WORDS)),
             "bp, tanh": ("bp", {}, dynamic(WORDS)),
         },
-        (0.04, 0.02, 0.01, 0.005),
+        (0.08, 0.04, 0.02, 0.01),
         20_000,
         2,
         10_000,

@@ -68,8 +68,9 @@ class Precision:
         rounding: of activations; ``error_rounding`` of errors.
         scales: ``power-of-two`` (shifts only) or ``general`` (a 15-bit multiplier and a shift).
         per_channel: weights have a power of two of their own per output channel, up to 4 bits below the largest one's.
-        headroom: doublings that weights and activations may grow beyond their initial values.
-        activation_headroom: of activations alone; as ``headroom`` where ``None``.
+        headroom: doublings that weights may grow beyond their initial values, and activations of a trained network.
+        activation_headroom: of activations alone. ``None``: as ``headroom``; for a network that was not trained
+            :data:`~insitu.passes.quantize.units.GROWTH`, as far as 3 bits are left for its first activations.
         accumulator: bits of the widest sum; ``saturate``: a sum that could pass it saturates (the exact sum, at its
             end) instead of being refused.
         layers: overrides of fields (``OVERRIDES``) by layer pattern (``fc*``), first match counts.

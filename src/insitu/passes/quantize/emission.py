@@ -11,7 +11,7 @@ from insitu.errors import StepError
 from insitu.numbers.formats import Fixed, Quantized
 from insitu.ops.integer_products import chunks
 from insitu.passes.precision import Precision, kind
-from insitu.passes.quantize.units import WIDEST, LoweredValue, Ranges, fixed, power
+from insitu.passes.quantize.units import GROWTH, WIDEST, LoweredValue, Ranges, fixed, power
 from insitu.step.builder import checked
 from insitu.step.ir import Op, Phase, Role, Step, Value
 
@@ -142,6 +142,12 @@ class Emission:
             return {"format": fixed(True, bits, unit), "chunks": chunks(bound, axis), "limit": True}
         return {"format": self.wide(bound, unit), "chunks": chunks(bound, axis)}
 
+    def _room(self, policy: Precision, bits: int) -> int:
+        """Doublings that activations may grow; a network that was not trained starts far below its later ones."""
+        if policy.activation_headroom is not None:
+            return policy.activation_headroom
+        return min(GROWTH, max(bits - 3, 0)) if self.fresh else min(policy.headroom, max(bits - 4, 0))
+
     def activation_format(self, v: Value, signed: bool) -> tuple[Quantized, float]:
         """Format and unit of an activation: the layer's measured range times the headroom."""
         policy, name = self.policy(), v.where.layer
@@ -151,8 +157,7 @@ class Emission:
         if measured:
             low, high = min(low for low, _ in measured), max(high for _, high in measured)
             widest = max(abs(low) if signed else 0.0, abs(high)) or 1.0
-            given = policy.activation_headroom
-            widest *= 2.0 ** (min(policy.headroom, max(bits - 4, 0)) if given is None else given)
+            widest *= 2.0 ** self._room(policy, bits)
         else:
             widest = WIDEST
         unit = power(widest / 2 ** (bits - signed))
