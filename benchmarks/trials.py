@@ -1,6 +1,6 @@
 """Rules side by side at equal trials: every row takes the same learning rates, chosen on validation data.
 
-    python benchmarks/trials.py depth|maps|dense|demo-deep|demo-maps|headroom-deep|headroom-maps [--seeds 5] [--rows NAME ...] [--out FILE]
+    python benchmarks/trials.py STUDY [--seeds 5] [--rows NAME ...] [--out FILE]
 
 A tenth of the training samples is the validation split. The rate with the best validation accuracy of the first seed is
 then trained with further seeds, and test images are looked at once a run. Bytes are those of the plan at batch 1: of a

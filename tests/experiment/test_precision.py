@@ -46,6 +46,17 @@ def test_integers_learn_digits(precision: str, least: float) -> None:
     assert losses[-1] < losses[0] / 2
 
 
+@pytest.mark.parametrize("network", ["mlp-64-64-64-64-64-10", "cnn-16x2-16x2"])
+@pytest.mark.parametrize(("rule", "lr"), [("bp", 0.03), ("bp-stash", 0.01)])
+def test_integers_learn_behind_four_layers(network: str, rule: str, lr: float) -> None:
+    """Activations outgrow those of first weights many times over: their binary points have to leave room for it."""
+    more = {"batch": 1, "engine": "c", "epochs": 6, "optimizer": {"lr": lr}, "limit_test": None}
+    outcome = train(config(network=network, rule=rule, **more))
+    assert (
+        outcome.test_accuracy is not None and outcome.test_accuracy > 0.7
+    )  # 0.45 with a room of two doublings
+
+
 def test_the_last_evaluation_is_that_of_the_parameters(tmp_path: Path) -> None:
     """What is given back as real parameters is the network that was evaluated: no hidden state."""
     outcome = train(config(epochs=3), tmp_path / "a")

@@ -18,6 +18,7 @@ from insitu.ops.optimizers import Optimizer
 from insitu.passes import lower, plan
 from insitu.passes.precision import make
 from insitu.passes.quantize import quantize
+from insitu.passes.quantize.units import GROWTH
 from insitu.rules import emit_step, make_rule
 from insitu.run.state import initial_state, real_value
 from insitu.step.ir import Op, Role, Step, Value
@@ -179,11 +180,57 @@ def test_signed_samples_may_have_a_zero_point() -> None:
 
 
 def test_measured_ranges_choose_the_binary_point() -> None:
-    policy = make("edge-latent-free-8:headroom=0")
+    policy = make("edge-latent-free-8:activation_headroom=0")
     assert policy is not None
     for high, text in ((1.9, "u1.7"), (2.1, "u2.6"), (100.0, "u7.1")):
         step = quantize(inference_step(NET, 2), policy, NET.params, {"relu1": (0.0, high)})
         assert str(values(step)["fc1"].format) == text
+
+
+@pytest.mark.parametrize(
+    ("policy", "fresh", "doublings"),
+    [
+        ("edge-latent-free-8", True, GROWTH),
+        ("edge-latent-free-8:headroom=1", True, GROWTH),
+        ("edge-latent-free-8", False, 2),
+        ("edge-latent-free-8:headroom=1", False, 1),
+        ("edge-latent-free-8:activation=4", True, 1),  # 3 of 4 bits are left
+        ("edge-latent-free-8:activation=2", True, 0),
+        ("edge-latent-free-8:activation=4", False, 0),
+        ("edge-latent-free-8:activation_headroom=3", True, 3),
+        ("edge-latent-free-8:activation_headroom=3", False, 3),
+    ],
+)
+def test_activations_of_first_weights_have_room_to_grow(policy: str, fresh: bool, doublings: int) -> None:
+    """A range of 1 becomes one of 2**doublings."""
+    found = make(policy)
+    assert found is not None
+    step = quantize(inference_step(NET, 2), found, NET.params, {"relu1": (0.0, 1.0)}, fresh=fresh)
+    made = values(step)["fc1"]
+    assert made.format.greatest * made.unit == pytest.approx(2**doublings, rel=0.51 if doublings else 0.3)
+    assert made.unit == 2.0 ** (doublings - made.format.bits)
+
+
+def test_outputs_and_targets_of_a_squared_error_share_a_unit() -> None:
+    emitted = emit_step(make_rule("bp"), NET, 2, loss="mse", targets=True)
+    policy = make("edge-latent-free-8:output=8")
+    assert policy is not None
+    for high, unit in ((0.9, 2.0**-7), (3.0, 2.0**-5)):
+        step = quantize(emitted, policy, NET.params, {"label": (-0.5, high)})
+        label = next(v for v in step.inputs if v.name == "label")
+        difference = ops(step, "sub")[0]
+        assert label.unit == difference.inputs[0].unit == unit and str(label.format).startswith("s")
+        assert difference.inputs[1] is label
+        forward = quantize(inference_step(NET, 2), policy, NET.params, {"label": (-0.5, high)})
+        assert forward.outputs[0].unit == unit
+
+
+def test_targets_of_independent_sigmoids_are_as_fine_as_their_errors() -> None:
+    emitted = emit_step(make_rule("bp"), NET, 2, loss="bce", targets=True)
+    policy = make("edge-latent-free-8:error=6")
+    assert policy is not None
+    label = next(v for v in quantize(emitted, policy, NET.params).inputs if v.name == "label")
+    assert label.unit == 2.0**-5 and label.format.least == 0 and label.format.greatest >= 32
 
 
 REFUSED = [
@@ -208,7 +255,6 @@ REFUSED = [
         {"optimizer": Optimizer("sgd", weight_decay=0.1)},
         "weight decay needs more per weight",
     ),
-    ("bp", "edge-latent-free-8", NET, {"targets": True, "loss": "mse"}, "real targets"),
     (
         "bp",
         "edge-latent-free-8:hidden=24,weight=9",

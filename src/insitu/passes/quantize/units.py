@@ -20,9 +20,8 @@ WIDEST = 4.0
 """Range of an activation that was not measured."""
 
 GROWTH = 5
-"""Doublings from the activations of first weights to those of a trained network that static binary points leave room for.
-Chosen on validation data among 2 to 6 by ``benchmarks/trials.py``, study ``headroom``: with 2 all rules but those of local
-heads fail behind four and more layers."""
+"""Doublings from the activations of first weights to those of a trained network that static binary points leave room
+for. Chosen on validation data among 2 to 6: studies ``headroom-*`` of ``benchmarks/trials.py``."""
 
 TABLE_BITS = 8
 """Bits of the operand of a tabulated activation function."""

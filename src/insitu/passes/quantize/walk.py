@@ -81,7 +81,7 @@ class Quantizer(Residents):
         """Of real targets: those of a squared error as the outputs; of independent sigmoids, 0 to 1 as their values."""
         if any(op.kind == "bce_error" for op in self.users.get(v, [])):
             one = 2 ** (kind(self.precision.error, "error").bits - 1)
-            return Fixed(False, one.bit_length(), 1 - one.bit_length())
+            return Fixed(False, 1, one.bit_length() - 1)
         bits = kind(self.precision.output, "output").bits
         low, high = self.ranges.get("label", (-1.0, 1.0))
         return fixed(True, bits, power((max(-low, high) or 1.0) * 2.0 ** (1 - bits)))
