@@ -25,8 +25,8 @@ from insitu.experiment.resolve import Setup
 from insitu.run.files import write_atomic
 
 NETWORK = "rev-8x4"
-RATES = (0.002, 0.001, 0.0005)
-PLAIN = "edge-latent-free-8:activation_headroom=2,error_exponent=static"
+RATES = (0.02, 0.01, 0.005, 0.002, 0.001)
+PLAIN = "edge-latent-free-8:error_exponent=static"
 WORDS = f"{PLAIN},update=error-feedback,group_size=1,threshold=4,residual_bits=4"
 ROWS: dict[str, dict[str, Any]] = {
     "bp": {},

@@ -113,6 +113,8 @@ ON_DIGITS = {
 """The rules of ``make demo``, each with ReLU and with tanh: what suits one of them ruins another."""
 
 
+IN_GROUPS: dict[str, Any] = {"limit": 256, "violators": "mean"}
+
 AT_ROOM: dict[str, Row] = {
     f"{rule}, {room}": (rule, options, words | {"activation_headroom": room})
     for rule, options, words in (BEHIND["bp"], BEHIND["dfa"], BEHIND["pred"], BEHIND["etch"])
@@ -130,6 +132,17 @@ def on_digits(title: str, network: str, rows: dict[str, Row] = ON_DIGITS) -> Stu
 STUDIES = {
     "demo-deep": on_digits("Four hidden layers, the built-in digits", "mlp-64-64-64-64-64-10"),
     "demo-maps": on_digits("Four convolutions, the built-in digits", "cnn-16x2-16x2"),
+    "groups": Study(
+        "Groups of blocks with one head, the built-in digits",
+        "digits",
+        "cnn-8x2-16x2",
+        {f"etch, group={k}": ("etch", IN_GROUPS | {"group": k}, WORDS) for k in (1, 2, 3, 5)}
+        | {"bp-stash": ("bp-stash", {}, dynamic(WORDS)), "bp": ("bp", {}, dynamic(WORDS))},
+        (0.08, 0.04, 0.02, 0.01, 0.005),
+        1_437,
+        4,
+        360,
+    ),
     "headroom-deep": on_digits("Room for activations, four hidden layers", "mlp-64-64-64-64-64-10", AT_ROOM),
     "headroom-maps": on_digits("Room for activations, four convolutions", "cnn-16x2-16x2", AT_ROOM),
     "depth": Study(

@@ -219,8 +219,8 @@ class Emitter:
     def _fits(self, op: Op, k: int) -> None:
         """Refuses sums that may pass a lane's accumulator."""
         above = self.build.lane_bits - self.build.fraction - 1
-        weights = 128 << k if op.written else 0
-        if most_of_sum(op) + weights + (1 << k >> 1) >= 1 << k + above:
+        weights, half = (128 * 2.0**k if op.written else 0.0), (2.0 ** (k - 1) if k > 0 else 0.0)
+        if most_of_sum(op) + weights + half >= 2.0 ** (k + above):
             raise ConfigError(
                 f"{op.kind} at {op.where} sums up to {most_of_sum(op):,} and shifts by {k}; an accumulator holds "
                 f"{above} bits above the shift: use a smaller learning rate, or a layer of fewer inputs"
