@@ -269,27 +269,31 @@ def grid_table(name: str) -> str:
 
 def trials_table(name: str) -> str:
     """From benchmarks/results/trials: the validation accuracy of each learning rate, test accuracy of the best."""
-    from benchmarks.trials import STUDIES
+    from benchmarks.trials import STUDIES, chosen_on
 
     study = STUDIES[name]
     found = json.loads((BENCHMARKS / "trials" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     lines = [
         f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of "
         f"them for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over "
-        f"the seeds; differences are paired.{_of_floats(study)}\n",
+        f"the seeds; differences are paired. Validation is of {_seeds(study.choosing)}.{_of_floats(study)}\n",
         f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds "
         "| less the first row | bytes | over inference |",
         "| --- |" + " --- |" * (len(study.rates) + 5),
     ]
     for row in [r for r in study.rows if r in found]:
         r = found[row]
-        runs = [r["runs"].get(f"{lr:g} 1", {}).get("validation") for lr in study.rates_of(row)]
-        cells = ["–" if v is None else f"{100 * v:.1f}" for v in runs]
+        seeds = min(study.choosing, r["seeds"])
+        cells = [f"{100 * chosen_on(r['runs'], lr, seeds):.1f}" for lr in study.rates_of(row)]
         cells += [_mean(r["test"], r["interval"]), str(r["seeds"]), _mean(r["difference"], r["paired"])]
         learn, infer = r["bytes"]
         cells += [f"{learn:,}", f"{learn / infer:.3f}"]
         lines.append(f"| {row} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _seeds(count: int) -> str:
+    return "the first seed" if count == 1 else f"the first {count} seeds, averaged"
 
 
 def _of_floats(study: Any) -> str:
