@@ -2,10 +2,10 @@
 
     python benchmarks/trials.py STUDY [--seeds 5] [--rows NAME ...] [--out FILE]
 
-A tenth of the training samples is the validation split. The rate with the best validation accuracy, of the first seed or
-of the mean over the first few, is then trained with further seeds, and test images are looked at once a run. Bytes are those of the plan at batch 1: of a
-training step, and of the forward pass. Differences are paired by seed. Runs that are in the output file
-(``benchmarks/results/trials/STUDY.json``) are not done again, so it can be stopped.
+A tenth of the training samples is the validation split. The rate with the best validation accuracy, of the first seed
+or of the mean over the first few, is then trained with further seeds, and test images are looked at once a run. Bytes
+are those of the plan at batch 1: of a training step, and of the forward pass. Differences are paired by seed. Runs that
+are in the output file (``benchmarks/results/trials/STUDY.json``) are not done again, so it can be stopped.
 """
 
 from __future__ import annotations

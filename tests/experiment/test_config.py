@@ -5,10 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from insitu.errors import ConfigError
 from insitu.experiment.command import train_command
-from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, ScheduleConfig, dump, load, parse
+from insitu.experiment.config import (
+    PRETRAINED_RATE,
+    CompareConfig,
+    RuleSpec,
+    RunConfig,
+    ScheduleConfig,
+    dump,
+    load,
+    parse,
+)
 from insitu.experiment.overrides import apply_flags, apply_sets
 
 
@@ -151,3 +161,18 @@ def test_the_command_repeats_the_run() -> None:
         else:
             given[flags[flag]] = value
     assert from_file(RunConfig, None, given, sets) == config
+
+
+def test_a_pretrained_network_in_integers_has_a_gentle_rate() -> None:
+    words = {"precision": "edge-latent-free-8", "init_from": "runs/a"}
+    for more, lr in (
+        (words, PRETRAINED_RATE),
+        (words | {"optimizer": {"kind": "sgd"}}, PRETRAINED_RATE),
+        (words | {"optimizer": {"lr": 0.05}}, 0.05),
+        ({"init_from": "runs/a"}, 0.05),
+        ({"precision": "edge-latent-free-8"}, 0.05),
+    ):
+        found = parse(RunConfig, more, "test")
+        assert found.optimizer.lr == lr
+        again = parse(RunConfig, yaml.safe_load(dump(found)), "test")
+        assert again == found and again.optimizer.lr == lr

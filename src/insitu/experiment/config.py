@@ -62,8 +62,14 @@ def _most(bound: bounds.Most) -> AfterValidator:
     return AfterValidator(lambda value: value if value is None else bound.check(value))
 
 
+PRETRAINED_RATE = 0.005
+"""Learning rate of a pretrained network in integers, where none is given: at the 0.05 of a network that starts from
+nothing, one sample at a time, it can lose what it knew."""
+
+
 class OptimizerConfig(Frozen):
-    """How gradients change weights; ``lr`` is the initial learning rate."""
+    """How gradients change weights; ``lr`` is the initial learning rate: of a pretrained network in integers
+    :data:`PRETRAINED_RATE` where it is not given."""
 
     kind: Literal["sgd", "momentum", "nesterov", "adam", "sign"] = "sgd"
     lr: Annotated[float, _most(bounds.RATE)] = Field(default=0.05, gt=0)
@@ -191,6 +197,9 @@ class TrainingConfig(Frozen):
             raise ValueError(str(error)) from None
         if found is not None and self.alignment:
             raise ValueError("alignment compares real gradients; use precision float32 or float64")
+        if found is not None and self.init_from is not None and "lr" not in self.optimizer.model_fields_set:
+            gentle = self.optimizer.model_copy(update={"lr": PRETRAINED_RATE})
+            object.__setattr__(self, "optimizer", gentle)
         return self
 
     @property
