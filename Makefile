@@ -1,4 +1,5 @@
 # make demo  - install and run the main job on embedded data
+# make docs-site - the documentation as a site in build/site
 # make test  - set up everything the tests need and run them all (what .ci/run calls)
 PYTHON ?= python3
 VENV   := .venv
@@ -6,7 +7,7 @@ BIN    := $(VENV)/bin
 DATA   := $(wildcard $(CURDIR)/../shared/data)
 export INSITU_DATA ?= $(DATA)
 
-.PHONY: demo test check unit docs bench clean
+.PHONY: demo test check unit docs docs-site bench clean
 
 demo: $(VENV)/.core
 	$(BIN)/insitu compare --jobs 2
@@ -26,6 +27,9 @@ unit: $(VENV)/.dev
 docs: $(VENV)/.core
 	$(BIN)/python scripts/render_docs.py
 
+docs-site: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
+
 bench: $(VENV)/.core
 	$(BIN)/python benchmarks/step_time.py --out benchmarks/results/step_time.json
 
@@ -36,6 +40,10 @@ $(VENV)/.core: pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 clean:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,31 +10,16 @@ import pytest
 
 from insitu.experiment.record import Results
 from insitu.report.page import write_report
+from tests.browser import MISSING, opened
 from tests.report import factory
 
-CHROMIUM = shutil.which("chromium")
-playwright = pytest.importorskip("playwright.sync_api", reason="needs the Python package playwright")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: run scripts/setup-system.sh")
-
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
+pytestmark = MISSING
 
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with playwright.sync_playwright() as p:
-        profile = tmp_path_factory.mktemp("profile")
-        context = p.chromium.launch_persistent_context(profile, executable_path=CHROMIUM, args=FLAGS)
+    with opened(tmp_path_factory.mktemp("profile")) as context:
         yield context
-        context.close()
 
 
 @pytest.fixture(scope="module")
