@@ -24,6 +24,8 @@ from insitu.run.files import write_atomic
 
 Row = tuple[str, dict[str, Any], dict[str, Any] | str]
 """A rule, its options, its precision."""
+Trial = tuple[float, int | None]
+"""A learning rate, and the room of activations; ``None``: the default."""
 
 RESULTS = Path(__file__).parent / "results" / "trials"
 
@@ -40,6 +42,7 @@ class Study:
         float_rates: as many for floats, which train by batches of 32.
         samples, epochs, test: training samples, epochs over them, test samples.
         more: other fields of the runs.
+        rooms: doublings that activations may grow (``activation_headroom``), tried beside the default.
         choosing: seeds whose mean validation accuracy chooses the rate: at the largest that learns, some seeds fail.
     """
 
@@ -54,9 +57,15 @@ class Study:
     more: dict[str, Any] = field(default_factory=dict)
     float_rates: tuple[float, ...] = ()
     choosing: int = 1
+    rooms: tuple[int, ...] = ()
 
     def rates_of(self, row: str) -> tuple[float, ...]:
         return self.float_rates if self.rows[row][2] == "float32" else self.rates
+
+    def trials_of(self, row: str) -> list[Trial]:
+        """Every rate in every room; a bounded activation needs none."""
+        rooms = (None,) if row.endswith("tanh") or not self.rooms else (None, *self.rooms)
+        return [(lr, room) for room in rooms for lr in self.rates_of(row)]
 
 
 KERNELS = {
@@ -174,6 +183,7 @@ STUDIES = {
         10_000,
         2,
         2_000,
+        rooms=(2,),
     ),
     "maps": Study(
         "Three convolutions, CIFAR-10",
@@ -184,6 +194,7 @@ STUDIES = {
         10_000,
         2,
         2_000,
+        rooms=(2,),
     ),
     "dense": Study(
         "Two hidden layers of 500, MNIST",
@@ -203,13 +214,23 @@ STUDIES = {
         2,
         10_000,
         {"schedule": {"kind": "cosine", "final": 0.05}},
+        rooms=(2,),
     ),
 }
 
 
-def configuration(study: Study, row: str, lr: float, seed: int) -> RunConfig:
+def key(trial: Trial, seed: int) -> str:
+    """Of a run in the stored file."""
+    lr, room = trial
+    return f"{lr:g} {seed}" + ("" if room is None else f" room {room}")
+
+
+def configuration(study: Study, row: str, trial: Trial, seed: int) -> RunConfig:
     rule, options, words = study.rows[row]
-    floats = words == "float32"
+    floats, (lr, room) = words == "float32", trial
+    if room is not None:
+        assert isinstance(words, dict)
+        words = words | {"activation_headroom": room}
     return RunConfig(
         data=study.data,
         network=study.network,
@@ -245,14 +266,14 @@ def memory(config: RunConfig) -> tuple[int, int]:
     return made.peak_bytes, made.inference_layout.peak_bytes
 
 
-def chosen_on(runs: dict[str, Any], lr: float, seeds: int) -> float:
-    """The mean validation accuracy of a rate over the first seeds; 0 of a run that diverged, or is not there."""
-    return fmean(runs.get(f"{lr:g} {seed}", {}).get("validation") or 0.0 for seed in range(1, seeds + 1))
+def chosen_on(runs: dict[str, Any], trial: Trial, seeds: int) -> float:
+    """The mean validation accuracy of a trial over the first seeds; 0 of a run that diverged, or is not there."""
+    return fmean(runs.get(key(trial, seed), {}).get("validation") or 0.0 for seed in range(1, seeds + 1))
 
 
-def best(runs: dict[str, Any], rates: tuple[float, ...], seeds: int) -> float:
-    """The learning rate of the best validation accuracy."""
-    return max(rates, key=lambda lr: chosen_on(runs, lr, seeds))
+def best(runs: dict[str, Any], trials: list[Trial], seeds: int) -> Trial:
+    """The trial of the best validation accuracy."""
+    return max(trials, key=lambda trial: chosen_on(runs, trial, seeds))
 
 
 QUANTILE = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
@@ -265,9 +286,9 @@ def interval(values: list[float]) -> float | None:
     return QUANTILE[n - 1] * stdev(values) / n**0.5 if n > 1 else None
 
 
-def tests(entry: dict[str, Any], lr: float, seeds: int) -> list[float]:
+def tests(entry: dict[str, Any], trial: Trial, seeds: int) -> list[float]:
     """Test accuracies in percent, seed after seed."""
-    found = (entry["runs"].get(f"{lr:g} {seed}") for seed in range(1, seeds + 1))
+    found = (entry["runs"].get(key(trial, seed)) for seed in range(1, seeds + 1))
     return [100 * (run["test"] or 0.0) for run in found if run is not None]
 
 
@@ -275,13 +296,13 @@ def summarize(kept: dict[str, Any], study: Study, seeds: int) -> None:
     """Means, intervals and paired differences from the first row."""
     head = next(iter(study.rows))
     at = {
-        row: best(entry["runs"], study.rates_of(row), study.choosing) for row, entry in kept["rows"].items()
+        row: best(entry["runs"], study.trials_of(row), study.choosing) for row, entry in kept["rows"].items()
     }
     first = tests(kept["rows"][head], at[head], seeds) if head in at else []
     for row, entry in kept["rows"].items():
         mine = tests(entry, at[row], seeds)
         pairs = [b - a for a, b in zip(first, mine)]
-        entry |= {"lr": at[row], "seeds": len(mine), "test": fmean(mine)}
+        entry |= {"lr": at[row][0], "room": at[row][1], "seeds": len(mine), "test": fmean(mine)}
         entry |= {"interval": interval(mine), "difference": fmean(pairs or [0.0]), "paired": interval(pairs)}
 
 
@@ -296,14 +317,14 @@ def main() -> None:
     kept: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {"rows": {}}
     for row in args.rows or study.rows:
         entry = kept["rows"].setdefault(row, {"runs": {}})
-        rates = study.rates_of(row)
-        entry["bytes"] = memory(configuration(study, row, rates[0], 1))
+        trials, runs = study.trials_of(row), entry["runs"]
+        entry["bytes"] = memory(configuration(study, row, trials[0], 1))
         for seed in range(1, args.seeds + 1):
-            for lr in rates if seed <= study.choosing else [best(entry["runs"], rates, study.choosing)]:
-                if f"{lr:g} {seed}" not in entry["runs"]:
-                    entry["runs"][f"{lr:g} {seed}"] = accuracies(configuration(study, row, lr, seed))
+            for trial in trials if seed <= study.choosing else [best(runs, trials, study.choosing)]:
+                if (name := key(trial, seed)) not in runs:
+                    runs[name] = accuracies(configuration(study, row, trial, seed))
                     write_atomic(out, json.dumps(kept, indent=1))
-                    print(row, lr, seed, entry["runs"][f"{lr:g} {seed}"], flush=True)
+                    print(row, name, runs[name], flush=True)
         summarize(kept, study, args.seeds)
         write_atomic(out, json.dumps(kept, indent=1))
         print(row, {k: v for k, v in entry.items() if k != "runs"}, flush=True)

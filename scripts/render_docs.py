@@ -272,24 +272,41 @@ def trials_table(name: str) -> str:
     """From benchmarks/results/trials: the validation accuracy of each learning rate, test accuracy of the best."""
     from benchmarks.trials import STUDIES, chosen_on
 
+    from insitu.passes.quantize.units import GROWTH
+
     study = STUDIES[name]
     found = json.loads((BENCHMARKS / "trials" / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     lines = [
         f"{study.title}: `python benchmarks/trials.py {name}`, {study.epochs} x {study.samples:,} samples, a tenth of "
         f"them for validation, one at a time; {study.test:,} test images. Accuracies in %, with 95 % intervals over "
-        f"the seeds; differences are paired. Validation is of {_seeds(study.choosing)}.{_of_floats(study)}\n",
-        f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} | test, best rate | seeds "
-        "| less the first row | bytes | over inference |",
-        "| --- |" + " --- |" * (len(study.rates) + 5),
+        f"the seeds; differences are paired. Validation is of {_seeds(study.choosing)}."
+        f"{_of_floats(study)}{_of_rooms(study)}\n",
+        f"| rule | {' | '.join(f'validation at {lr:g}' for lr in study.rates)} |{' room |' if study.rooms else ''} "
+        "test, best rate | seeds | less the first row | bytes | over inference |",
+        "| --- |" + " --- |" * (len(study.rates) + 5 + bool(study.rooms)),
     ]
     for row in [r for r in study.rows if r in found]:
         r = found[row]
         seeds = min(study.choosing, r["seeds"])
-        cells = [f"{100 * chosen_on(r['runs'], lr, seeds):.1f}" for lr in study.rates_of(row)]
+        rooms = dict.fromkeys(room for _, room in study.trials_of(row))
+        best = {
+            lr: max(chosen_on(r["runs"], (lr, room), seeds) for room in rooms) for lr in study.rates_of(row)
+        }
+        cells = [f"{100 * value:.1f}" for value in best.values()]
+        if study.rooms:
+            cells.append("–" if len(rooms) == 1 else str(GROWTH if r.get("room") is None else r["room"]))
         cells += [_mean(r["test"], r["interval"]), str(r["seeds"]), _mean(r["difference"], r["paired"])]
         learn, infer = r["bytes"]
         cells += [f"{learn:,}", f"{learn / infer:.3f}"]
         lines.append(f"| {row} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def anomaly() -> str:
+    """Areas under the ROC curve, from benchmarks/results/anomaly.json."""
+    found = json.loads((BENCHMARKS / "anomaly.json").read_text(encoding="utf-8"))
+    lines = ["| rule | area under the ROC curve | learning rate |", "| --- | --- | --- |"]
+    lines += [f"| {row} | {_mean(e['auc'], e['interval'], 3)} | {e['lr']:g} |" for row, e in found.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -327,6 +344,13 @@ def _of_floats(study: Any) -> str:
     return f" Rows in float32 are trained by batches of 32, and have the rates {rates} in these columns."
 
 
+def _of_rooms(study: Any) -> str:
+    """What else was tried."""
+    if not study.rooms:
+        return ""
+    return " Each rate was tried with two rooms for activations (doublings); shown is the better of the two."
+
+
 def _mean(value: float, half: float | None, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if half is None else f"{value:.{digits}f} ± {half:.{digits}f}"
 
@@ -359,6 +383,7 @@ def parts() -> dict[str, str]:
             if path.stem not in ROOMS
         },
         "rooms": rooms(),
+        "anomaly": anomaly(),
         "precisions": precision_table(),
         "precision speed": precision_speed_table(),
         "grid grid-mnist": grid_table("grid-mnist"),
