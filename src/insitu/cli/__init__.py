@@ -1,7 +1,7 @@
 """The command line. Nothing heavy is imported before a verb needs it: ``insitu --help`` does not load torch.
 
 The verbs are in :mod:`train <insitu.cli.train>`, :mod:`compare <insitu.cli.compare>` (with ``reproduce`` and
-``report``), :mod:`grid <insitu.cli.grid>`, :mod:`search <insitu.cli.search>`,
+``report``), :mod:`adapt <insitu.cli.adapt>`, :mod:`grid <insitu.cli.grid>`, :mod:`search <insitu.cli.search>`,
 :mod:`cost <insitu.cli.cost>` (with ``check``) and
 :mod:`names <insitu.cli.names>` (``list``, ``show`` and ``data``);
 here they become one program with exit codes: 0, 1 for a fault of insitu's own, 2 for a refused request, 130 when
@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from insitu import __version__
-from insitu.cli import compare, cost, export, grid, names, search, train
+from insitu.cli import adapt, compare, cost, export, grid, names, search, train
 from insitu.cli.options import emit
 from insitu.errors import CheckpointError, InsituError, InsituWarning
 
@@ -52,6 +52,7 @@ def root(
 
 app.command()(train.train)
 app.command()(compare.compare)
+app.command()(adapt.adapt)
 app.command()(compare.reproduce)
 app.command()(grid.grid)
 app.command()(search.search)

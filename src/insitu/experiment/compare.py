@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from insitu.data import Dataset
 from insitu.errors import ConfigError, StepError
 from insitu.experiment.command import train_command
 from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
-from insitu.experiment.design_point import DesignPoint
+from insitu.experiment.design_point import DesignPoint, Shares
 from insitu.experiment.folder import begin
 from insitu.experiment.identity import named
 from insitu.experiment.impact import Impact, impact_of
@@ -222,8 +222,11 @@ def _rows(
     return rows
 
 
-def assessed(setup: Setup, target: str | None) -> Impact | None:
+def assessed(setup: Setup, target: str | None, triggers: Shares = ()) -> Impact | None:
     """What the run's step takes on the target, if there is one.
+
+    Args:
+        triggers: shares of the samples for which triggers fire; nothing: every sample.
 
     Raises:
         ConfigError: an unknown target.
@@ -236,6 +239,7 @@ def assessed(setup: Setup, target: str | None) -> Impact | None:
     point = DesignPoint(
         c.network, c.rule, c.precision_name, target, c.batch, None, options, c.optimizer.kind, c.loss
     )
+    point = replace(point, triggers=triggers)
     return impact_of(point, setup.program, find(target))
 
 

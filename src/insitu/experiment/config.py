@@ -57,7 +57,7 @@ class Frozen(BaseModel):
         return value
 
 
-def _most(bound: bounds.Most) -> AfterValidator:
+def most(bound: bounds.Most) -> AfterValidator:
     """The upper bound of a number that may be absent."""
     return AfterValidator(lambda value: value if value is None else bound.check(value))
 
@@ -72,12 +72,12 @@ class OptimizerConfig(Frozen):
     :data:`PRETRAINED_RATE` where it is not given."""
 
     kind: Literal["sgd", "momentum", "nesterov", "adam", "sign"] = "sgd"
-    lr: Annotated[float, _most(bounds.RATE)] = Field(default=0.05, gt=0)
+    lr: Annotated[float, most(bounds.RATE)] = Field(default=0.05, gt=0)
     momentum: float = Field(default=0.9, gt=0, lt=1)
-    weight_decay: Annotated[float, _most(bounds.FACTOR)] = Field(default=0.0, ge=0)
+    weight_decay: Annotated[float, most(bounds.FACTOR)] = Field(default=0.0, ge=0)
     beta1: float = Field(default=0.9, ge=0, lt=1)
     beta2: float = Field(default=0.999, ge=0, lt=1)
-    eps: Annotated[float, _most(bounds.FACTOR)] = Field(default=1e-8, gt=0)
+    eps: Annotated[float, most(bounds.FACTOR)] = Field(default=1e-8, gt=0)
 
     def build(self) -> Optimizer:
         """Its part of the step program."""
@@ -90,7 +90,7 @@ class ScheduleConfig(Frozen):
 
     kind: Literal["constant", "cosine", "step"] = "constant"
     final: float = Field(default=0.0, ge=0, le=1)
-    gamma: Annotated[float, _most(bounds.FACTOR)] = Field(default=0.1, gt=0)
+    gamma: Annotated[float, most(bounds.FACTOR)] = Field(default=0.1, gt=0)
     milestones: tuple[float, ...] = (0.5, 0.75)
 
     @model_validator(mode="after")
@@ -111,14 +111,14 @@ class ScheduleConfig(Frozen):
 class AugmentConfig(Frozen):
     """Random crop after padding by ``pad`` pixels, and random horizontal flip."""
 
-    pad: Annotated[int, _most(bounds.PAD)] = Field(default=0, ge=0)
+    pad: Annotated[int, most(bounds.PAD)] = Field(default=0, ge=0)
     flip: bool = False
 
 
 class EarlyStopConfig(Frozen):
     """Stop after ``patience`` evaluations without a gain of ``min_delta`` on the validation split."""
 
-    patience: Annotated[int, _most(bounds.EPOCHS)] = Field(default=5, ge=1)
+    patience: Annotated[int, most(bounds.EPOCHS)] = Field(default=5, ge=1)
     min_delta: float = Field(default=0.0, ge=0)
 
 
@@ -131,7 +131,7 @@ class CalibrationConfig(Frozen):
 
     method: Literal["max", "percentile", "mse"] = "percentile"
     percentile: float = Field(default=99.9, gt=50, le=100)
-    samples: Annotated[int, _most(bounds.BATCH)] = Field(default=512, ge=1)
+    samples: Annotated[int, most(bounds.BATCH)] = Field(default=512, ge=1)
 
 
 class TrainingConfig(Frozen):
@@ -141,8 +141,8 @@ class TrainingConfig(Frozen):
     data: str = "digits"
     data_dir: str | None = None
     data_options: dict[str, Any] = {}
-    limit_train: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
-    limit_test: Annotated[int | None, _most(bounds.SAMPLES)] = Field(default=None, ge=1)
+    limit_train: Annotated[int | None, most(bounds.SAMPLES)] = Field(default=None, ge=1)
+    limit_test: Annotated[int | None, most(bounds.SAMPLES)] = Field(default=None, ge=1)
     validation: float = Field(
         default=0.0,
         ge=0,
@@ -154,18 +154,18 @@ class TrainingConfig(Frozen):
     schedule: ScheduleConfig = ScheduleConfig()
     loss: Literal["xent", "bce", "mse", "hinge"] = "xent"
     target: Literal["label", "input"] = Field(default="label", description="input: reconstruct the sample")
-    epochs: Annotated[int, _most(bounds.EPOCHS)] = Field(default=10, ge=1)
-    samples: Annotated[int | None, _most(bounds.SAMPLES)] = Field(
+    epochs: Annotated[int, most(bounds.EPOCHS)] = Field(default=10, ge=1)
+    samples: Annotated[int | None, most(bounds.SAMPLES)] = Field(
         default=None, ge=1, description="training samples in all, instead of epochs"
     )
-    batch: Annotated[int, _most(bounds.BATCH)] = Field(default=32, ge=1)
+    batch: Annotated[int, most(bounds.BATCH)] = Field(default=32, ge=1)
     augment: AugmentConfig = AugmentConfig()
-    eval_batch: Annotated[int, _most(bounds.BATCH)] = Field(default=500, ge=1)
-    eval_epochs: Annotated[int, _most(bounds.EPOCHS)] = Field(
+    eval_batch: Annotated[int, most(bounds.BATCH)] = Field(default=500, ge=1)
+    eval_epochs: Annotated[int, most(bounds.EPOCHS)] = Field(
         default=1, ge=1, description="epochs between evaluations; the last always"
     )
     early_stop: EarlyStopConfig | None = None
-    checkpoint_steps: Annotated[int | None, _most(bounds.COUNT)] = Field(
+    checkpoint_steps: Annotated[int | None, most(bounds.COUNT)] = Field(
         default=None, ge=1, description="also checkpoint every so many steps"
     )
     precision: str | dict[str, Any] = Field(
@@ -182,7 +182,7 @@ class TrainingConfig(Frozen):
         description="what computes the steps; c: faster, the same bits (floats of a comparison: torch)",
     )
     device: str = "cpu"
-    threads: Annotated[int | None, _most(bounds.THREADS)] = Field(
+    threads: Annotated[int | None, most(bounds.THREADS)] = Field(
         default=None, ge=1, description="torch threads; none: 1 for small steps, else all"
     )
     alignment: bool = Field(default=False, description="log the angle to back-propagation per layer")
@@ -225,7 +225,7 @@ class RunConfig(TrainingConfig):
     network: str = "mlp-64-100-10"
     rule: str = "bp"
     rule_options: dict[str, Any] = {}
-    seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
+    seed: Annotated[int, most(bounds.SEED)] = Field(default=1, ge=0)
 
 
 class RuleSpec(Frozen):
@@ -233,17 +233,17 @@ class RuleSpec(Frozen):
 
     rule: str
     options: dict[str, Any] = {}
-    lr: Annotated[float | None, _most(bounds.RATE)] = Field(default=None, gt=0)
-    rates: dict[str, Annotated[float, Field(gt=0), _most(bounds.RATE)]] = Field(
+    lr: Annotated[float | None, most(bounds.RATE)] = Field(default=None, gt=0)
+    rates: dict[str, Annotated[float, Field(gt=0), most(bounds.RATE)]] = Field(
         default={}, description="learning rates on some networks, over lr"
     )
     precision: str | dict[str, Any] | None = None
     network_options: dict[str, Any] = Field(default={}, description="under this rule, over the shared ones")
-    epochs_factor: Annotated[int, _most(bounds.EPOCHS)] = Field(
+    epochs_factor: Annotated[int, most(bounds.EPOCHS)] = Field(
         default=1, ge=1, description="epochs of this rule over those of the others"
     )
     engine: Engine | None = Field(default=None, description="of this rule, if not the shared one")
-    batch: Annotated[int | None, _most(bounds.BATCH)] = Field(
+    batch: Annotated[int | None, most(bounds.BATCH)] = Field(
         default=None, ge=1, description="samples a step of this rule, if not the shared number"
     )
     label: str | None = None
@@ -266,7 +266,7 @@ class BudgetConfig(TrainingConfig):
     """Training under a budget: what a step may take by its plan, before anything is trained."""
 
     hardware: str | None = Field(default=None, description="target to cost the steps on")
-    max_bytes: Annotated[int | None, _most(bounds.BYTES)] = Field(
+    max_bytes: Annotated[int | None, most(bounds.BYTES)] = Field(
         default=None, ge=1, description="rules with a higher peak do not train"
     )
     max_energy_uj: float | None = Field(
@@ -305,8 +305,8 @@ class CompareConfig(BudgetConfig):
 
     networks: tuple[str, ...] = ("mlp-64-100-10",)
     rules: tuple[RuleSpec, ...] = (RuleSpec(rule="bp"),)
-    seeds: Annotated[int, _most(bounds.SEEDS)] = Field(default=3, ge=1)
-    first_seed: Annotated[int, _most(bounds.SEED)] = Field(default=1, ge=0)
+    seeds: Annotated[int, most(bounds.SEEDS)] = Field(default=3, ge=1)
+    first_seed: Annotated[int, most(bounds.SEED)] = Field(default=1, ge=0)
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:

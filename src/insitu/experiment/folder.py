@@ -14,7 +14,13 @@ from insitu.run.files import make_folder, write_atomic
 
 C = TypeVar("C", bound=BaseModel)
 
-STORED = {"comparison": "compare.yaml", "grid": "grid.yaml", "search": "search.yaml", "run": "config.yaml"}
+STORED = {
+    "comparison": "compare.yaml",
+    "grid": "grid.yaml",
+    "search": "search.yaml",
+    "adaptation": "adapt.yaml",
+    "run": "config.yaml",
+}
 """The file by which the folder of each kind is known."""
 
 

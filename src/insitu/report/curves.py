@@ -30,21 +30,23 @@ def curves(rows: Sequence[Row], styles: Mapping[str, RuleStyle]) -> Markup:
     """The picture of one network."""
     measure = measure_of(rows)
     drawn = [(row.label, points) for row in rows if (points := thinned(mean_curve(row.curves, measure)))]
-    x, y = _axes([points for _, points in drawn])
-    parts = [*y_grid(y, x.start, x.stop, measure.axis), *_x_grid(x, y)]
-    parts += [_band(label, points, styles[label], x, y) for label, points in drawn]
-    parts += [_line(label, points, styles[label], x, y) for label, points in drawn]
+    x, y = axes([points for _, points in drawn])
+    parts = [*y_grid(y, x.start, x.stop, measure.axis), *x_grid(x, y)]
+    parts += [band(label, points, styles[label], x, y) for label, points in drawn]
+    parts += [line(label, points, styles[label], x, y) for label, points in drawn]
     label = f"{measure.title} against training samples, {len(drawn)} rules"
     return svg.picture(WIDTH, HEIGHT, label, parts, class_="chart curves")
 
 
-def _axes(drawn: Sequence[Sequence[MeanPoint]]) -> tuple[Axis, Axis]:
+def axes(drawn: Sequence[Sequence[MeanPoint]]) -> tuple[Axis, Axis]:
+    """Of all curves together."""
     last = max((p.samples for points in drawn for p in points), default=1)
     values = [value for points in drawn for p in points for value in (p.low, p.high)]
     return Axis(0, 1.02 * last, LEFT, WIDTH - RIGHT), fit(values, HEIGHT - BOTTOM, TOP, pad=0.04)
 
 
-def _x_grid(x: Axis, y: Axis) -> list[Markup]:
+def x_grid(x: Axis, y: Axis, title: str = "training samples") -> list[Markup]:
+    """Vertical lines with their ticks, and the title below."""
     parts = []
     for tick in x.ticks(5):
         parts.append(svg.line(x(tick), y.stop, x(tick), y.start, class_="grid"))
@@ -52,11 +54,12 @@ def _x_grid(x: Axis, y: Axis) -> list[Markup]:
         words = count_text(tick) if x.high >= 1e6 and tick else words
         parts.append(svg.text(x(tick), y.start + 16, words, "middle", class_="tick"))
     middle = (x.start + x.stop) / 2
-    parts.append(svg.text(middle, y.start + 36, "training samples", "middle", class_="title"))
+    parts.append(svg.text(middle, y.start + 36, title, "middle", class_="title"))
     return parts
 
 
-def _band(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y: Axis) -> Markup:
+def band(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y: Axis) -> Markup:
+    """From the lowest to the highest seed; nothing where they agree."""
     if len(points) < 2 or all(p.low == p.high for p in points):
         return Markup("")
     edge = [(x(p.samples), y(p.high)) for p in points]
@@ -64,7 +67,8 @@ def _band(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y:
     return svg.path(edge, close=True, class_=f"band c{style.colour}", data_rule=label)
 
 
-def _line(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y: Axis) -> Markup:
+def line(label: str, points: Sequence[MeanPoint], style: RuleStyle, x: Axis, y: Axis) -> Markup:
+    """The mean, with a marker at its end."""
     at = [(x(p.samples), y(p.mean)) for p in points]
     title = svg.tag("title", f"{label}: {points[-1].mean:.2f} after {count_text(points[-1].samples)} samples")
     parts = [svg.path(at, class_=f"l c{style.colour}", stroke_dasharray=style.dash or None)]

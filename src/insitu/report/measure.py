@@ -115,11 +115,17 @@ class MeanPoint:
     high: float
 
 
-def mean_curve(curves: Iterable[Curve], measure: Measure) -> list[MeanPoint]:
+def mean_curve(curves: Sequence[Curve], measure: Measure) -> list[MeanPoint]:
     """One curve over all seeds; values that are no finite number are left out."""
+    scaled = ([None if v is None else measure.factor * v for v in measure.points(c)] for c in curves)
+    return mean_of(zip((c.samples for c in curves), scaled))
+
+
+def mean_of(curves: Iterable[tuple[Sequence[int], Sequence[float | None]]]) -> list[MeanPoint]:
+    """One curve over several, each of samples and values; ``None`` is left out."""
     seen: dict[int, list[float]] = {}
-    for curve in curves:
-        for samples, value in zip(curve.samples, measure.points(curve), strict=True):
+    for at, values in curves:
+        for samples, value in zip(at, values, strict=True):
             if value is not None:
-                seen.setdefault(samples, []).append(measure.factor * value)
+                seen.setdefault(samples, []).append(value)
     return [MeanPoint(n, fmean(v), min(v), max(v)) for n, v in sorted(seen.items())]

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
-from insitu.experiment.record import Row
 from insitu.step.ir import Phase, Role
 
 ROLES: tuple[str, ...] = tuple(role.value for role in Role)
@@ -73,7 +73,14 @@ def rule_style(index: int) -> RuleStyle:
     return RuleStyle(index % colours, MARKERS[index % len(MARKERS)], DASHES[index // colours % len(DASHES)])
 
 
-def rule_styles(rows: Iterable[Row]) -> dict[str, RuleStyle]:
+class Labelled(Protocol):
+    """A row of a table, by its rule's name."""
+
+    @property
+    def label(self) -> str: ...
+
+
+def rule_styles(rows: Iterable[Labelled]) -> dict[str, RuleStyle]:
     """A style per label: back-propagation takes the colour of the text, the others follow in order."""
     rows = list(rows)
     labels = dict.fromkeys([r.label for r in rows if r.label == "bp"] + [r.label for r in rows])

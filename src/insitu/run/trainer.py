@@ -370,6 +370,10 @@ class Trainer:
             self._predictions = self._latest
         return self._predictions
 
+    def classes(self, data: Arrays, number: int) -> int:
+        """The class that the network gives one sample."""
+        return int(self._predicted(data, number, number + 1).argmax())
+
     def _predicted(self, data: Arrays, first: int, end: int) -> torch.Tensor:
         """The network's outputs for the samples ``first`` to ``end``."""
         engine, threads = self.engine, torch.get_num_threads()

@@ -1,0 +1,1 @@
+"""Adaptation: a pretrained network meets a stream of another domain, one sample at a time (``insitu adapt``)."""

@@ -1,0 +1,265 @@
+"""``insitu adapt``: every rule on the same streams, a rate for each chosen on held-back samples."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from insitu.backends.protocol import find as backend
+from insitu.errors import InsituError
+from insitu.experiment.adapt.config import FROZEN, AdaptConfig
+from insitu.experiment.adapt.learner import Learner, setup_of
+from insitu.experiment.adapt.record import AdaptCurve, AdaptResults, AdaptRow
+from insitu.experiment.adapt.scenarios import Scenario, Stream, World, find, stream, world
+from insitu.experiment.adapt.start import pretrained, with_heads
+from insitu.experiment.compare import assessed
+from insitu.experiment.config import TORCH, RuleSpec, dump
+from insitu.experiment.folder import begin
+from insitu.experiment.impact import Impact
+from insitu.experiment.record import Spread
+from insitu.experiment.train import environment
+from insitu.experiment.workers import completed, workers
+from insitu.hardware.target import find as find_target
+from insitu.inputs.documents import Source, parse_json, read_text
+from insitu.run.files import make_folder, write_atomic
+from insitu.run.lock import held
+
+OnEvent = Callable[[dict[str, Any]], None]
+POINTS = 20
+"""Evaluations along a stream, unless the user says after how many samples."""
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the files of a rule are: those of another specification have other names, so nothing is written over."""
+
+    out: Path
+    spec: RuleSpec
+
+    def file(self, kind: str, *more: str) -> Path:
+        safe = "".join(c if c.isalnum() or c in "-._=" else "_" for c in self.spec.name)
+        mark = hashlib.sha256(self.spec.model_dump_json().encode()).hexdigest()[:8]
+        return self.out / kind / "-".join([safe, mark, *more])
+
+
+def adapt(
+    config: AdaptConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    jobs: int = 1,
+    command: str = "",
+    on_event: OnEvent = lambda _e: None,
+) -> AdaptResults:
+    """Every rule meets the same streams; writes ``results.json`` into ``out``.
+
+    Everything is checked before the first step. A rate is chosen for each rule by trials on the first seed's stream,
+    scored on samples that are held back from it and from pretraining; test samples serve no choice.
+
+    Args:
+        out: folder: pretrained networks, trials and finished streams lie in it.
+        resume: keep what is finished; rules and seeds may be added.
+        jobs: rules at a time.
+        on_event: called with ``{"kind": "rule", ...}`` after every rule.
+
+    Raises:
+        InsituError: the request does not fit, or ``out`` holds something else.
+    """
+    with held(out):
+        config = with_engine(config)
+        scenario = find(config.scenario)
+        given = world(scenario, config.regime, config.data, config.data_dir)
+        first = stream(given, config.regime, config.first_seed, config.limit)
+        find_target(config.hardware)
+        begin(out, "adaptation", config, resume, _shared)
+        for seed in _seeds(config):
+            pretrained(config, _network(config, scenario), first.source, seed, out / "pretrain" / f"s{seed}")
+        impacts = [_checked(config, spec, scenario, first, out) for spec in config.rules]
+        rows: dict[int, AdaptRow] = {}
+        with workers(jobs) as pool:
+            work = partial(_row, config=config, out=out, given=None if pool else given)
+            for i, row in completed(pool, work, list(zip(config.rules, impacts))):
+                rows[i] = row
+                on_event({"kind": "rule", "done": len(rows), "of": len(impacts), "row": row})
+        results = _results(config, scenario, given, first, [rows[i] for i in range(len(impacts))], command)
+        write_atomic(out / "adapt.yaml", dump(config))
+        write_atomic(out / "results.json", results.model_dump_json(indent=1) + "\n")
+        return results
+
+
+def with_engine(config: AdaptConfig) -> AdaptConfig:
+    """The configuration with the torch executor, where the engine lacks a tool."""
+    if config.engine == TORCH or backend(config.engine).missing() is None:
+        return config
+    return config.model_copy(update={"engine": TORCH})
+
+
+def _shared(config: AdaptConfig) -> dict[str, Any]:
+    """What two configurations of one folder have in common."""
+    return config.model_dump(mode="json", exclude={"rules", "seeds", "engine", "data_dir"})
+
+
+def _seeds(config: AdaptConfig) -> range:
+    return range(config.first_seed, config.first_seed + config.seeds)
+
+
+def _network(config: AdaptConfig, scenario: Scenario) -> str:
+    return config.network or scenario.network
+
+
+def _learner(config: AdaptConfig, spec: RuleSpec, given: World, seed: int, out: Path) -> Learner:
+    network = _network(config, find(config.scenario))
+    at = stream(given, config.regime, seed, config.limit)
+    start = pretrained(config, network, at.source, seed, out / "pretrain" / f"s{seed}")
+    plain = setup_of(config, spec, seed, network, start, at)
+    folder = _Place(out, spec).file("heads", f"s{seed}")
+    ready = with_heads(config, spec, plain.config.rule, network, at.source, seed, start, folder)
+    setup = plain if ready == start else setup_of(config, spec, seed, network, ready, at)
+    return Learner(setup, at, spec.rule == FROZEN, config.replay if spec.rule != FROZEN else 0)
+
+
+def _checked(config: AdaptConfig, spec: RuleSpec, scenario: Scenario, at: Stream, out: Path) -> None:
+    """Refuses a rule that cannot serve before another has run for minutes."""
+    network, seed = _network(config, scenario), config.first_seed
+    start = pretrained(config, network, at.source, seed, out / "pretrain" / f"s{seed}")
+    setup_of(config, spec, seed, network, start, at)
+
+
+def _row(task: tuple[RuleSpec, None], config: AdaptConfig, out: Path, given: World | None) -> AdaptRow:
+    """All seeds of a rule, and what they come to."""
+    spec, _ = task
+    given = given or world(find(config.scenario), config.regime, config.data, config.data_dir)
+    first = _learner(config, spec, given, config.first_seed, out)
+    trials = _trials(config, spec, first, out)
+    lr = spec.lr if spec.lr is not None else _best(trials)
+    curves = []
+    for seed in _seeds(config):
+        path = _Place(out, spec).file("runs", f"s{seed}.json")
+        if not path.exists():
+            learner = first if seed == config.first_seed else _learner(config, spec, given, seed, out)
+            every = config.every or max(len(learner.stream.samples) // POINTS, 1)
+            _keep(path, learner.run(lr or 0.0, every).model_dump_json())
+        curves.append(AdaptCurve.model_validate(_read(path)))
+    return _summary(config, spec, first, lr, trials, curves)
+
+
+def _keep(path: Path, text: str) -> None:
+    make_folder(path.parent)
+    write_atomic(path, text + "\n")
+
+
+def _read(path: Path) -> Any:
+    source = Source(str(path), "remove it and pass --resume")
+    return parse_json(read_text(path, source), source)
+
+
+def _trials(config: AdaptConfig, spec: RuleSpec, learner: Learner, out: Path) -> dict[str, float]:
+    """Score by rate, as many for every rule; none where nothing is to be chosen."""
+    if learner.frozen or spec.lr is not None:
+        return {}
+    path = _Place(out, spec).file("trials", f"s{config.first_seed}.json")
+    if not path.exists():
+        found = {f"{lr:g}": learner.trial(lr, config.choose) for lr in config.rates}
+        _keep(path, json.dumps(found))
+    return {str(lr): float(score) for lr, score in _read(path).items()}
+
+
+def _best(trials: dict[str, float]) -> float | None:
+    """The rate of the best score; of equal ones the lowest, which wrecks least."""
+    if not trials:
+        return None
+    return float(max(sorted(trials, key=float), key=lambda lr: trials[lr]))
+
+
+def _summary(
+    config: AdaptConfig,
+    spec: RuleSpec,
+    learner: Learner,
+    lr: float | None,
+    trials: dict[str, float],
+    curves: list[AdaptCurve],
+) -> AdaptRow:
+    setup, made = learner.setup, learner.setup.program
+    impact = assessed(setup, config.hardware, _shares(curves))
+    assert impact is not None
+    energy, ratio = _energy(impact, learner)
+    return AdaptRow(
+        label=spec.name,
+        rule=spec.rule,
+        precision=setup.config.precision_name,
+        lr=lr,
+        trials=trials,
+        seeds=[c.seed for c in curves],
+        new_before=Spread.of([fmean(c.domains[0]) for c in curves]),
+        new=Spread.of([fmean(c.domains[-1]) for c in curves]),
+        last=Spread.of([c.domains[-1][-1] for c in curves]),
+        old_before=Spread.of([c.old[0] for c in curves]),
+        old=Spread.of([c.old[-1] for c in curves]),
+        forgotten=Spread.of([c.old[0] - c.old[-1] for c in curves]),
+        prequential=Spread.of([c.prequential[-1] or 0.0 for c in curves]),
+        peak_bytes=(made.inference_layout.peak_bytes if learner.frozen else made.peak_bytes)
+        + learner.replay_bytes,
+        replay_bytes=learner.replay_bytes,
+        inference_bytes=made.inference_layout.peak_bytes,
+        writes_per_weight=learner.per_sample * impact.most_writes,
+        energy_pj=energy,
+        energy_to_inference=ratio,
+        seconds=fmean(c.seconds for c in curves),
+        curves=curves,
+        paper="" if learner.frozen else str(setup.rule.paper),
+    )
+
+
+def _shares(curves: list[AdaptCurve]) -> tuple[tuple[str, float], ...]:
+    """How often each trigger fired, on the mean of the seeds."""
+    return tuple((name, fmean(c.triggered[name] for c in curves)) for name in curves[0].triggered)
+
+
+def _energy(impact: Impact, learner: Learner) -> tuple[tuple[float, float, float] | None, float | None]:
+    """pJ of a sample of the stream (low, central, high), and over inference's; one that learns predicts by its own
+    forward pass."""
+    inference = impact.inference.energy
+    band = inference if learner.frozen else impact.energy
+    if band is None or inference is None:
+        return None, None
+    times = max(learner.per_sample, 1)
+    found = (times * band.low, times * band.central, times * band.high)
+    return found, found[1] / inference.central
+
+
+def _results(
+    config: AdaptConfig, scenario: Scenario, given: World, at: Stream, rows: list[AdaptRow], command: str
+) -> AdaptResults:
+    from datetime import UTC, datetime
+
+    import insitu
+
+    return AdaptResults(
+        insitu=insitu.__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        command=command,
+        environment=environment(),
+        config=config.model_dump(mode="json", exclude={"data_dir"}),
+        what=scenario.what,
+        data=given.source.name,
+        network=_network(config, scenario),
+        domains=list(at.names),
+        pretrained_on=len(at.source.train),
+        stream=len(at.samples),
+        tested_old=len(at.source.test),
+        tested_new=sum(map(len, at.tests)),
+        held_old=len(at.old_held),
+        held_new=sum(map(len, at.held)),
+        target=config.hardware,
+        engine=config.engine,
+        rows=rows,
+    )
+
+
+__all__ = ["InsituError", "adapt"]
