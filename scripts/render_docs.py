@@ -358,6 +358,7 @@ def _mean(value: float, half: float | None, digits: int = 2) -> str:
 def parts() -> dict[str, str]:
     """All generated parts by name."""
     sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+    import adapt_tables
     import engine_tables
     import fpga_tables
     import hardware_tables
@@ -391,6 +392,7 @@ def parts() -> dict[str, str]:
     }
     return (
         own
+        | adapt_tables.parts()
         | hardware_tables.parts()
         | engine_tables.parts()
         | fpga_tables.parts()

@@ -52,7 +52,18 @@ def test_light_verbs_do_not_import_torch(words: list[str]) -> None:
 
 
 VERBS = [
-    *("train", "compare", "reproduce", "grid", "report", "show rule", "show step", "data fetch", "data list"),
+    *(
+        "train",
+        "adapt",
+        "compare",
+        "reproduce",
+        "grid",
+        "report",
+        "show rule",
+        "show step",
+        "data fetch",
+        "data list",
+    ),
     *("list rules", "list networks", "list data", "list precisions", "list targets", "list recipes"),
     *(
         "cost",

@@ -90,6 +90,7 @@ def test_drift_of_strength_goes_up() -> None:
     cut = stream(world(find("rotated"), "drift", None, None), "drift", seed=1)
     assert (np.diff(cut.domain) >= 0).all() and set(cut.domain) == set(range(5))
     assert cut.names == tuple(f"rotate {s}" for s in range(1, 6))
+    assert cut.goal == (4,), "what counts is where the drift ends"
 
 
 def test_drift_of_shares_goes_from_old_to_new() -> None:
@@ -107,7 +108,7 @@ def test_withheld_classes_are_not_pretrained_on() -> None:
     assert set(cut.source.train.y) == set(cut.source.test.y) == set(cut.old_held.y) == set(range(7))
     assert list(dict.fromkeys(cut.samples.y.tolist())) == [7, 8, 9]
     assert [set(test.y) for test in cut.tests] == [{7}, {8}, {9}]
-    assert cut.source.classes == 10
+    assert cut.source.classes == 10 and cut.goal == (0, 1, 2)
 
 
 def test_a_seed_orders_the_stream_and_moves_no_sample() -> None:

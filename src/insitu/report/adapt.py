@@ -45,7 +45,7 @@ def columns(results: AdaptResults) -> list[Column]:
         Column("rate", lambda row: "–" if row.lr is None else f"{row.lr:g}", 4),
         Column("stream %", lambda row: spread_text(row.prequential, 100, 1), 2),
         Column("new domain %", lambda row: _change(row.new_before, row.new)),
-        *(several if len(results.domains) > 1 else []),
+        *(several if len(results.goal) > 1 else []),
         Column("old domain %", lambda row: _change(row.old_before, row.old)),
         Column("bytes", lambda row: f"{row.peak_bytes:,}", 5),
         Column("× inf.", lambda row: ratio(row.peak_bytes / row.inference_bytes)),

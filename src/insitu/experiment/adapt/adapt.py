@@ -189,6 +189,7 @@ def _summary(
     impact = assessed(setup, config.hardware, _shares(curves))
     assert impact is not None
     energy, ratio = _energy(impact, learner)
+    goal = learner.stream.goal
     return AdaptRow(
         label=spec.name,
         rule=spec.rule,
@@ -196,8 +197,8 @@ def _summary(
         lr=lr,
         trials=trials,
         seeds=[c.seed for c in curves],
-        new_before=Spread.of([fmean(c.domains[0]) for c in curves]),
-        new=Spread.of([fmean(c.domains[-1]) for c in curves]),
+        new_before=Spread.of([_new(c, 0, goal) for c in curves]),
+        new=Spread.of([_new(c, -1, goal) for c in curves]),
         last=Spread.of([c.domains[-1][-1] for c in curves]),
         old_before=Spread.of([c.old[0] for c in curves]),
         old=Spread.of([c.old[-1] for c in curves]),
@@ -214,6 +215,11 @@ def _summary(
         curves=curves,
         paper="" if learner.frozen else str(setup.rule.paper),
     )
+
+
+def _new(curve: AdaptCurve, point: int, goal: tuple[int, ...]) -> float:
+    """The mean of the domains that count."""
+    return fmean(curve.domains[point][k] for k in goal)
 
 
 def _shares(curves: list[AdaptCurve]) -> tuple[tuple[str, float], ...]:
@@ -250,6 +256,7 @@ def _results(
         data=given.source.name,
         network=_network(config, scenario),
         domains=list(at.names),
+        goal=[at.names[k] for k in at.goal],
         pretrained_on=len(at.source.train),
         stream=len(at.samples),
         tested_old=len(at.source.test),

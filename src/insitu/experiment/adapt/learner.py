@@ -158,7 +158,8 @@ class Learner:
         self._begin()
         for t in range(len(self.stream.samples)):
             self._step(t, lr)
-        old, *new = self._scores(self._held)
+        old, *every = self._scores(self._held)
+        new = [every[k] for k in self.stream.goal]
         return fmean(new) if choose == "new" else (old + fmean(new)) / 2
 
     def _step(self, t: int, lr: float) -> None:

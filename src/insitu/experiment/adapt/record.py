@@ -31,7 +31,7 @@ class AdaptRow(Record):
     """One rule.
 
     ``lr`` was the best of ``trials`` (mean accuracy on held-back samples by rate; nothing was chosen where it is
-    empty). ``new`` is the mean of all new domains at the end, ``last`` the domain that came last, ``forgotten``
+    empty). ``new`` is the mean of the domains of the goal at the end, ``last`` the domain that came last, ``forgotten``
     the old accuracy before less that at the end. ``peak_bytes`` is that of the training step with ``replay_bytes``;
     energy and writes are those of a sample of the stream, with its replay; triggers count as they fired.
     """
@@ -61,7 +61,7 @@ class AdaptRow(Record):
 
 
 class AdaptResults(Record):
-    """One scenario in one regime."""
+    """One scenario in one regime; ``goal``: the new domains that count at the end."""
 
     kind: Literal["adapt"] = "adapt"
     version: Literal[1] = 1
@@ -74,6 +74,7 @@ class AdaptResults(Record):
     data: str
     network: str
     domains: list[str]
+    goal: list[str]
     pretrained_on: int
     stream: int
     tested_old: int

@@ -83,6 +83,7 @@ class Stream:
         held: the same of each new domain, ``tests`` for the figures.
         samples: of the stream, in order; ``domain`` [samples] the number of the domain of each, -1: the old one.
         present: [samples] the domain that the network is asked for after each.
+        goal: numbers of the domains that it is asked for at the end: where a change of strength ends, else all.
     """
 
     source: Dataset
@@ -93,6 +94,7 @@ class Stream:
     samples: Split
     domain: Ints
     present: Ints
+    goal: tuple[int, ...]
 
 
 def _of(split: Split, rows: npt.NDArray[Any]) -> Split:
@@ -312,6 +314,7 @@ def stream(given: World, regime: str, seed: int, limit: int | None = None) -> St
         samples,
         domain,
         np.maximum(domain, 0),
+        tuple(range(len(tested)))[-1 if regime == "drift" else 0 :],
     )
 
 
