@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from insitu.data.dataset import Dataset, Split
-from insitu.errors import CheckpointError, ConfigError, DataError
+from insitu.errors import CheckpointError, ConfigError, DataError, InsituError
 from insitu.experiment.adapt.adapt import adapt
 from insitu.experiment.adapt.config import AdaptConfig
 from insitu.experiment.adapt.record import AdaptResults, AdaptRow
@@ -266,6 +266,21 @@ def test_a_start_takes_the_place_of_pretraining(results: AdaptResults, folder: P
 def test_refusals(more: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         config(**more)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"rules": [{"rule": "greedy"}]}, "in phases over a whole run"),
+        ({"replay": 10_000}, "use at most so many"),
+        ({"network": "mlp-64-10-9"}, "9 outputs"),
+        ({"rules": [{"rule": "bq"}]}, "rule 'bq' is unknown"),
+    ],
+)
+def test_refusals_come_before_anything_is_written(more: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InsituError, match=message):
+        adapt(config(**more), tmp_path / "a")
+    assert not (tmp_path / "a" / "adapt.yaml").exists() and not (tmp_path / "a" / "pretrain").exists()
 
 
 def test_data_that_a_scenario_does_not_take() -> None:

@@ -11,11 +11,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from pydantic import BaseModel
+
 import insitu
 from insitu.data import Dataset
 from insitu.errors import ConfigError, StepError
 from insitu.experiment.command import train_command
-from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, TrainingConfig, dump
+from insitu.experiment.config import CompareConfig, RuleSpec, RunConfig, dump
 from insitu.experiment.design_point import DesignPoint, Shares
 from insitu.experiment.folder import begin
 from insitu.experiment.identity import named
@@ -187,7 +189,7 @@ def _compare(
     return results
 
 
-def provenance(config: TrainingConfig, command: str) -> dict[str, Any]:
+def provenance(config: BaseModel, command: str) -> dict[str, Any]:
     """Where results come from: version, time, command, environment and configuration."""
     return {
         "insitu": insitu.__version__,

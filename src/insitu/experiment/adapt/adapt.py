@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,18 +13,17 @@ from statistics import fmean
 from typing import Any
 
 from insitu.backends.protocol import find as backend
-from insitu.errors import InsituError
+from insitu.errors import ConfigError, InsituWarning
 from insitu.experiment.adapt.config import FROZEN, AdaptConfig
 from insitu.experiment.adapt.learner import Learner, setup_of
 from insitu.experiment.adapt.record import AdaptCurve, AdaptResults, AdaptRow
 from insitu.experiment.adapt.scenarios import Scenario, Stream, World, find, stream, world
 from insitu.experiment.adapt.start import pretrained, with_heads
-from insitu.experiment.compare import assessed
+from insitu.experiment.compare import assessed, provenance
 from insitu.experiment.config import TORCH, RuleSpec, dump
 from insitu.experiment.folder import begin
 from insitu.experiment.impact import Impact
 from insitu.experiment.record import Spread
-from insitu.experiment.train import environment
 from insitu.experiment.workers import completed, workers
 from insitu.hardware.target import find as find_target
 from insitu.inputs.documents import Source, parse_json, read_text
@@ -76,28 +76,42 @@ def adapt(
         scenario = find(config.scenario)
         given = world(scenario, config.regime, config.data, config.data_dir)
         first = stream(given, config.regime, config.first_seed, config.limit)
-        find_target(config.hardware)
+        _check(config, first)
         begin(out, "adaptation", config, resume, _shared)
         for seed in _seeds(config):
-            pretrained(config, _network(config, scenario), first.source, seed, out / "pretrain" / f"s{seed}")
-        impacts = [_checked(config, spec, scenario, first, out) for spec in config.rules]
+            pretrained(
+                config, _network(config), first.source, seed, out / "pretrain" / f"s{seed}", again=True
+            )
         rows: dict[int, AdaptRow] = {}
         with workers(jobs) as pool:
             work = partial(_row, config=config, out=out, given=None if pool else given)
-            for i, row in completed(pool, work, list(zip(config.rules, impacts))):
+            for i, row in completed(pool, work, config.rules):
                 rows[i] = row
-                on_event({"kind": "rule", "done": len(rows), "of": len(impacts), "row": row})
-        results = _results(config, scenario, given, first, [rows[i] for i in range(len(impacts))], command)
+                on_event({"kind": "rule", "done": len(rows), "of": len(config.rules), "row": row})
+        results = _results(config, scenario, first, [row for _, row in sorted(rows.items())], command)
         write_atomic(out / "adapt.yaml", dump(config))
         write_atomic(out / "results.json", results.model_dump_json(indent=1) + "\n")
         return results
 
 
 def with_engine(config: AdaptConfig) -> AdaptConfig:
-    """The configuration with the torch executor, where the engine lacks a tool."""
-    if config.engine == TORCH or backend(config.engine).missing() is None:
+    """The configuration with the torch executor, where the engine lacks a tool; says so."""
+    if config.engine == TORCH or (reason := backend(config.engine).missing()) is None:
         return config
+    warnings.warn(f"{reason}: the torch executor learns instead, slower", InsituWarning, stacklevel=3)
     return config.model_copy(update={"engine": TORCH})
+
+
+def _check(config: AdaptConfig, at: Stream) -> None:
+    """Refuses what cannot serve before anything is trained or written."""
+    find_target(config.hardware)
+    if config.replay > len(at.source.train):
+        raise ConfigError(
+            f"replay={config.replay}, but the buffer begins with samples of pretraining, which are "
+            f"{len(at.source.train)}; use at most so many"
+        )
+    for spec in config.rules:
+        setup_of(config, spec, config.first_seed, _network(config), config.start, at)
 
 
 def _shared(config: AdaptConfig) -> dict[str, Any]:
@@ -109,12 +123,12 @@ def _seeds(config: AdaptConfig) -> range:
     return range(config.first_seed, config.first_seed + config.seeds)
 
 
-def _network(config: AdaptConfig, scenario: Scenario) -> str:
-    return config.network or scenario.network
+def _network(config: AdaptConfig) -> str:
+    return config.network or find(config.scenario).network
 
 
 def _learner(config: AdaptConfig, spec: RuleSpec, given: World, seed: int, out: Path) -> Learner:
-    network = _network(config, find(config.scenario))
+    network = _network(config)
     at = stream(given, config.regime, seed, config.limit)
     start = pretrained(config, network, at.source, seed, out / "pretrain" / f"s{seed}")
     plain = setup_of(config, spec, seed, network, start, at)
@@ -124,16 +138,8 @@ def _learner(config: AdaptConfig, spec: RuleSpec, given: World, seed: int, out: 
     return Learner(setup, at, spec.rule == FROZEN, config.replay if spec.rule != FROZEN else 0)
 
 
-def _checked(config: AdaptConfig, spec: RuleSpec, scenario: Scenario, at: Stream, out: Path) -> None:
-    """Refuses a rule that cannot serve before another has run for minutes."""
-    network, seed = _network(config, scenario), config.first_seed
-    start = pretrained(config, network, at.source, seed, out / "pretrain" / f"s{seed}")
-    setup_of(config, spec, seed, network, start, at)
-
-
-def _row(task: tuple[RuleSpec, None], config: AdaptConfig, out: Path, given: World | None) -> AdaptRow:
+def _row(spec: RuleSpec, config: AdaptConfig, out: Path, given: World | None) -> AdaptRow:
     """All seeds of a rule, and what they come to."""
-    spec, _ = task
     given = given or world(find(config.scenario), config.regime, config.data, config.data_dir)
     first = _learner(config, spec, given, config.first_seed, out)
     trials = _trials(config, spec, first, out)
@@ -240,21 +246,13 @@ def _energy(impact: Impact, learner: Learner) -> tuple[tuple[float, float, float
 
 
 def _results(
-    config: AdaptConfig, scenario: Scenario, given: World, at: Stream, rows: list[AdaptRow], command: str
+    config: AdaptConfig, scenario: Scenario, at: Stream, rows: list[AdaptRow], command: str
 ) -> AdaptResults:
-    from datetime import UTC, datetime
-
-    import insitu
-
     return AdaptResults(
-        insitu=insitu.__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        command=command,
-        environment=environment(),
-        config=config.model_dump(mode="json", exclude={"data_dir"}),
+        **provenance(config, command),
         what=scenario.what,
-        data=given.source.name,
-        network=_network(config, scenario),
+        data=at.source.name,
+        network=_network(config),
         domains=list(at.names),
         goal=[at.names[k] for k in at.goal],
         pretrained_on=len(at.source.train),
@@ -267,6 +265,3 @@ def _results(
         engine=config.engine,
         rows=rows,
     )
-
-
-__all__ = ["InsituError", "adapt"]

@@ -12,6 +12,7 @@ from statistics import fmean
 import numpy as np
 
 from insitu.data.dataset import Split
+from insitu.errors import ConfigError
 from insitu.experiment.adapt.config import BIASES, FROZEN, LAST, AdaptConfig
 from insitu.experiment.adapt.record import AdaptCurve
 from insitu.experiment.adapt.reservoir import replayed
@@ -23,6 +24,7 @@ from insitu.experiment.program import executable
 from insitu.experiment.resolve import Setup
 from insitu.run.checkpoint import Progress
 from insitu.run.samples import Arrays, Batches
+from insitu.run.state import State
 from insitu.run.trainer import Trainer
 from insitu.step.triggers import triggers_of
 
@@ -30,12 +32,12 @@ _STANDS_FOR = {FROZEN: "bp", LAST: "shallow", BIASES: "bp"}
 
 
 def setup_of(
-    config: AdaptConfig, spec: RuleSpec, seed: int, network: str, start: str, stream: Stream
+    config: AdaptConfig, spec: RuleSpec, seed: int, network: str, start: str | None, stream: Stream
 ) -> Setup:
     """A rule, or a baseline, in the integers of the device, at the network that it starts from.
 
     Raises:
-        InsituError: the rule cannot serve the network, or the engine not the rule.
+        InsituError: the rule cannot serve the network or a stream, or the engine not the rule.
     """
     raw = {
         "data": stream.source.name,
@@ -53,6 +55,11 @@ def setup_of(
     if run.policy is None:
         run = run.model_copy(update={"engine": "torch"})  # engines of backends compute integers alone
     setup = Setup.of(run, stream.source)
+    if setup.phases.count > 1:
+        raise ConfigError(
+            f"rule {spec.name} trains its blocks in phases over a whole run, which a stream does not have; use a rule "
+            "of one phase, such as pred"
+        )
     if spec.rule == BIASES:
         net = setup.net
         weights = {name for name in net.trainable if not name.endswith("bias")}
@@ -87,14 +94,13 @@ class Learner:
             self._seen,
             self._arrays(self.stream.source.test),
             engine=engine_of(config.engine, lambda batch: executable(setup, batch), 1),
-            phases=setup.phases,
-            prefix=setup.prefix,
         )
         trainer.hold(setup.steps)
         return trainer
 
     @cached_property
-    def _first(self) -> dict[str, object]:
+    def _first(self) -> State:
+        """The state before the first sample."""
         return {name: tensor.clone() for name, tensor in self._trainer.state.items()}
 
     def _arrays(self, split: Split) -> Arrays:
@@ -136,7 +142,7 @@ class Learner:
     # --- running ---------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        fresh = {name: tensor.clone() for name, tensor in self._first.items()}  # type: ignore[attr-defined]
+        fresh = {name: tensor.clone() for name, tensor in self._first.items()}
         self._trainer.restore(fresh, Progress())
         self._trainer.engine.triggered()
 
@@ -145,9 +151,7 @@ class Learner:
         return [float(score or 0.0) for score in found]
 
     def _learn(self, number: int, lr: float, done: int) -> None:
-        index = np.array([[number]])
-        phase = self.setup.phases.at(done, min(done / max(self._steps, 1), 0.999999), self.setup.config.seed)
-        self._trainer.engine.learn(Batches(self._seen, index), phase, [lr], done)
+        self._trainer.engine.learn(Batches(self._seen, np.array([[number]])), 0, [lr], done)
 
     @property
     def _steps(self) -> int:
@@ -197,9 +201,9 @@ class Learner:
         curve.prequential.append(prequential)
 
     def _fired(self) -> dict[str, float]:
-        """Share of the learned samples for which each trigger fired; of rules of one phase."""
+        """Share of the learned samples for which each trigger fired."""
         counts = self._trainer.engine.triggered()
-        if not self._steps or self.setup.phases.count > 1:
+        if not self._steps:
             return {}
         names = triggers_of(self.setup.executed(1)[0])
         return {name: int(n) / self._steps for name, n in zip(names, counts)}

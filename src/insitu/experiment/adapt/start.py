@@ -25,12 +25,18 @@ HEAD_RATE = 0.05
 """Of the heads' training before the device is shipped, by plain SGD in float32."""
 
 
-def pretrained(config: AdaptConfig, network: str, source: Dataset, seed: int, folder: Path) -> str:
+def pretrained(
+    config: AdaptConfig, network: str, source: Dataset, seed: int, folder: Path, *, again: bool = False
+) -> str:
     """The run folder of the network that was trained on the old domain, trained unless it is there; or the start that
-    the user gave."""
+    the user gave.
+
+    Args:
+        again: go on with a folder that is there, which makes sure that it is of this run and these data.
+    """
     if config.start is not None:
         return config.start
-    if not (folder / FILES[0]).exists():
+    if again or not (folder / FILES[0]).exists():
         train(
             _run(config, network, source, seed), folder, resume=(folder / "config.yaml").exists(), data=source
         )
