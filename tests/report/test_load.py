@@ -68,3 +68,9 @@ def test_a_grid_is_no_comparison(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"version": 1, "kind": "grid", "rows": []}', encoding="utf-8")
     with pytest.raises(ConfigError, match="are a grid's, whose table and heat map lie beside it"):
         load_results([tmp_path])
+
+
+def test_an_adaptation_is_no_comparison(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"version": 1, "kind": "adapt", "rows": []}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="are an adaptation's, whose page lies beside it"):
+        load_results([tmp_path])

@@ -51,10 +51,9 @@ def _load(path: Path) -> Results:
             f"results {file} have version {version!r}, this insitu reads version {VERSION}; "
             "repeat the comparison or use the insitu that wrote them"
         )
-    if raw.get("kind") == "grid":
-        raise ConfigError(
-            f"results {file} are a grid's, whose table and heat map lie beside it; give a comparison's"
-        )
+    other = {"grid": "a grid's, whose table and heat map lie", "adapt": "an adaptation's, whose page lies"}
+    if raw.get("kind") in other:
+        raise ConfigError(f"results {file} are {other[raw['kind']]} beside it; give a comparison's")
     try:
         return Results.model_validate(raw)
     except ValidationError as error:
