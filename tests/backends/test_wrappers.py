@@ -98,6 +98,8 @@ def test_the_single_header_has_the_bits_and_no_warning(
 ) -> None:
     need(compiler)
     out = write(sample.program, tmp_path / "c", form="single-header").folder
+    header = (out / "insitu.h").read_text()
+    assert header.count("#ifndef INSITU_NET_H") == header.count("#ifndef INSITU_INTERNAL_H") == 1
     for name in ("test", "example"):
         ran([compiler, "-std=c99", "-O1", *STRICT, f"{name}.c", "-o", name], out)
     assert ran([out / "test"], out) == "self-test: all equal\n"

@@ -43,7 +43,7 @@ def arrange(files: Files, facts: Facts) -> Files:
 def joined(sources: Files, first: str) -> dict[str, str]:
     """The two halves of the header: what a caller sees, and the code; ``first`` stands before the code."""
     writer = Joined(sources)
-    declared = writer.text("insitu_net.h")
+    declared = "\n".join(writer.included("insitu_net.h", conditional=False))
     bodies = [writer.own(name) for name in sorted(sources) if name.endswith(".c")]
     return {"declared": declared, "config": first, "code": "\n".join(bodies)}
 
