@@ -3,7 +3,8 @@
     python benchmarks/conformance.py [--jobs 2] [--steps 100] [--boards m0,m4,s390x] [--out FILE]
 
 Every row learns ``steps`` training steps and compares every resident after every step; on a board the CRC of the whole
-state, and so on s390x, which is big-endian. Rows that are in the output file are not computed again, so it can be stopped.
+state, and so on s390x, which is big-endian. Rows that are in the output file are not computed again, so it can be
+stopped.
 """
 
 from __future__ import annotations
