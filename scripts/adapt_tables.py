@@ -9,8 +9,8 @@ import re
 import sys
 from pathlib import Path
 
-from insitu.experiment.adapt.record import AdaptResults
-from insitu.report.adapt import adaptation_markdown, verdict
+from insitu.experiment.adapt.record import AdaptResults, AdaptRow
+from insitu.report.adapt import adaptation_markdown, forgetful, verdict
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "results" / "adapt"
 
@@ -32,8 +32,34 @@ def part(results: AdaptResults) -> str:
     return made + adaptation_markdown(results) + f"\n{verdict(results)}\n"
 
 
+def summary(every: list[AdaptResults]) -> str:
+    """A row per run: the frozen network, the rule that ends best on the new domain, and that best on both."""
+    lines = [
+        "| scenario | frozen: new, old | best on the new domain: new, old | best on the mean of both: new, old "
+        "| rules that learn: forgot |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for results in every:
+        config, rows = results.config, {row.label: row for row in results.rows}
+        learned = [row for row in results.rows if row.lr is not None]
+        new = max(learned, key=lambda row: row.new.mean)
+        both = max(learned, key=lambda row: row.new.mean + row.old.mean)
+        name = f"{config['scenario']}, {config['regime']}" + (
+            f", replay {config['replay']}" if config["replay"] else ""
+        )
+        cells = [name, _pair(rows["frozen"]), *(f"`{r.label}`: {_pair(r)}" for r in (new, both))]
+        lines.append(f"| {' | '.join(cells)} | {len(forgetful(results))} of {len(learned)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _pair(row: AdaptRow) -> str:
+    return f"{100 * row.new.mean:.1f}, {100 * row.old.mean:.1f}"
+
+
 def parts() -> dict[str, str]:
-    return {f"adapt {path.stem}": part(load(path)) for path in sorted(FOLDER.glob("*.json"))}
+    stored = {path.stem: load(path) for path in sorted(FOLDER.glob("*.json"))}
+    found = {f"adapt {name}": part(results) for name, results in stored.items()}
+    return found | {"adapt summary": summary(list(stored.values()))}
 
 
 def store(run: Path, name: str) -> None:

@@ -30,6 +30,21 @@ def test_a_run_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert again["rows"] == stored["rows"]
 
 
+def test_a_network_of_ones_own_and_a_stored_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    net = "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 12), nn.ReLU(), "
+    Path("net.py").write_text(net + "nn.Linear(12, 10))\n", encoding="utf-8")
+    words = [*SHORT, "--network", "net.py:make", "--jobs", "2"]
+    assert main([*words, "--out", "a", "--json"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["network"] == "net.py:make"
+    assert main(["adapt", "a/adapt.yaml", "--out", "b", "--json", "--quiet"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert [row["old"] for row in again["rows"]] == [row["old"] for row in first["rows"]]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -29,7 +29,8 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("given").mkdir()
     Path("given/config.yaml").write_text("network: net.py:make\ndata: digits\nbatch: 8\n")
     Path("compare.yaml").write_text("networks: [net.py:make]\ndata: digits\n")
-    Path("grid.yaml").write_text("network: net.py:make\ndata: digits\n")
+    for name in ("grid.yaml", "adapt.yaml"):
+        Path(name).write_text("network: net.py:make\ndata: digits\n")
     return tmp_path
 
 
@@ -43,6 +44,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("export", "c", "given/config.yaml", "-o", "c"),
         ("compare", "compare.yaml", "--out", "r"),
         ("grid", "grid.yaml", "--out", "r"),
+        ("adapt", "adapt.yaml", "--out", "r"),
     ],
     ids=" ".join,
 )

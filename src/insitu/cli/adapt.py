@@ -29,6 +29,7 @@ from insitu.cli.options import (
     path_text,
 )
 from insitu.cli.recipe import of_runs, words
+from insitu.cli.trust import ask, names_network
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -145,7 +146,10 @@ def _config(
         given["rules"] = [known.get(name, {"rule": name}) for name in rules]
     raw = base.model_dump(mode="json", exclude_unset=True) | given
     flags = of_runs(flags, trust=trust) if flags.get("network") else flags
-    return parse(AdaptConfig, apply_sets(apply_flags(raw, **flags), sets or []), f"scenario {scenario}")
+    config = parse(AdaptConfig, apply_sets(apply_flags(raw, **flags), sets or []), f"scenario {scenario}")
+    named = flags.get("network") or names_network(sets)
+    ask([config.network or ""], f"scenario {scenario}", named=bool(named), trust=trust)
+    return config
 
 
 def _run(config: AdaptConfig, out: Path, *, resume: bool, jobs: int, console: Console, as_json: bool) -> None:

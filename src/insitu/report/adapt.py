@@ -82,10 +82,15 @@ def title(results: AdaptResults) -> str:
     )
 
 
+def forgetful(results: AdaptResults) -> list[AdaptRow]:
+    """The rows that lost more than a point of the old domain, and more than a standard deviation of the seeds."""
+    return [row for row in results.rows if row.forgotten.mean > max(row.forgotten.sd, 0.01)]
+
+
 def verdict(results: AdaptResults) -> str:
     """What the rows say of forgetting: how many rules that learn lost the old domain by more than the seeds spread."""
     learned = [row for row in results.rows if row.lr is not None]
-    forgot = [r for r in learned if r.forgotten.mean > max(r.forgotten.sd, 0.01)]
+    forgot = forgetful(results)
     gained = [r for r in learned if r.new.mean - r.new_before.mean > max(r.new.sd, 0.01)]
     if not learned:
         return "Nothing learned."

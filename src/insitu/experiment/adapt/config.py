@@ -10,6 +10,7 @@ from insitu.errors import ConfigError
 from insitu.experiment.adapt.scenarios import REGIMES, find
 from insitu.experiment.config import Engine, Frozen, RuleSpec, most
 from insitu.inputs import bounds
+from insitu.inputs.foreign import has_layers
 
 FROZEN, LAST, BIASES = "frozen", "last-layer", "biases"
 """Baselines that are no rules of their own: nothing learns; the output layer; the biases alone, by BP."""
@@ -45,7 +46,9 @@ class AdaptConfig(Frozen):
     data: str | None = Field(default=None, description="the old domain, where the scenario leaves it open")
     data_dir: str | None = None
     network: str | None = None
-    network_options: dict[str, Any] = Field(default_factory=lambda: {"activation": "relu"})
+    network_options: dict[str, Any] | None = Field(
+        default=None, description="none: ReLU, where the network has no layers of its own"
+    )
     start: str | None = Field(default=None, description="run folder, .pt or .npz in place of pretraining")
     pretrain: PretrainConfig = PretrainConfig()
     rules: tuple[RuleSpec, ...] = RULES
@@ -69,6 +72,13 @@ class AdaptConfig(Frozen):
     )
     seeds: Annotated[int, most(bounds.SEEDS)] = Field(default=3, ge=1)
     first_seed: Annotated[int, most(bounds.SEED)] = Field(default=1, ge=0)
+
+    @property
+    def layers(self) -> dict[str, Any]:
+        """Options of the network. ReLU serves every rule of the table."""
+        if self.network_options is not None:
+            return self.network_options
+        return {} if self.network is not None and has_layers(self.network) else {"activation": "relu"}
 
     @property
     def epochs(self) -> int:

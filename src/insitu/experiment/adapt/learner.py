@@ -42,7 +42,7 @@ def setup_of(
     raw = {
         "data": stream.source.name,
         "network": network,
-        "network_options": {**config.network_options, **spec.network_options},
+        "network_options": {**config.layers, **spec.network_options},
         "rule": _STANDS_FOR.get(spec.rule, spec.rule),
         "rule_options": dict(spec.options),
         "precision": spec.precision if spec.precision is not None else config.precision,

@@ -48,7 +48,7 @@ def _run(config: AdaptConfig, network: str, source: Dataset, seed: int) -> RunCo
     raw = {
         "data": source.name,
         "network": network,
-        "network_options": config.network_options,
+        "network_options": config.layers,
         "rule": "bp",
         "epochs": config.epochs,
         "batch": how.batch,
@@ -78,7 +78,7 @@ def with_heads(
     raw = {
         "data": source.name,
         "network": network,
-        "network_options": {**config.network_options, **spec.network_options},
+        "network_options": {**config.layers, **spec.network_options},
         "rule": rule,
         "rule_options": dict(spec.options),
         "batch": config.pretrain.batch,
