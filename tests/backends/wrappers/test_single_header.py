@@ -29,6 +29,9 @@ def test_the_single_header_has_the_bits_and_no_warning(
         ran([compiler, "-std=c99", "-O1", *STRICT, f"{name}.c", "-o", name], out)
     assert ran([out / "test"], out) == "self-test: all equal\n"
     assert sample.state in ran([out / "example"], out, sample.lines)
+    ran([compiler, "-std=c99", "-O1", *STRICT, "-DINSITU_NO_LEARN", "example.c", "-o", "infer"], out)
+    said = ran([out / "infer"], out, sample.lines)
+    assert said.count("refused") == len(sample.program.batches) and "learned" not in said
 
 
 def test_real_weights_of_a_single_header_have_the_bits_where_products_and_sums_could_be_one(

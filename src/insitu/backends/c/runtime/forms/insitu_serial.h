@@ -109,8 +109,14 @@ static inline void insitu_serial_state(const insitu_serial *s, char *to)
     insitu_serial_text(to, "\n");
 }
 
+/* The labelled sample joins the batch, which is learned when it is full; refused where learning is left out. */
 static inline insitu_status insitu_serial_learn(insitu_serial *s, uint32_t said)
 {
+#ifdef INSITU_NO_LEARN
+    (void)s;
+    (void)said;
+    return INSITU_BAD_PHASE;
+#else
     insitu_status status;
     s->seen++;
     s->right += said == s->label;
@@ -124,6 +130,7 @@ static inline insitu_status insitu_serial_learn(insitu_serial *s, uint32_t said)
     s->gathered = 0;
     status = insitu_quantize_input(s->values, INSITU_BATCH * INSITU_SAMPLE_VALUES, s->x);
     return status == INSITU_OK ? insitu_learn(&s->net, s->x, s->labels) : status;
+#endif
 }
 
 /* The end of a line: what is asked for is done, and said in `to`. */
