@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 project = "insitu"
 author = "the insitu authors"
 version = release = insitu.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["results", "grids", "site"]
+nb_execution_mode = "off"  # scripts/notebooks.py stores what they print
 html_theme = "furo"
 html_title = f"insitu {version}"
 myst_heading_anchors = 3
@@ -28,7 +29,7 @@ suppress_warnings = ["misc.highlighting_failure"]
 autodoc_typehints = "signature"
 
 OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./[^)]*\)")
-LISTED = re.compile(r"^- \[[^\]]+\]\(([\w-]+)\.md\)", re.MULTILINE)
+LISTED = re.compile(r"^- \[[^\]]+\]\(([\w/-]+)\.(?:md|ipynb)\)", re.MULTILINE)
 TOCTREE = "```{{toctree}}\n:hidden:\n:caption: {caption}\n\n{pages}\n```\n"
 
 
@@ -52,6 +53,8 @@ def reference() -> str:
 
 def adapted(_app: Sphinx, page: str, source: list[str]) -> None:
     """A page as the site wants it."""
+    if page.startswith("notebooks/"):
+        return
     text = OUTSIDE.sub(r"\1", source[0])
     if page == "index":
         text = contents(text)

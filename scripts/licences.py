@@ -15,7 +15,7 @@ HEAD = """# Licences of what insitu needs
 insitu is under the Apache License 2.0 (`LICENSE`); the data that it embeds are named in `NOTICE`. It contains no code
 of the packages below; pip installs them beside it. The table is written by `scripts/licences.py` from what is
 installed for the CPU, and holds the packages that they need in turn; torch for other devices brings those of its
-vendor. Packages of the extras (`baseline`, `cluster`, `oracle`, `dev`) are not in it.
+vendor. Packages of the extras are not in it.
 
 | package | licence | needed by |
 | --- | --- | --- |

@@ -14,7 +14,8 @@ import pytest
 from tests.browser import MISSING, opened
 
 ROOT = Path(__file__).parents[1]
-pytest.importorskip("furo", reason="needs the extra docs")
+for needed in ("furo", "myst_nb"):
+    pytest.importorskip(needed, reason="needs the extra docs")
 
 
 @pytest.fixture(scope="module")
@@ -26,23 +27,35 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def pages(site: Path) -> list[Path]:
+    return [*site.resolve().glob("*.html"), *site.resolve().glob("notebooks/*.html")]
+
+
+def test_a_notebook_shows_what_it_printed_and_drew(site: Path) -> None:
+    text = (site / "notebooks" / "compare-rules.html").read_text(encoding="utf-8")
+    assert "over inference" in text and 'class="output' in text and "<img" in text
+
+
 def test_every_page_is_in_a_table_of_contents(site: Path) -> None:
     index = (site / "index.html").read_text(encoding="utf-8")
     tree = index[index.index("sidebar-tree") :]
-    for page in (ROOT / "docs").glob("*.md"):
-        assert page.stem == "index" or f'href="{page.stem}.html"' in tree, page.name
+    docs = ROOT / "docs"
+    for page in [*docs.glob("*.md"), *docs.glob("notebooks/*.ipynb")]:
+        target = page.relative_to(docs).with_suffix(".html").as_posix()
+        assert page.stem == "index" or f'href="{target}"' in tree, page.name
 
 
 def test_links_lead_somewhere(site: Path) -> None:
     """Pages, headings and pictures; what is elsewhere is not asked for."""
-    texts = {path.name: path.read_text(encoding="utf-8") for path in site.glob("*.html")}
-    for name, text in texts.items():
+    texts = {path: path.read_text(encoding="utf-8") for path in pages(site)}
+    for page, text in texts.items():
         for link in re.findall(r'(?:href|src)="([^"]+)"', text):
             if "://" in link or link.startswith(("#", "data:", "mailto:")):
                 continue
-            target, _, anchor = link.partition("#")
-            assert (site / target.partition("?")[0]).exists(), f"{name}: {link}"
-            assert not anchor or f'id="{anchor}"' in texts[target], f"{name}: {link}"
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name.partition("?")[0]).resolve()
+            assert target.exists(), f"{page.name}: {link}"
+            assert not anchor or f'id="{anchor}"' in texts[target], f"{page.name}: {link}"
 
 
 def test_the_reference_has_the_docstrings(site: Path) -> None:
@@ -52,7 +65,7 @@ def test_the_reference_has_the_docstrings(site: Path) -> None:
 
 
 def test_nothing_is_loaded_from_outside(site: Path) -> None:
-    for path in site.glob("*.html"):
+    for path in pages(site):
         text = path.read_text(encoding="utf-8")
         loaded = re.findall(
             r'(?:<script[^>]+src|<img[^>]+src|<link rel="stylesheet"[^>]+href)="([^"]+)"', text
@@ -69,7 +82,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @MISSING
 @pytest.mark.parametrize("width", [400, 1280])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", ["index", "own-data", "api"])
+@pytest.mark.parametrize("name", ["index", "own-data", "api", "notebooks/compare-rules"])
 def test_a_page_in_a_browser(browser: Any, site: Path, name: str, width: int, scheme: str) -> None:
     page, trouble = browser.new_page(), []
     page.on("console", lambda message: trouble.append(message.text))
