@@ -271,6 +271,12 @@ def test_a_start_takes_the_place_of_pretraining(results: AdaptResults, folder: P
     assert not (tmp_path / "a" / "pretrain").exists()
 
 
+def test_large_data_are_pretrained_on_for_fewer_epochs() -> None:
+    free = AdaptConfig(scenario="rotated")
+    assert free.epochs(500) == SCENARIOS["rotated"].epochs > free.epochs(100_000) > free.epochs(10**7) == 1
+    assert config().epochs(10**7) == 3, "what is given holds"
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

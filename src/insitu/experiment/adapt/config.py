@@ -15,6 +15,9 @@ from insitu.inputs.foreign import has_layers
 FROZEN, LAST, BIASES = "frozen", "last-layer", "biases"
 """Baselines that are no rules of their own: nothing learns; the output layer; the biases alone, by BP."""
 
+PASSES = 300_000
+"""Samples that pretraining passes at most, all epochs together, unless these are given."""
+
 _STATIC = {"base": "edge-latent-free-8", "error_exponent": "static"}
 RULES = (
     RuleSpec(rule=FROZEN),
@@ -31,7 +34,7 @@ class PretrainConfig(Frozen):
     """Pretraining in float32 by back-propagation with Adam."""
 
     epochs: Annotated[int | None, most(bounds.EPOCHS)] = Field(
-        default=None, ge=1, description="none: the scenario's"
+        default=None, ge=1, description="none: the scenario's, of large data fewer"
     )
     batch: Annotated[int, most(bounds.BATCH)] = Field(default=32, ge=1)
     lr: Annotated[float, most(bounds.RATE)] = Field(default=0.002, gt=0)
@@ -80,10 +83,10 @@ class AdaptConfig(Frozen):
             return self.network_options
         return {} if self.network is not None and has_layers(self.network) else {"activation": "relu"}
 
-    @property
-    def epochs(self) -> int:
-        """Of pretraining."""
-        return self.pretrain.epochs or find(self.scenario).epochs
+    def epochs(self, samples: int) -> int:
+        """Of pretraining on so many samples."""
+        found = min(find(self.scenario).epochs, max(PASSES // samples, 1))
+        return self.pretrain.epochs or found
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

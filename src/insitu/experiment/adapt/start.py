@@ -44,16 +44,16 @@ def pretrained(
 
 
 def _run(config: AdaptConfig, network: str, source: Dataset, seed: int) -> RunConfig:
-    how = config.pretrain
+    how, epochs = config.pretrain, config.epochs(len(source.train))
     raw = {
         "data": source.name,
         "network": network,
         "network_options": config.layers,
         "rule": "bp",
-        "epochs": config.epochs,
+        "epochs": epochs,
         "batch": how.batch,
         "optimizer": {"kind": "adam", "lr": how.lr},
-        "eval_epochs": config.epochs,
+        "eval_epochs": epochs,
         "seed": seed,
     }
     return parse(RunConfig, raw, "pretraining")
@@ -90,7 +90,7 @@ def with_heads(
     if not learned or setup.phases.count > 1 or set(learned) <= set(parameters(start)):
         return start
     if not (folder / FILES[1]).exists():
-        heads = _trained(setup, set(learned), config.epochs)
+        heads = _trained(setup, set(learned), config.epochs(len(source.train)))
         make_folder(folder)
         _write(folder / FILES[0], dict(setup.net.params))
         _write(folder / FILES[1], heads)
