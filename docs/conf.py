@@ -23,6 +23,7 @@ exclude_patterns = ["results", "grids", "site"]
 nb_execution_mode = "off"  # scripts/notebooks.py stores what they print
 html_theme = "furo"
 html_title = f"insitu {version}"
+html_show_copyright = False
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 suppress_warnings = ["misc.highlighting_failure"]
