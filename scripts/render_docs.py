@@ -292,7 +292,7 @@ def trials_table(name: str) -> str:
         best = {
             lr: max(chosen_on(r["runs"], (lr, room), seeds) for room in rooms) for lr in study.rates_of(row)
         }
-        cells = [f"{100 * value:.1f}" for value in best.values()]
+        cells = [f"{100 * value:.1f}" if value else "–" for value in best.values()]
         if study.rooms:
             cells.append("–" if len(rooms) == 1 else str(GROWTH if r.get("room") is None else r["room"]))
         cells += [_mean(r["test"], r["interval"]), str(r["seeds"]), _mean(r["difference"], r["paired"])]
