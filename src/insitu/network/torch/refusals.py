@@ -54,7 +54,11 @@ FAMILIES: tuple[tuple[str, str], ...] = (
     ("pool3d", "Use nn.MaxPool2d or nn.AvgPool2d"),
     ("^(sum|amax|max|std|var)$", PLANE_MEAN),
     ("^(cat|concat|concatenate|stack)$", "Use a sum of two values of the same shape"),
-    ("^(mul|div|r?sub|neg)$", "Scale and shift the data instead, or let the weights of a layer do it"),
+    (
+        "^mul$",
+        "Scale and shift the data instead of a constant, and use a sum of two values instead of a gate",
+    ),
+    ("^(div|r?sub|neg)$", "Scale and shift the data instead, or let the weights of a layer do it"),
     ("detach|grad_enabled", "Remove it: the learning rule decides where errors stop"),
     ("autocast", "Remove the autocast: number formats are the precision's business"),
     ("cond|while_loop|scan|where", "Remove the condition: the same layers must run for every input"),
