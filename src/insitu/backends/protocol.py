@@ -107,6 +107,10 @@ class Backend(Protocol):
         """What runs the program, for batches of its size; ``None``: this backend only writes."""
         return None
 
+    def identity(self, program: Program) -> int | None:
+        """The number by which a device of this backend names its program; ``None``: it has none."""
+        return None
+
     def mapped(self, program: Program, target: EngineTarget) -> Sequence[Mapped]:
         """What each training step and inference take on a target that is an engine of this backend.
 

@@ -129,6 +129,11 @@ class C(Backend):
         note += f"; {folder / 'spec.md'} says what it computes, bit by bit"
         return Written(folder, _text(project, found), facts, note)
 
+    def identity(self, program: Program) -> int:
+        from insitu.backends.c.project import Source
+
+        return Source(program).identity
+
     def engine(self, program: Program) -> CompiledEngine:
         from insitu.backends.c.engine import CompiledEngine
 
