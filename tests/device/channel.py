@@ -51,7 +51,9 @@ class Noisy:
                 out.append(byte)
                 continue
             self.damaged += 1
-            out += (b"", bytes((byte, byte)), bytes((byte ^ 1 << self.rng.randrange(8),)))[self.rng.randrange(3)]
+            out += (b"", bytes((byte, byte)), bytes((byte ^ 1 << self.rng.randrange(8),)))[
+                self.rng.randrange(3)
+            ]
         return bytes(out)
 
 

@@ -103,7 +103,8 @@ int main(int n, char **words)
     insitu_net net;
     FILE *f = fopen(words[n - 1], "rb");
     insitu_init(&net, (uint8_t *)arena, (uint8_t *)state);
-    if (fread(slots, 1, sizeof slots, f) != 2 * INSITU_SLOT_BYTES || insitu_state_load(&net, slots) != INSITU_OK) return 1;
+    if (fread(slots, 1, sizeof slots, f) != 2 * INSITU_SLOT_BYTES) return 1;
+    if (insitu_state_load(&net, slots) != INSITU_OK) return 1;
     fwrite(net.state, 1, INSITU_STATE_BYTES, stdout);
     return net.clock.t != 2;
 }
@@ -123,7 +124,7 @@ def test_a_half_written_state_does_not_compute(case: Case, port: Port) -> None:
 
 
 def test_refusals_name_the_remedy(case: Case, port: Port) -> None:
-    with pytest.raises(ConfigError, match="runs program .* name the run"):
+    with pytest.raises(ConfigError, match=r"runs program .* name the run"):
         Device(port, program=5)
     device = Device(port)
     saved = device.saved()
@@ -194,7 +195,9 @@ def test_an_emulated_board_learns_over_its_uart(case: Case, board: str, tmp_path
     found = boards.find(board)
     flags = ["INSITU_BOARD", *defines(case.program), *found.forms]
     elf = boards.build(sources, [root, root / "kernels", root / "device"], board, tmp_path, defines=flags)
-    command = f"qemu-system-arm -M {found.machine} -display none -monitor none -serial stdio -kernel {elf.path}"
+    command = (
+        f"qemu-system-arm -M {found.machine} -display none -monitor none -serial stdio -kernel {elf.path}"
+    )
     line = open_port(f"exec:{command}")
     try:
         device = Device(line, seconds=5.0)

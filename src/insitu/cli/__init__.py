@@ -20,7 +20,7 @@ from typing import Annotated, Any
 import typer
 
 from insitu import __version__
-from insitu.cli import adapt, compare, cost, export, grid, names, search, train
+from insitu.cli import adapt, compare, cost, device, export, grid, names, search, train
 from insitu.cli.options import emit
 from insitu.errors import CheckpointError, InsituError, InsituWarning
 
@@ -60,6 +60,7 @@ app.command()(cost.cost)
 app.command()(cost.check)
 app.command()(compare.report)
 app.add_typer(export.export_app, name="export")
+app.add_typer(device.device_app, name="device")
 app.add_typer(names.data_app, name="data")
 app.add_typer(names.show_app, name="show")
 app.add_typer(names.list_app, name="list")

@@ -81,8 +81,8 @@ class Device:
         self.hello = Hello(*struct.unpack("<9I", content))
         if program is not None and program != self.hello.program:
             raise ConfigError(
-                f"the device runs program {self.hello.program:#010x}, and the run's is {program:#010x}; export this run "
-                "and flash it, or name the run (and --batch) that was exported"
+                f"the device runs program {self.hello.program:#010x}, and the run's is {program:#010x}; export this "
+                "run and flash it, or name the run (and --batch) that was exported"
             )
 
     def ask(self, kind: int, content: bytes = b"") -> bytes:
@@ -107,8 +107,8 @@ class Device:
                     raise ConfigError(f"the device refused a request with status {status}: {said}")
                 return status, reply.content[4:]
         raise ConfigError(
-            f"the device did not answer within {self.tries} times {self.seconds:g} s; check port and speed, and that the "
-            "device runs insitu_device_serve"
+            f"the device did not answer within {self.tries} times {self.seconds:g} s; check port and speed, and that "
+            "the device runs insitu_device_serve"
         )
 
     def _reply(self, kind: int) -> Frame | None:
@@ -152,7 +152,9 @@ class Device:
             ConfigError: it has another size.
         """
         if len(image) != self.hello.image_bytes:
-            raise ConfigError(f"a state of {len(image)} bytes does not fit; pass {self.hello.image_bytes} bytes")
+            raise ConfigError(
+                f"a state of {len(image)} bytes does not fit; pass {self.hello.image_bytes} bytes"
+            )
         for at in range(0, len(image), self.hello.chunk):
             self.ask(WRITE, struct.pack("<I", at) + image[at : at + self.hello.chunk])
         self.ask(COMMIT, struct.pack("<I", crc32(image)))

@@ -1,8 +1,9 @@
 """Frames of the serial protocol: COBS with a CRC-32 behind, as ``insitu_device.c`` reads them.
 
-Decoded, a frame is: sequence number (1 byte), kind (1 byte), content, CRC-32 of these (4 bytes, little-endian). Encoded,
-it has no byte 0, and a 0 ends it, so that a reader finds the next frame after any damage. The CRC is that of zlib
-(CRC-32/ISO-HDLC), which the export has anyway for its saved states: of 16 bits, one damaged frame in 65,536 would pass.
+Decoded, a frame is: sequence number (1 byte), kind (1 byte), content, CRC-32 of these (4 bytes, little-endian).
+Encoded, it has no byte 0, and a 0 ends it, so that a reader finds the next frame after any damage. The CRC is that of
+zlib (CRC-32/ISO-HDLC), which the export has anyway for its saved states: of 16 bits, one damaged frame in 65,536 would
+pass.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ def stuffed(data: bytes) -> bytes:
     """Consistent overhead byte stuffing (Cheshire and Baker, 1999): the same without zeros; without a 0 at the end."""
     out = bytearray()
     parts = data.split(b"\0")
-    for last, part in ((i == len(parts) - 1, part) for i, part in enumerate(parts)):
+    for i, part in enumerate(parts):
         while len(part) >= 254:
             out += b"\xff" + part[:254]
             part = part[254:]
-            if last and not part:
+            if i == len(parts) - 1 and not part:
                 return bytes(out)
         out += bytes((len(part) + 1,)) + part
     return bytes(out)

@@ -60,7 +60,9 @@ class Descriptors:
 
 
 def _gone(name: str) -> ConfigError:
-    return ConfigError(f"port {name} was closed by the device; start the device again, and then insitu device")
+    return ConfigError(
+        f"port {name} was closed by the device; start the device again, and then insitu device"
+    )
 
 
 class SerialPort:
@@ -77,7 +79,9 @@ class SerialPort:
         try:
             self.port = serial.Serial(name, baud, timeout=0)
         except (serial.SerialException, ValueError) as error:
-            raise ConfigError(f"port {name} cannot be opened: {error}; check the cable and the rights") from None
+            raise ConfigError(
+                f"port {name} cannot be opened: {error}; check the cable and the rights"
+            ) from None
 
     def write(self, data: bytes) -> None:
         try:
@@ -138,7 +142,9 @@ def _program(name: str, command: str) -> Port:
 def _tcp(name: str, rest: str) -> Port:
     host, _, port = rest.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise ConfigError(f"port {name} has no host and port; write tcp:HOST:PORT, such as tcp:localhost:4000")
+        raise ConfigError(
+            f"port {name} has no host and port; write tcp:HOST:PORT, such as tcp:localhost:4000"
+        )
     try:
         line = socket.create_connection((host, int(port)), 10)
     except OSError as error:

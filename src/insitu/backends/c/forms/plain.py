@@ -10,7 +10,9 @@ def arrange(files: Files, facts: Facts) -> Files:
     """The files with a Makefile and a README."""
     makefile = template("Makefile.in", {"config": " ".join(f"-D{x}" for x in facts.defines)})
     readme = (RUNTIME / "README.md").read_text(encoding="utf-8")
-    device = {f"device/{p.name}": p.read_text(encoding="utf-8") for p in sorted((RUNTIME / "device").glob("*.[ch]"))}
+    device = {
+        f"device/{p.name}": p.read_text(encoding="utf-8") for p in sorted((RUNTIME / "device").glob("*.[ch]"))
+    }
     return {**files, **device, "Makefile": makefile, "README.md": readme}
 
 

@@ -1,0 +1,142 @@
+"""``insitu device``: an exported network on a device, from the host."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from insitu.cli.options import Batch, DataDir, Json, Trust, emit, path_text
+from insitu.cli.trust import ask_of
+
+if TYPE_CHECKING:
+    from insitu.device.ports import Port
+    from insitu.experiment.on_device import Done, Session
+
+device_app = typer.Typer(
+    help="An exported network on a device: it learns, is evaluated, and its state is saved and loaded.\n\n"
+    "Example: insitu device --port /dev/ttyACM0 learn runs/a --samples 500",
+    no_args_is_help=True,
+)
+Run = Annotated[Path, typer.Argument(help="The run (or configuration) whose export the device runs.")]
+Samples = Annotated[int | None, typer.Option("--samples", min=1, help="How many; default: all.")]
+
+
+@device_app.callback()
+def group(
+    context: typer.Context,
+    port: Annotated[
+        str, typer.Option("--port", help="/dev/ttyACM0, tcp:HOST:PORT, or exec:PROGRAM on stdin and stdout.")
+    ],
+    baud: Annotated[int, typer.Option("--baud", min=1, help="Bits a second, of serial ports.")] = 115200,
+) -> None:
+    context.obj = (port, baud)
+
+
+@contextmanager
+def _port(context: typer.Context) -> Iterator[Port]:
+    from insitu.device.ports import open_port
+
+    port = open_port(*context.obj)
+    try:
+        yield port
+    finally:
+        port.close()
+
+
+@contextmanager
+def _session(
+    context: typer.Context, run: Path, batch: int | None, data_dir: Path | None, trust: bool
+) -> Iterator[Session]:
+    from insitu.experiment.on_device import Session
+
+    ask_of(run, trust)
+    with _port(context) as port:
+        yield Session(port, run, batch, path_text(data_dir))
+
+
+def _said(done: Done, verb: str, as_json: bool) -> None:
+    if as_json:
+        emit(json.dumps(asdict(done)))
+        return
+    accuracy = "" if done.accuracy is None else f", accuracy {done.accuracy:.4f}"
+    cycles = "not available" if done.cycles is None else f"{done.cycles:,.0f}"
+    emit(
+        f"{verb} {done.samples:,} samples{accuracy}; training steps done: {done.step:,}; cycles per sample: {cycles}; "
+        f"requests sent again: {done.repeated}"
+    )
+
+
+@device_app.command()
+def learn(
+    context: typer.Context,
+    run: Run,
+    samples: Samples = None,
+    batch: Batch = None,
+    data_dir: DataDir = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """Learns training samples in their order, from where the device's step count stands."""
+    with _session(context, run, batch, data_dir, trust) as session:
+        _said(session.learn(samples), "learned", as_json)
+
+
+@device_app.command()
+def evaluate(
+    context: typer.Context,
+    run: Run,
+    samples: Samples = None,
+    batch: Batch = None,
+    data_dir: DataDir = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """The accuracy on test samples."""
+    with _session(context, run, batch, data_dir, trust) as session:
+        _said(session.evaluate(samples), "evaluated", as_json)
+
+
+@device_app.command()
+def infer(
+    context: typer.Context,
+    run: Run,
+    samples: Samples = None,
+    batch: Batch = None,
+    data_dir: DataDir = None,
+    trust: Trust = False,
+    as_json: Json = False,
+) -> None:
+    """The classes of test samples."""
+    with _session(context, run, batch, data_dir, trust) as session:
+        found = [answer.class_index for answer in session.infer(samples)]
+        emit(json.dumps({"classes": found}) if as_json else " ".join(map(str, found)))
+
+
+@device_app.command()
+def save(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to.")]) -> None:
+    """Saves the device's state to a file: the two slots that insitu_state_load of the export reads."""
+    from insitu.device.device import Device
+    from insitu.run.files import write_atomic
+
+    with _port(context) as port:
+        data = Device(port).saved()
+    write_atomic(file, data)
+    emit(f"saved {len(data):,} bytes to {file}")
+
+
+@device_app.command()
+def load(context: typer.Context, file: Annotated[Path, typer.Argument(help="A saved state.")]) -> None:
+    """Gives the device a state that was saved, by insitu device save or by insitu_state_save."""
+    from insitu.device.device import Device
+
+    data = file.read_bytes()
+    with _port(context) as port:
+        device = Device(port)
+        device.load(data)
+    emit(f"loaded {file}")
