@@ -15,7 +15,7 @@ from tests.browser import MISSING, opened
 
 ROOT = Path(__file__).parents[1]
 for needed in ("furo", "myst_nb"):
-    pytest.importorskip(needed, reason="needs the extra docs")
+    pytest.importorskip(needed, reason="needs the extra docs: pip install -e '.[docs]'")
 
 
 @pytest.fixture(scope="module")
