@@ -14,6 +14,9 @@ _LAZY = {
     "capture": "insitu.network.torch.capture",
     "compare": "insitu.experiment.live",
     "cost": "insitu.experiment.live",
+    "state_apply": "insitu.run.merge",
+    "state_delta": "insitu.run.merge",
+    "state_merge": "insitu.run.merge",
     "train": "insitu.experiment.live",
 }
 
