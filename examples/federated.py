@@ -3,7 +3,8 @@
     python examples/federated.py runs/a/config.yaml --seed 1
 
 The configuration is that of any run in an integer precision on data with classes, at a batch of 1.
-Every client runs the integer reference, so its bits are those of a board. Each round sends the state down and a delta up.
+Every client runs the integer reference, so its bits are those of a board. Each round sends the state down and a
+delta up.
 """
 
 from __future__ import annotations
