@@ -28,5 +28,25 @@ def networks() -> str:
     return "\n".join(lines) + "\n"
 
 
+def fits() -> str:
+    """From benchmarks/results/fits.json: bytes, and the rules that fit the RAM of each board."""
+    found = json.loads((RESULTS / "fits.json").read_text(encoding="utf-8"))
+    boards, rules = found["boards"], list(next(iter(found["networks"].values())))
+    heads = [f"{name}, {ram >> 10:,} KiB" for name, ram in boards.items()]
+    lines = [
+        f"| network | inference | {' | '.join(f'`{rule}`' for rule in rules)} | {' | '.join(heads)} |",
+        "| --- | --- |" + " --- |" * (len(rules) + len(boards)),
+    ]
+    for name, entry in found["networks"].items():
+        sizes = {rule: entry[rule]["bytes"] for rule in rules if "bytes" in entry[rule]}
+        inference = next(entry[rule]["inference"] for rule in sizes)
+        cells = [f"{sizes[rule]:,}" if rule in sizes else "–" for rule in rules]
+        for ram in boards.values():
+            fit = [rule for rule, size in sizes.items() if size <= ram]
+            cells.append("all" if fit == rules else ", ".join(f"`{rule}`" for rule in fit) or "–")
+        lines.append(f"| {name} | {inference:,} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def parts() -> dict[str, str]:
-    return {"torch layers": layers(), "own networks": networks()}
+    return {"torch layers": layers(), "own networks": networks(), "fits": fits()}
