@@ -55,6 +55,7 @@ VERBS = [
     *(
         "train",
         "adapt",
+        *(f"device {verb}" for verb in ("infer", "learn", "evaluate", "save", "load")),
         "compare",
         "reproduce",
         "grid",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from insitu.cli.options import Batch, DataDir, Json, Trust, emit, path_text
+from insitu.cli.options import Batch, DataDir, Json, OutFile, Quiet, Trust, deliver, path_text
 from insitu.cli.trust import ask_of
+from insitu.errors import ConfigError
 
 if TYPE_CHECKING:
     from insitu.device.ports import Port
@@ -31,8 +32,9 @@ Samples = Annotated[int | None, typer.Option("--samples", min=1, help="How many;
 def group(
     context: typer.Context,
     port: Annotated[
-        str, typer.Option("--port", help="/dev/ttyACM0, tcp:HOST:PORT, or exec:PROGRAM on stdin and stdout.")
-    ],
+        str | None,
+        typer.Option("--port", help="/dev/ttyACM0, tcp:HOST:PORT, or exec:PROGRAM on stdin and stdout."),
+    ] = None,
     baud: Annotated[int, typer.Option("--baud", min=1, help="Bits a second, of serial ports.")] = 115200,
 ) -> None:
     context.obj = (port, baud)
@@ -42,7 +44,10 @@ def group(
 def _port(context: typer.Context) -> Iterator[Port]:
     from insitu.device.ports import open_port
 
-    port = open_port(*context.obj)
+    name, baud = context.obj
+    if name is None:
+        raise ConfigError("insitu device: no port; write insitu device --port /dev/ttyACM0 before the verb")
+    port = open_port(name, baud)
     try:
         yield port
     finally:
@@ -60,13 +65,12 @@ def _session(
         yield Session(port, run, batch, path_text(data_dir))
 
 
-def _said(done: Done, verb: str, as_json: bool) -> None:
+def _said(done: Done, verb: str, as_json: bool) -> str:
     if as_json:
-        emit(json.dumps(asdict(done)))
-        return
+        return json.dumps(asdict(done))
     accuracy = "" if done.accuracy is None else f", accuracy {done.accuracy:.4f}"
     cycles = "not available" if done.cycles is None else f"{done.cycles:,.0f}"
-    emit(
+    return (
         f"{verb} {done.samples:,} samples{accuracy}; training steps done: {done.step:,}; cycles per sample: {cycles}; "
         f"requests sent again: {done.repeated}"
     )
@@ -81,10 +85,15 @@ def learn(
     data_dir: DataDir = None,
     trust: Trust = False,
     as_json: Json = False,
+    out: OutFile = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Learns training samples in their order, from where the device's step count stands."""
+    """Learns training samples in their order, from where the device's step count stands.
+
+    Example: insitu device learn runs/a --samples 500 (behind --port)
+    """
     with _session(context, run, batch, data_dir, trust) as session:
-        _said(session.learn(samples), "learned", as_json)
+        deliver(_said(session.learn(samples), "learned", as_json), out=out, quiet=quiet)
 
 
 @device_app.command()
@@ -96,10 +105,15 @@ def evaluate(
     data_dir: DataDir = None,
     trust: Trust = False,
     as_json: Json = False,
+    out: OutFile = None,
+    quiet: Quiet = False,
 ) -> None:
-    """The accuracy on test samples."""
+    """The accuracy on test samples.
+
+    Example: insitu device evaluate runs/a (behind --port)
+    """
     with _session(context, run, batch, data_dir, trust) as session:
-        _said(session.evaluate(samples), "evaluated", as_json)
+        deliver(_said(session.evaluate(samples), "evaluated", as_json), out=out, quiet=quiet)
 
 
 @device_app.command()
@@ -111,32 +125,56 @@ def infer(
     data_dir: DataDir = None,
     trust: Trust = False,
     as_json: Json = False,
+    out: OutFile = None,
+    quiet: Quiet = False,
 ) -> None:
-    """The classes of test samples."""
+    """The classes of test samples.
+
+    Example: insitu device infer runs/a --samples 10 (behind --port)
+    """
     with _session(context, run, batch, data_dir, trust) as session:
         found = [answer.class_index for answer in session.infer(samples)]
-        emit(json.dumps({"classes": found}) if as_json else " ".join(map(str, found)))
+    deliver(json.dumps({"classes": found}) if as_json else " ".join(map(str, found)), out=out, quiet=quiet)
 
 
 @device_app.command()
-def save(context: typer.Context, file: Annotated[Path, typer.Argument(help="Where to.")]) -> None:
-    """Saves the device's state to a file: the two slots that insitu_state_load of the export reads."""
+def save(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="Where to.")],
+    as_json: Json = False,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Saves the device's state to a file: the two slots that insitu_state_load of the export reads.
+
+    Example: insitu device save state.bin (behind --port)
+    """
     from insitu.device.device import Device
     from insitu.run.files import write_atomic
 
     with _port(context) as port:
         data = Device(port).saved()
     write_atomic(file, data)
-    emit(f"saved {len(data):,} bytes to {file}")
+    said = {"file": str(file), "bytes": len(data)}
+    deliver(json.dumps(said) if as_json else f"saved {len(data):,} bytes to {file}", out=out, quiet=quiet)
 
 
 @device_app.command()
-def load(context: typer.Context, file: Annotated[Path, typer.Argument(help="A saved state.")]) -> None:
-    """Gives the device a state that was saved, by insitu device save or by insitu_state_save."""
+def load(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A saved state.")],
+    as_json: Json = False,
+    out: OutFile = None,
+    quiet: Quiet = False,
+) -> None:
+    """Gives the device a state that was saved, by insitu device save or by insitu_state_save.
+
+    Example: insitu device load state.bin (behind --port)
+    """
     from insitu.device.device import Device
 
     data = file.read_bytes()
     with _port(context) as port:
-        device = Device(port)
-        device.load(data)
-    emit(f"loaded {file}")
+        Device(port).load(data)
+    said = {"file": str(file), "bytes": len(data)}
+    deliver(json.dumps(said) if as_json else f"loaded {file}", out=out, quiet=quiet)
