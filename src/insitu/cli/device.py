@@ -46,7 +46,7 @@ def _port(context: typer.Context) -> Iterator[Port]:
 
     name, baud = context.obj
     if name is None:
-        raise ConfigError("insitu device: no port; write insitu device --port /dev/ttyACM0 before the verb")
+        raise ConfigError("device: no port; write insitu device --port /dev/ttyACM0 before the verb")
     port = open_port(name, baud)
     try:
         yield port
