@@ -23,7 +23,7 @@ TRAIN = ["train", *SMALL, "--rule", "etch", "--precision", "edge-latent-free-8",
 
 def started(folder: Path, *words: str, umask: int = -1, **environment: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "insitu.cli", *words],
+        [sys.executable, "-m", "insitu", *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
